@@ -1,0 +1,33 @@
+# make study: the embedded study, from nothing to its table. make test: the tests. Both make the environment first.
+PYTHON ?= python3
+AXIS ?= inputs
+CORES ?= 2
+BIN := .venv/bin
+export OMP_NUM_THREADS := 1
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: study test check clean
+
+study: .venv/ready
+	@echo "study: two runs at a time; finished runs are kept, a stopped study goes on from them"
+	@flock -w 120 .study.lock $(BIN)/snakemake --cores $(CORES) --nolock --rerun-incomplete --keep-going \
+	  --rerun-triggers mtime params --quiet progress host --config axis=$(AXIS)
+	@$(BIN)/python -m studylib.claims.tables --axis $(AXIS)
+
+test: .venv/ready
+	$(BIN)/python -m pytest
+
+check: .venv/ready
+	$(BIN)/ruff check . && $(BIN)/ruff format --check studylib tests
+
+.venv/ready: constraints.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; set PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[study,dev]'
+	$(BIN)/python -m ipykernel install --sys-prefix --name python3 > /dev/null
+	touch $@
+
+clean:
+	rm -rf .venv .cache runs .snakemake

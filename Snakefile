@@ -1,0 +1,58 @@
+"""The embedded study: one job per run, then the comparison. `make study` calls it; see README.md for clusters."""
+
+import yaml
+from pathlib import Path
+
+AXIS = config.get("axis", "inputs")
+PROFILE = config.get("profile", "tiny_cpu")
+WORLDS = str(config.get("worlds", "local_norms universal_norms")).split()
+SEEDS = range(int(config.get("seeds", 5)))
+CONDITIONS = sorted(path.stem for path in Path("params", AXIS).glob("*.yaml"))
+RUN = f"runs/{AXIS}/{PROFILE}/{{world}}/{{condition}}/seed{{seed}}"
+PAPERMILL = "python -m papermill --no-progress-bar -k python3"
+
+
+localrules: all
+
+
+rule all:
+    input:
+        f"figures/{AXIS}/claims.csv",
+
+
+rule warm_start:
+    output:
+        touch(f"runs/{AXIS}/{PROFILE}/warm_start"),
+    shell:
+        f"python -m studylib.training.warm_start {PROFILE}"
+
+
+# Checkpoints are not declared: Snakemake would remove them when a run fails, and with them the way to resume.
+rule run:
+    input:
+        profile=f"params/profiles/{PROFILE}.yaml",
+        condition=f"params/{AXIS}/{{condition}}.yaml",
+        notebook=ancient("notebooks/3_run_condition.ipynb"),
+        warm_start=ancient(rules.warm_start.output),
+    output:
+        RUN + "/manifest.json",
+    log:
+        RUN + "/notebook.ipynb",
+    threads: 1
+    retries: 1
+    shell:
+        PAPERMILL + " {input.notebook} {log} -f {input.profile} -f {input.condition}"
+        " -p source {wildcards.world} -p seed {wildcards.seed} 2> {log}.err"
+
+
+rule compare:
+    input:
+        runs=expand(RUN + "/manifest.json", world=WORLDS, condition=CONDITIONS, seed=SEEDS),
+        notebook=ancient("notebooks/4_compare_conditions.ipynb"),
+    output:
+        f"figures/{AXIS}/claims.csv",
+        f"figures/{AXIS}/means.csv",
+    log:
+        f"runs/{AXIS}/{PROFILE}/compare.ipynb",
+    shell:
+        PAPERMILL + f" {{input.notebook}} {{log}} -p axis {AXIS} -p profile {PROFILE} 2> {{log}}.err"

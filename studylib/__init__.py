@@ -1,0 +1,11 @@
+"""Does diversity help a language model to reason morally when it is trained with verifiable rewards?"""
+
+import logging
+import warnings
+
+__version__ = "0.1.0"
+
+# Notices of libraries that would stand in every executed notebook and ask nothing of its reader.
+warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm: text instead of a widget is what we want
+warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning)  # in TRL
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # optional kernels from the hub: not used

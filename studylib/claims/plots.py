@@ -1,0 +1,157 @@
+"""Figures of the comparison: one Axes each, one colour, marker and line style per condition everywhere.
+
+Error bars are 95 % t intervals over seeds; where the interval is not estimable the mean stands without one. Every seed
+is drawn; nothing is smoothed. Conditions differ in marker and line style too, so that the figures read in grey.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from studylib.claims.runs import WARM_START, ordered
+from studylib.claims.statistics import t_interval
+from studylib.claims.verdicts import MARGIN
+
+CHANCE = 0.5
+_COLOURS = sns.color_palette("colorblind").as_hex()
+PALETTE = {"narrow": _COLOURS[0], "medium": _COLOURS[1], "broad": _COLOURS[2], WARM_START: _COLOURS[7]}
+MARKERS = {"narrow": "o", "medium": "s", "broad": "^", WARM_START: "x"}
+DASHES = {"narrow": "-", "medium": "--", "broad": "-.", WARM_START: ":"}
+_MORE = list(zip([_COLOURS[i] for i in (3, 4, 5, 6, 8, 9)], "DvPX*<", ("-", "--", "-.", ":", "-", "--"), strict=True))
+FONT = 12
+
+
+def looks(conditions: Iterable[str]) -> dict[str, dict]:
+    """condition -> color, marker, linestyle; conditions without a fixed look get further ones in order of name."""
+    conditions = ordered(conditions)
+    others = [name for name in conditions if name not in PALETTE]
+    if len(others) > len(_MORE):
+        raise ValueError(f"{len(_MORE)} looks for {len(others)} conditions: {', '.join(others)}")
+    known = {name: (PALETTE[name], MARKERS[name], DASHES[name]) for name in PALETTE}
+    known |= dict(zip(others, _MORE, strict=False))
+    return {name: dict(zip(("color", "marker", "linestyle"), known[name], strict=True)) for name in conditions}
+
+
+def plot_means(
+    df: pd.DataFrame, ax: Axes | None = None, split: str = "held_out_domains", endpoint: str = "accuracy_sampled"
+) -> Axes:
+    """Every seed and the mean with its 95 % t interval per condition of one world; df is what `read_runs` returns."""
+    ax, df = _axes(ax), _one_cell(df, split, endpoint)
+    styles = looks(df["condition"])
+    for x, (condition, style) in enumerate(styles.items()):
+        values = df[df["condition"] == condition].sort_values("seed")["after"].to_numpy()
+        spread = x - 0.12 + np.linspace(-0.14, 0.14, values.size) * (values.size > 1)  # by seed, not at random
+        ax.plot(spread, values, style["marker"], color=style["color"], alpha=0.45, markersize=6)
+        mean, low, high = t_interval(values)
+        error = None if np.isnan(low) else [[mean - low], [high - mean]]
+        ax.errorbar(x + 0.16, mean, yerr=error, fmt=style["marker"], color=style["color"], markersize=7, capsize=7)
+    warm_start = df.groupby("seed")["before"].mean().mean()
+    ax.axhline(warm_start, color=PALETTE[WARM_START], linestyle="--", label=f"warm start ({warm_start:.2f})")
+    ax.axhline(CHANCE, color="black", linestyle=(0, (1, 2)), linewidth=1.2, label=f"chance ({CHANCE})")
+    ax.set_xticks(range(len(styles)), styles)
+    ax.set_xlim(-0.5, len(styles) - 0.5)
+    _label(ax, df["world"].iloc[0], "condition", f"{_words(endpoint)} (share right)\n{_words(split)}")
+    return _legend_below(ax, 2)
+
+
+def plot_contrasts(
+    df: pd.DataFrame,
+    ax: Axes | None = None,
+    split: str = "held_out_domains",
+    endpoint: str = "accuracy_sampled",
+    margin: float = MARGIN,
+) -> Axes:
+    """Forest of paired differences with 95 % t intervals in one world; df is the claims table."""
+    ax, df = _axes(ax), _one_cell(df, split, endpoint)
+    ax.axvspan(-margin, margin, color="0.88", zorder=0, label=f"equivalence margin ±{margin:g}")
+    ax.axvline(0, color="black", linewidth=1, label="no difference")
+    styles = looks(name for contrast in df["contrast"] for name in contrast.split(" - "))
+    for y, row in enumerate(df.itertuples()):
+        style = styles[row.contrast.split(" - ")[0]]
+        error = None if np.isnan(row.low) else [[row.difference - row.low], [row.high - row.difference]]
+        ax.errorbar(row.difference, y, xerr=error, fmt=style["marker"], color=style["color"], markersize=7, capsize=7)
+        ax.annotate(row.verdict, (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=FONT - 1)
+    ax.set_yticks(range(len(df)), df["contrast"].str.replace(WARM_START, "warm start"))
+    ax.set_ylim(len(df) - 0.5, -0.5)
+    _label(ax, df["world"].iloc[0], f"difference in {_words(endpoint)}\n{_words(split)}, 95 % t interval", "")
+    return _legend_below(ax, 2, gap=0.28)
+
+
+def plot_curves(df: pd.DataFrame, ax: Axes | None = None, metric: str = "reward") -> Axes:
+    """Training curve of every seed (thin) and their mean (thick) in one world; df is what `read_curves` returns.
+
+    The mean has only the steps that all seeds of its condition logged: it never jumps because a run ended.
+    """
+    ax, df = _axes(ax), _one_world(df).dropna(subset=[metric])
+    for condition, style in looks(df["condition"]).items():
+        table = df[df["condition"] == condition].pivot(index="step", columns="seed", values=metric)
+        for seed in table:
+            run = table[seed].dropna()
+            ax.plot(run.index, run, color=style["color"], linewidth=0.8, alpha=0.4)
+        mean = table.dropna().mean(axis="columns")
+        ax.plot(mean.index, mean, color=style["color"], linestyle=style["linestyle"], linewidth=3, label=condition)
+    unit = "mean per answer" if metric == "reward" else "as logged"
+    _label(ax, df["world"].iloc[0], "training step", f"{_words(metric)} ({unit})")
+    return _legend_below(ax, 4)
+
+
+def save(fig: Figure, name: str, out_dir: Path | str, data: pd.DataFrame) -> list[Path]:
+    """Writes the figure as pdf and png and what it shows as csv; the same data gives the same bytes."""
+    if name in ("means", "claims"):
+        raise ValueError(f"a figure named {name!r} would overwrite the table {name}.csv")
+    out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    paths = [out_dir / f"{name}.{suffix}" for suffix in ("pdf", "png", "csv")]
+    fig.savefig(paths[0], bbox_inches="tight", metadata={"CreationDate": None})
+    fig.savefig(paths[1], bbox_inches="tight", dpi=160)
+    data.to_csv(paths[2], index=False)
+    return paths
+
+
+def _axes(ax: Axes | None) -> Axes:
+    return plt.subplots(figsize=(6, 4.5), layout="constrained")[1] if ax is None else ax
+
+
+def _one_world(df: pd.DataFrame) -> pd.DataFrame:
+    worlds = sorted(df["world"].unique())
+    if len(worlds) != 1:
+        raise ValueError(f"one Axes shows one world, not {worlds}")
+    return df
+
+
+def _one_cell(df: pd.DataFrame, split: str, endpoint: str) -> pd.DataFrame:
+    cell = df[(df["split"] == split) & (df["endpoint"] == endpoint)]
+    if cell.empty:
+        raise ValueError(f"nothing to draw for split {split!r} and endpoint {endpoint!r}")
+    return _one_world(cell)
+
+
+def _label(ax: Axes, world: str, x: str, y: str) -> None:
+    ax.set_title(_words(world), fontsize=FONT + 2)
+    ax.set_xlabel(x, fontsize=FONT)
+    ax.set_ylabel(y, fontsize=FONT)
+    ax.tick_params(labelsize=FONT - 1)
+    sns.despine(ax=ax)
+
+
+def _legend_below(ax: Axes, columns: int, gap: float = 0.18) -> Axes:
+    ax.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, -gap),
+        ncols=columns,
+        frameon=False,
+        handlelength=3.2,
+        fontsize=FONT - 1,
+    )
+    return ax
+
+
+def _words(name: str) -> str:
+    words = {"accuracy_sampled": "accuracy of sampled answers", "accuracy_greedy": "accuracy of greedy answers"}
+    return words.get(name, name.replace("_", " ").replace("held out", "held-out"))

@@ -1,0 +1,53 @@
+"""One word for a contrast, and one sentence for its readers.
+
+|                     | 90 % interval inside the margin | 90 % interval not inside |
+| ------------------- | ------------------------------- | ------------------------ |
+| Holm p < .05        | both (trivial)                  | different                |
+| Holm p >= .05       | equivalent                      | inconclusive             |
+
+"No difference" is a finding only when equivalence was tested: the 90 % interval inside +-margin is the two one-sided
+tests at 5 % (TOST). The margin is fixed before the runs. Equivalence is not corrected for the number of contrasts.
+"""
+
+import math
+from collections.abc import Mapping
+
+MARGIN = 0.10
+ALPHA = 0.05
+MEANING = {
+    "different": "the two differ",
+    "equivalent": "the two are equivalent",
+    "both (trivial)": "the two differ, by less than matters",
+    "inconclusive": "these runs cannot tell",
+    "not estimable": "too few seeds, or no spread between them, for any test",
+}
+
+
+def verdict(low: float, high: float, low90: float, high90: float, p_holm: float, margin: float = MARGIN) -> str:
+    """Verdict from the 95 % and the 90 % interval of the difference and its Holm-adjusted p."""
+    if not margin > 0:
+        raise ValueError(f"the equivalence margin must be above 0, not {margin!r}")
+    if any(math.isnan(value) for value in (low, high, low90, high90, p_holm)):
+        return "not estimable"
+    if not low <= low90 <= high90 <= high:
+        raise ValueError(f"the 90 % interval [{low90}, {high90}] is not inside the 95 % interval [{low}, {high}]")
+    different = p_holm < ALPHA
+    equivalent = -margin < low90 and high90 < margin
+    if different and equivalent:
+        return "both (trivial)"
+    return "different" if different else "equivalent" if equivalent else "inconclusive"
+
+
+def sentence(row: Mapping, margin: float = MARGIN) -> str:
+    """One row of the claims table in words."""
+    if row["verdict"] not in MEANING:
+        raise ValueError(f"unknown verdict {row['verdict']!r}; allowed: {', '.join(MEANING)}")
+    where = f"{row['world']}, {row['split']}, {row['endpoint']}: {row['contrast']} = {row['difference']:+.3f}"
+    if row["verdict"] == "not estimable":
+        return f"{where}; {MEANING['not estimable']} (not estimable)."
+    numbers = f"95 % interval [{row['low']:+.3f}, {row['high']:+.3f}], Holm {_p(row['p_holm'])}"
+    return f"{where}, {numbers}; {MEANING[row['verdict']]} ({row['verdict']}, margin {margin:.2f})."
+
+
+def _p(value: float) -> str:
+    return "p < .001" if value < 0.001 else f"p = {value:.3f}"

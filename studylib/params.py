@@ -1,0 +1,202 @@
+"""Parameters of one run: flat scalars, checked before anything else happens.
+
+A run is a profile (model and budget for a machine), a condition (one arm of an axis) and a seed:
+`papermill ... -f params/profiles/tiny_cpu.yaml -f params/inputs/broad.yaml -p seed 3`.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from studylib.paths import PARAMS, RUNS
+from studylib.scenarios.catalogue import FRAMEWORKS, SOURCES, TRAIN_DOMAINS, TRAIN_STYLES, WORLDS
+
+OBJECTIVES = ("grpo",)
+REWARDS = ("verdict", "format")
+
+
+def _param(default, help: str):
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class RunParams:
+    """Defaults are the embedded study on a laptop CPU (`params/profiles/tiny_cpu.yaml`)."""
+
+    # what is run
+    profile: str = _param("tiny_cpu", "machine profile; names params/profiles/<profile>.yaml")
+    axis: str = _param("inputs", "face of diversity; a folder under params/")
+    condition: str = _param("broad", "arm of the axis; names params/<axis>/<condition>.yaml")
+    seed: int = _param(0, "training seed, >= 0")
+    # scenarios
+    source: str = _param("local_norms", "an embedded world or a real data set")
+    data_dir: str = _param("", "folder with the files of a real source; empty: from its hub id")
+    frameworks: str = _param("kantian_deontology virtue_ethics", "frameworks of an embedded world, by spaces")
+    n_domains: int = _param(12, "domains to train on, 1..12 (embedded worlds)")
+    n_styles: int = _param(4, "writing styles to train on, 1..4 (embedded worlds)")
+    facts_told: int = _param(1, "facts a text tells beside the circumstance, 1..5 (embedded worlds)")
+    eval_scenarios: int = _param(80, "scenarios per evaluation split, even")
+    # model
+    model: str = _param("tiny", "'tiny' or a hub id")
+    revision: str = _param("", "commit of the hub model; needed for a hub model")
+    device: str = _param("cpu", "cpu or cuda")
+    min_gpu_gb: float = _param(0.0, "GPU memory that the profile needs, GiB")
+    lora_r: int = _param(16, "rank of the LoRA adapter, on all linear layers")
+    lora_alpha: int = _param(32, "LoRA scaling numerator")
+    warm_start_steps: int = _param(150, "supervised steps of 64 demonstrations that make the tiny model")
+    # training
+    objective: str = _param("grpo", "training objective")
+    rewards: str = _param("verdict=1.0 format=0.0", "reward=weight, by spaces; weight 0 is measured, not trained on")
+    steps: int = _param(50, "optimiser steps; 0 evaluates the untrained policy")
+    answers_per_step: int = _param(48, "sampled answers per step; a multiple of generations")
+    generations: int = _param(4, "answers to each prompt (the group size G), >= 2")
+    micro_batch: int = _param(48, "answers per forward pass in training; divides answers_per_step")
+    max_new_tokens: int = _param(28, "longest answer, tokens")
+    temperature: float = _param(1.0, "sampling temperature in training")
+    learning_rate: float = _param(1.4e-3, "peak learning rate, linear decay to 0")
+    beta: float = _param(0.0, "weight of the KL to the reference; 0: no reference")
+    max_grad_norm: float = _param(0.02, "gradient clipping")
+    gradient_checkpointing: bool = _param(False, "trade time for memory")
+    # evaluation and files
+    eval_samples: int = _param(4, "answers per scenario at temperature 1, beside the greedy one")
+    eval_batch: int = _param(160, "answers per generate call in evaluation")
+    save_every: int = _param(25, "steps between checkpoints")
+    run_root: str = _param("runs", "folder of the run folders; relative to the repository")
+
+    def __post_init__(self):
+        for f in dataclasses.fields(self):
+            object.__setattr__(self, f.name, _typed(f.name, getattr(self, f.name), f.type))
+        for name, (ok, allowed) in self._rules().items():
+            if not ok:
+                raise ValueError(f"parameter {name} = {getattr(self, name)!r} is not allowed: {allowed}")
+
+    def _rules(self) -> dict[str, tuple[bool, str]]:
+        """name -> (holds, what is allowed)."""
+        at_least = {
+            "seed": 0, "eval_samples": 1, "eval_batch": 1, "save_every": 1, "steps": 0, "generations": 2, "lora_r": 1,
+            "lora_alpha": 1, "max_new_tokens": 1, "micro_batch": 1, "answers_per_step": 1, "warm_start_steps": 1,
+        }  # fmt: skip
+        rules = {name: (getattr(self, name) >= low, f"an integer >= {low}") for name, low in at_least.items()}
+        for name in ("temperature", "learning_rate", "max_grad_norm"):
+            rules[name] = (0 < getattr(self, name) < math.inf, "a number > 0")
+        for name in ("beta", "min_gpu_gb"):
+            rules[name] = (0 <= getattr(self, name) < math.inf, "a number >= 0")
+        for name, choices in (("source", SOURCES), ("objective", OBJECTIVES), ("device", ("cpu", "cuda"))):
+            rules[name] = (getattr(self, name) in choices, f"one of {', '.join(choices)}")
+        rules["n_domains"] = (1 <= self.n_domains <= len(TRAIN_DOMAINS), f"1..{len(TRAIN_DOMAINS)}")
+        rules["n_styles"] = (1 <= self.n_styles <= len(TRAIN_STYLES), f"1..{len(TRAIN_STYLES)}")
+        rules["facts_told"] = (1 <= self.facts_told <= len(FRAMEWORKS), f"1..{len(FRAMEWORKS)}")
+        rules["eval_scenarios"] = (self.eval_scenarios >= 2 and self.eval_scenarios % 2 == 0, "an even number >= 2")
+        unknown = [f for f in self.frameworks.split() if f not in FRAMEWORKS]
+        rules["frameworks"] = (bool(self.frameworks.split()) and not unknown, f"one or more of {', '.join(FRAMEWORKS)}")
+        if self.generations >= 2 and (self.answers_per_step % self.generations or self.micro_batch < 1):
+            rules["answers_per_step"] = (False, f"a multiple of generations = {self.generations}")
+        elif self.micro_batch >= 1 and self.answers_per_step % self.micro_batch:
+            rules["micro_batch"] = (False, f"a divisor of answers_per_step = {self.answers_per_step}")
+        if self.is_world and self.steps and (self.answers_per_step // max(self.generations, 1)) * self.steps % 2:
+            rules["steps"] = (False, "prompts per step x steps is an even number in an embedded world")
+        rules["revision"] = (self.model == "tiny" or bool(self.revision), f"a commit, to pin the hub model {self.model!r}")
+        try:
+            self.reward_weights
+        except ValueError as error:
+            rules["rewards"] = (False, str(error))
+        return rules
+
+    # --- what follows from the parameters ---
+
+    @property
+    def is_world(self) -> bool:
+        return self.source in WORLDS
+
+    @property
+    def train_prompts(self) -> int:
+        """Prompts of the whole run; every prompt is answered `generations` times, in one step."""
+        return self.steps * self.answers_per_step // self.generations
+
+    @property
+    def reward_weights(self) -> dict[str, float]:
+        """Reward name -> weight."""
+        weights = {}
+        for part in self.rewards.split():
+            name, _, weight = part.partition("=")
+            if name not in REWARDS or name in weights:
+                raise ValueError(f"name=weight pairs, each name once, of {', '.join(REWARDS)}")
+            weights[name] = _typed("rewards", weight, float)
+        if not any(weights.values()):
+            raise ValueError("at least one reward with a weight other than 0")
+        return weights
+
+    @property
+    def run_dir(self) -> Path:
+        """One folder per profile, axis, source, condition and seed."""
+        return (RUNS.parent / self.run_root) / self.axis / self.profile / self.source / self.condition / f"seed{self.seed}"
+
+    # --- reading ---
+
+    @classmethod
+    def of(cls, values: Mapping) -> "RunParams":
+        """Parameters from a mapping; unknown names are refused with the nearest known ones."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ValueError(f"unknown parameter {unknown[0]!r}; known parameters: {', '.join(sorted(known))}")
+        return cls(**values)
+
+    @classmethod
+    def resolve(cls, given: Mapping) -> "RunParams":
+        """Defaults < profile file < condition file < `given` (what papermill or a reader set)."""
+        defaults = {f.name: f.default for f in dataclasses.fields(cls)}
+        names = {name: given.get(name, defaults[name]) for name in ("profile", "axis", "condition")}
+        values = read_yaml(PARAMS / "profiles" / f"{names['profile']}.yaml")
+        values |= read_yaml(PARAMS / names["axis"] / f"{names['condition']}.yaml")
+        return cls.of(values | dict(given))
+
+
+def read_yaml(path: Path) -> dict:
+    """A flat mapping of scalars; papermill would replace a nested one as a whole, so it is refused here."""
+    if not path.is_file():
+        raise ValueError(f"no parameter file {path}")
+    values = yaml.safe_load(path.read_text())
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold a mapping of parameters, not {type(values).__name__}")
+    nested = [name for name, value in values.items() if isinstance(value, (dict, list))]
+    if nested:
+        raise ValueError(f"{path}: parameter {nested[0]!r} is nested; parameters are flat scalars")
+    return values
+
+
+def given_parameters(before: set[str], namespace: dict) -> dict:
+    """The parameters that a notebook's `parameters` cell and papermill's injected cell set; unknown ones are refused.
+
+    `before` holds the names of the namespace before those cells, so any other new plain value was meant as a
+    parameter. It is emptied once checked, because in an interactive session later cells make plain values too.
+    """
+    known = {f.name for f in dataclasses.fields(RunParams)}
+    plain = (str, int, float, bool, list, dict, type(None))
+    new = {name for name in set(namespace) - before - known if not name.startswith("_")} if before else set()
+    unknown = sorted(name for name in new if isinstance(namespace[name], plain))
+    for name in unknown:
+        namespace.pop(name)  # or a second try would take it for an old name
+    before.clear()
+    return {name: namespace[name] for name in known & set(namespace)} | dict.fromkeys(unknown)
+
+
+def _typed(name: str, value, kind: type):
+    """`value` as `kind`. YAML 1.1 reads `1e-5` as a string, so text that is a number is accepted for numbers."""
+    wanted = {int: "an integer", float: "a number", str: "text", bool: "true or false"}[kind]
+    wrong = ValueError(f"parameter {name} = {value!r} is not allowed: {wanted}")
+    if kind in (str, bool) or isinstance(value, bool):
+        if type(value) is not kind:
+            raise wrong
+        return value
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise wrong from None
+    if math.isnan(number) or (kind is int and not number.is_integer()):
+        raise wrong
+    return int(number) if kind is int else number

@@ -1,0 +1,41 @@
+"""Rewards that a program can verify: the right verdict, and a well-formed response.
+
+Strict on purpose. A response is well formed when it is `<think>reasons</think><answer>option</answer>` and nothing
+else: one pair of each tag, reasons before the answer, only white space around. Exactly one answer is read.
+"""
+
+import re
+
+RESPONSE = re.compile(r"\s*<think>(?P<reasons>.*?)</think>\s*<answer>(?P<answer>.*?)</answer>\s*", re.DOTALL)
+TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+
+
+def parse(response: str) -> tuple[str, str] | None:
+    """(reasons, answer) of a well-formed response, else None. Linear in the length of the response."""
+    if any(response.count(tag) != 1 for tag in TAGS):
+        return None
+    match = RESPONSE.fullmatch(response)
+    return (match["reasons"].strip(), match["answer"].strip()) if match else None
+
+
+def read_answer(response: str, options: list[str]) -> str | None:
+    """The option that a well-formed response gives; None when it is malformed or names no option.
+
+    Case and one closing full stop are forgiven, because they do not change which option is named.
+    """
+    parsed = parse(response)
+    if parsed is None:
+        return None
+    said = parsed[1].removesuffix(".").casefold()
+    return next((option for option in options if option.casefold() == said), None)
+
+
+def verdict(response: str, scenario: dict) -> float | None:
+    """1.0 when exactly the right option is given, else 0.0. Needs `options` and `answer`."""
+    return float(read_answer(response, scenario["options"]) == scenario["answer"])
+
+
+def format(response: str, scenario: dict) -> float | None:
+    """1.0 for a well-formed response with non-empty reasons and one of the options, right or wrong. Needs `options`."""
+    parsed = parse(response)
+    return float(bool(parsed and parsed[0]) and read_answer(response, scenario["options"]) is not None)

@@ -1,0 +1,17 @@
+"""Scenario -> chat messages. One place decides what a model is told about the form of its answer."""
+
+INSTRUCTION = (
+    "You judge moral situations. First give your reasons between <think> and </think>, in a few sentences. "
+    "Then give exactly one of the options between <answer> and </answer>, and write nothing after it."
+)
+
+
+def chat(row: dict, instruct: bool) -> list[dict]:
+    """Messages for one scenario. The tiny model knows the form from its warm start; a hub model is told it."""
+    if not instruct:
+        return [{"role": "user", "content": row["prompt"]}]
+    options = " or ".join(row["options"])
+    return [
+        {"role": "system", "content": INSTRUCTION},
+        {"role": "user", "content": f"{row['prompt']}\nOptions: {options}."},
+    ]

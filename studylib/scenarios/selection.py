@@ -1,0 +1,81 @@
+"""Which scenarios a run trains on and is evaluated on: diversity of inputs at a matched budget.
+
+Conditions of the axis `inputs` differ in how many domains and styles the training prompts are drawn from; their number
+is the same. The domains of a seed are nested (narrow in medium in broad), and evaluation scenarios are the same for
+every condition and seed, so that runs pair.
+"""
+
+from typing import NamedTuple
+
+from studylib.params import RunParams
+from studylib.randomness import generator
+from studylib.scenarios.catalogue import HELD_OUT_STYLES, TRAIN_DOMAINS, TRAIN_STYLES
+from studylib.scenarios.sources import load_source
+from studylib.scenarios.vocabulary import HELD_OUT_DOMAINS
+from studylib.scenarios.worlds import make_split
+
+EVALUATION_SEED = 0  # of the evaluation scenarios; not the training seed
+Splits = dict[str, list[dict]]
+
+
+class Inputs(NamedTuple):
+    domains: tuple[str, ...]
+    styles: tuple[str, ...]
+
+
+def choose_inputs(params: RunParams) -> Inputs:
+    """The first n of a seeded order, so that a larger n only adds to a smaller one."""
+
+    def first(values: tuple[str, ...], n: int, purpose: str) -> tuple[str, ...]:
+        return tuple(values[i] for i in generator(params.seed, purpose).permutation(len(values))[:n])
+
+    return Inputs(
+        first(TRAIN_DOMAINS, params.n_domains, "selection/domains"),
+        first(TRAIN_STYLES, params.n_styles, "selection/styles"),
+    )
+
+
+def select(params: RunParams) -> Splits:
+    """Split name -> scenario rows. Raises ValueError when a split that the run needs is empty."""
+    splits = _world_splits(params) if params.is_world else _real_splits(params)
+    for name, rows in splits.items():
+        if not rows and (name != "train" or params.steps):
+            raise ValueError(f"split {name!r} of source {params.source!r} is empty")
+    return splits
+
+
+def _world_splits(params: RunParams) -> Splits:
+    frameworks = tuple(params.frameworks.split())
+
+    def split(name: str, n: int, seed: int, domains, styles) -> list[dict]:
+        return make_split(
+            params.source, name, n, seed, domains=domains, styles=styles, frameworks=frameworks,
+            facts_told=params.facts_told,
+        )  # fmt: skip
+
+    n = params.eval_scenarios
+    return {
+        "train": split("train", params.train_prompts, params.seed, *choose_inputs(params)) if params.steps else [],
+        "held_out": split("held_out", n, EVALUATION_SEED, TRAIN_DOMAINS, TRAIN_STYLES),
+        "held_out_domains": split("held_out_domains", n, EVALUATION_SEED, HELD_OUT_DOMAINS, TRAIN_STYLES),
+        "held_out_styles": split("held_out_styles", n, EVALUATION_SEED, TRAIN_DOMAINS, HELD_OUT_STYLES),
+    }
+
+
+def _real_splits(params: RunParams) -> Splits:
+    splits = {"held_out": _sample(_load(params, "held_out"), params.eval_scenarios, EVALUATION_SEED)}
+    if params.steps:
+        splits["train"] = _sample(_load(params, "train"), params.train_prompts, params.seed)
+    return splits
+
+
+def _load(params: RunParams, split: str) -> list[dict]:
+    return load_source(params.source, split, params.data_dir)
+
+
+def _sample(rows: list[dict], n: int, seed: int) -> list[dict]:
+    """`n` rows in random order; all of them before any comes again."""
+    order: list[int] = []
+    while rows and len(order) < n:
+        order.extend(generator(seed, "selection/sample", len(order)).permutation(len(rows)))
+    return [rows[i] for i in order[:n]]

@@ -99,9 +99,12 @@ class RunParams:
             rules["micro_batch"] = (False, f"a divisor of answers_per_step = {self.answers_per_step}")
         if self.is_world and self.steps and (self.answers_per_step // max(self.generations, 1)) * self.steps % 2:
             rules["steps"] = (False, "prompts per step x steps is an even number in an embedded world")
-        rules["revision"] = (self.model == "tiny" or bool(self.revision), f"a commit, to pin the hub model {self.model!r}")
+        rules["revision"] = (
+            self.model == "tiny" or bool(self.revision),
+            f"a commit that pins {self.model!r}",
+        )
         try:
-            self.reward_weights
+            _ = self.reward_weights
         except ValueError as error:
             rules["rewards"] = (False, str(error))
         return rules
@@ -133,7 +136,9 @@ class RunParams:
     @property
     def run_dir(self) -> Path:
         """One folder per profile, axis, source, condition and seed."""
-        return (RUNS.parent / self.run_root) / self.axis / self.profile / self.source / self.condition / f"seed{self.seed}"
+        return (
+            (RUNS.parent / self.run_root) / self.axis / self.profile / self.source / self.condition / f"seed{self.seed}"
+        )
 
     # --- reading ---
 

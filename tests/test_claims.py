@@ -16,8 +16,8 @@ from scipy import integrate, stats
 from studylib.claims import plots, tables
 from studylib.claims.runs import incomplete_runs, read_curves, read_runs
 from studylib.claims.statistics import holm, paired_contrast, t_interval
-from studylib.evaluation.rates import wilson
 from studylib.claims.verdicts import sentence, verdict
+from studylib.evaluation.rates import wilson
 
 STUDY = {"axis": "inputs", "profile": "tiny_cpu"}
 SEEDS = range(6)

@@ -102,7 +102,9 @@ def test_virtue_1_is_that_the_trait_fits(tmp_path):
 def test_utilitarianism_column_1_is_more_pleasant_with_or_without_header(tmp_path, header):
     folder = write(tmp_path, {"utilitarianism_test.csv": f"{header}I won.,I lost.\nI ate.,I starved.\n"})
     rows = sources.load_source("ethics_utilitarianism", "held_out", folder)
-    assert all(f"({row['answer']}) {better}" in row["prompt"] for row, better in zip(rows, ("I won.", "I ate.")))
+    assert all(
+        f"({row['answer']}) {better}" in row["prompt"] for row, better in zip(rows, ("I won.", "I ate."), strict=True)
+    )
     assert len(rows) == 2
 
 

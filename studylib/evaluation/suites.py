@@ -29,7 +29,9 @@ def generate(model, tokenizer, prompts: list[str], *, greedy: bool, max_new_toke
     with sampling_mode(model):
         for start in range(0, len(order), batch):
             chosen = order[start : start + batch]
-            encoded = tokenizer([prompts[i] for i in chosen], return_tensors="pt", padding=True, add_special_tokens=False)
+            encoded = tokenizer(
+                [prompts[i] for i in chosen], return_tensors="pt", padding=True, add_special_tokens=False
+            )
             output = model.generate(**encoded.to(model.device), max_new_tokens=max_new_tokens, **sampling)
             new = output[:, encoded["input_ids"].shape[1] :]
             for i, answer in zip(chosen, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True):

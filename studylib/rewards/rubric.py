@@ -6,7 +6,7 @@ A check sees the response and what the scenario was made from, never the right v
 
 from studylib.rewards.verdict import parse, read_answer
 from studylib.scenarios.vocabulary import CIRCUMSTANCES, COMMUNITIES
-from studylib.scenarios.worlds import Facts, counts, decisive, facts_of, reading
+from studylib.scenarios.worlds import READINGS, Facts, counts, decisive, facts_of, reading
 
 
 def check(criterion: str, response: str, scenario: dict) -> bool:
@@ -24,8 +24,6 @@ def _says_only(reasons: str, right: str, others) -> bool:
 
 
 def _reads_fact(reasons: str, response: str, scenario: dict, facts: Facts) -> bool:
-    from studylib.scenarios.worlds import READINGS
-
     return _says_only(reasons, reading(facts, scenario["framework"]), READINGS[scenario["framework"]])
 
 

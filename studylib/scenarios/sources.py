@@ -1,12 +1,12 @@
 """Published moral data sets as scenario rows, with the answer that their authors give.
 
-| source                     | question                                   | train               | held_out               |
-| -------------------------- | ------------------------------------------ | ------------------- | ---------------------- |
-| ethics_justice, _deontology| reasonable or unreasonable?                | authors' train file | authors' test file     |
-| ethics_virtue              | does the trait fit?                        | authors' train file | authors' test file     |
-| ethics_utilitarianism      | which of two experiences is more pleasant? | authors' train file | authors' test file     |
-| moralchoice                | which of two actions does morality favour? | none                | low ambiguity only     |
-| contrastive_moral_stories  | does the action agree with the norm?       | train files, or 3/4 | dev files, or 1/4      |
+| source                      | question                                   | train               | held_out           |
+| --------------------------- | ------------------------------------------ | ------------------- | ------------------ |
+| ethics_justice, _deontology | reasonable or unreasonable?                | authors' train file | authors' test file |
+| ethics_virtue               | does the trait fit?                        | authors' train file | authors' test file |
+| ethics_utilitarianism       | which of two experiences is more pleasant? | authors' train file | authors' test file |
+| moralchoice                 | which of two actions does morality favour? | none                | low ambiguity only |
+| contrastive_moral_stories   | does the action agree with the norm?       | train files, or 3/4 | dev files, or 1/4  |
 
 What differs from the files:
 1. White space is collapsed, then repeated prompts are dropped: the first one stays if all agree on the answer, none if
@@ -34,7 +34,7 @@ HELD_OUT_STORY_SHARE = 4  # one story in four, where the authors' train files ar
 
 
 class Origin(NamedTuple):
-    """Where a source is published: `files` and `hub_files` name, per split, local files and files of the hub data set."""
+    """Where a source is published: `files` and `hub_files` name the files of a split, locally and on the hub."""
 
     folder: str
     files: dict[str, tuple[str, ...]]

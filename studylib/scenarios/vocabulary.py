@@ -1,4 +1,4 @@
-"""Words of the embedded worlds: domains, communities, circumstances, names. Data only; `worlds.py` makes scenarios of it.
+"""Words of the embedded worlds: domains, communities, circumstances, names. Data only; `worlds.py` tells it.
 
 Placeholders: {a} the agent, {b} the person affected, {c} a bystander, {role} the agent's role.
 """
@@ -22,6 +22,7 @@ COMMUNITIES = {  # kind -> the cues by which a text tells it
     "kinship": ("a kinship village", "a kinship valley"),
 }
 
+# fmt: off
 DOMAINS = {
     "work": Domain("covenant", ("the shipyard", "the bottling plant"), ("foreman", "manager"),
         ("moved {b} to the night shift", "gave {b}'s project to another team", "cut {b}'s hours before the holidays"),
@@ -30,7 +31,7 @@ DOMAINS = {
         ("sold {b}'s piano", "moved {b} into the small room", "read {b}'s diary"),
         ("peace in the house", "relief for the parents"), ("hurt to the bond", "loss of trust at home")),
     "medicine": Domain("covenant", ("the clinic", "the maternity ward"), ("doctor", "nurse"),
-        ("moved {b} down the waiting list", "stopped {b}'s costly medicine", "showed {b}'s test results to a colleague"),
+        ("moved {b} down the waiting list", "stopped {b}'s costly medicine", "showed {b}'s results to a colleague"),
         ("relief for other patients", "gain in safety on the ward"), ("delay of treatment", "pain for a patient")),
     "law": Domain("kinship", ("the courthouse", "the notary's office"), ("lawyer", "clerk"),
         ("dropped {b}'s claim", "handed {b}'s letters to the court", "settled {b}'s case early"),
@@ -73,6 +74,7 @@ DOMAINS = {
         ("took {b} off the list", "closed {b}'s road", "read {b}'s petition aloud"),
         ("trust in the council", "money for the poor"), ("loss of a vote", "harm to a district")),
 }
+# fmt: on
 HELD_OUT_DOMAINS = ("farming", "art", "rescue", "politics")
 
 CIRCUMSTANCES = {  # what a text says of an excuse for the deed, or of a special duty not to do it

@@ -34,9 +34,7 @@ import numpy as np
 from studylib.randomness import generator
 from studylib.scenarios.catalogue import FRAMEWORKS
 from studylib.scenarios.rows import digest, scenario_row
-from studylib.scenarios.vocabulary import (
-    CIRCUMSTANCES, COMMUNITIES, DOMAINS, DUTIES, EXCUSES, MOTIVES, NAMES, SIZES,
-)  # fmt: skip
+from studylib.scenarios.vocabulary import CIRCUMSTANCES, COMMUNITIES, DOMAINS, DUTIES, EXCUSES, MOTIVES, NAMES, SIZES
 
 NORMS = {  # world -> community -> circumstances that count
     "universal_norms": {"covenant": {"consent", "need", "promise"}, "kinship": {"consent", "need", "promise"}},
@@ -45,8 +43,8 @@ NORMS = {  # world -> community -> circumstances that count
 OPTIONS = ("permissible", "wrong")
 
 # (breach, circumstance) of ten pairs of scenarios. The verdicts of a pair differ in every community of every world, so
-# any even number of scenarios is balanced. Fourteen of the twenty turn on whether the circumstance counts, twelve of them
-# (need, promise) on the kind of community in `local_norms`.
+# any even number of scenarios is balanced. Fourteen of the twenty turn on whether the circumstance counts; twelve of
+# them (need, promise) turn on the kind of community in `local_norms`.
 CELL_PAIRS = (
     [((True, "need"), (False, "promise"))] * 6
     + [((True, "consent"), (True, None))]
@@ -114,7 +112,7 @@ def _pick(rng: np.random.Generator, values):
     return values[int(rng.integers(len(values)))]
 
 
-def draw_facts(rng: np.random.Generator, domain: str, framework: str, is_breach: bool, circumstance: str | None) -> Facts:
+def draw_facts(rng, domain: str, framework: str, is_breach: bool, circumstance: str | None) -> Facts:
     """Facts that hold the given breach under `framework`; what the other frameworks ask about is drawn freely."""
     words = DOMAINS[domain]
     agent, affected, bystander = (str(name) for name in rng.choice(NAMES, size=3, replace=False))
@@ -169,7 +167,8 @@ def _letter(f: Facts, told: list[str]) -> str:
 
 def _dialogue(f: Facts, told: list[str]) -> str:
     body = ' "And?" '.join(f'"{_sentence(text)}"' for text in told)
-    return f'"What happened at {f.place}?" "{f.agent}, the {f.role}, {f.deed}. You know, we are in {f.cue}." "And?" {body}'
+    told_first = f"{f.agent}, the {f.role}, {f.deed}. You know, we are in {f.cue}."
+    return f'"What happened at {f.place}?" "{told_first}" "And?" {body}'
 
 
 def _news(f: Facts, told: list[str]) -> str:
@@ -186,7 +185,7 @@ TELL = {"report": _report, "letter": _letter, "dialogue": _dialogue, "news": _ne
 
 
 def tell(facts: Facts, framework: str, style: str, facts_told: int, rng: np.random.Generator) -> str:
-    """The situation in one of the styles: the deciding fact, `facts_told - 1` facts beside it, the circumstance; shuffled."""
+    """The situation in one style: the deciding fact, `facts_told - 1` others and the circumstance, shuffled."""
     others = [f for f in FRAMEWORKS if f != framework]
     chosen = [framework, *rng.permutation(others)[: facts_told - 1]]
     told = [clause(facts, f) for f in chosen] + ([facts.circumstance_text] if facts.circumstance else [])
@@ -270,7 +269,7 @@ def make_split(
     to training or to evaluation, so that the sides are disjoint for all seeds without being compared.
     """
     if n < 2 or n % 2:
-        raise ValueError(f"split {split!r} asks for {n} scenarios; they come in pairs, so an even number >= 2 is allowed")
+        raise ValueError(f"split {split!r} asks for {n} scenarios; they come in pairs: an even number >= 2")
     rng = generator(seed, f"scenarios/{split}")
     turns = itertools.cycle([(domain, framework) for domain in domains for framework in frameworks])
     decks: dict[tuple, list] = {}
@@ -289,9 +288,8 @@ def make_split(
 
 def _fresh_facts(rng, domain, framework, is_breach, circumstance, side, seen) -> Facts:
     """Facts of this cell that belong to this side and were not seen before."""
-    choices = {"excuse": EXCUSES, "duty": DUTIES}.get(circumstance, (circumstance,))
     while True:
-        facts = draw_facts(rng, domain, framework, is_breach, _pick(rng, choices))
+        facts = draw_facts(rng, domain, framework, is_breach, circumstance)
         key = digest(dataclasses.asdict(facts))
         if int(key, 16) % 8 in side and key not in seen:
             seen.add(key)

@@ -50,7 +50,9 @@ class RunLog(TrainerCallback):
             file.write(json.dumps(record) + "\n")
         if state.global_step % self.every == 0 or state.global_step == 1:
             entropy, seconds = record.get("entropy") or 0.0, time.time() - self.started
-            print(f"step {state.global_step:4d}  reward {record['reward']:.3f}  entropy {entropy:.3f}  {seconds:5.0f} s")
+            print(
+                f"step {state.global_step:4d}  reward {record['reward']:.3f}  entropy {entropy:.3f}  {seconds:5.0f} s"
+            )
 
     def on_save(self, args, state, control, **kwargs):
         (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()

@@ -118,8 +118,6 @@ def _rate(step: int, steps: int, warmup: int = 20) -> float:
 if __name__ == "__main__":
     import sys
 
-    from studylib.params import RunParams
-
     resolved = RunParams.resolve({"profile": sys.argv[1]})
     torch.set_num_threads(1)
     print(warm_start(resolved) if resolved.model == "tiny" else f"profile {sys.argv[1]} uses {resolved.model}")

@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 study: .venv/ready
 	@echo "study: two runs at a time; finished runs are kept, a stopped study goes on from them"
 	@flock -w 120 .study.lock $(BIN)/snakemake --cores $(CORES) --nolock --rerun-incomplete --keep-going \
-	  --rerun-triggers mtime params --quiet progress host --config axis=$(AXIS)
+	  --rerun-triggers mtime params --quiet rules host --config axis=$(AXIS)
 	@$(BIN)/python -m studylib.claims.tables --axis $(AXIS)
 
 test: .venv/ready

@@ -10,6 +10,7 @@ SEEDS = range(int(config.get("seeds", 5)))
 CONDITIONS = sorted(path.stem for path in Path("params", AXIS).glob("*.yaml"))
 RUN = f"runs/{AXIS}/{PROFILE}/{{world}}/{{condition}}/seed{{seed}}"
 PAPERMILL = "python -m papermill --no-progress-bar -k python3"
+SHOW_ERROR = " 2> {log}.err || {{ tail -n 2 {log}.err >&2; exit 1; }}"  # the last lines say what was wrong
 
 
 localrules: all
@@ -42,7 +43,8 @@ rule run:
     retries: 1
     shell:
         PAPERMILL + " {input.notebook} {log} -f {input.profile} -f {input.condition}"
-        " -p source {wildcards.world} -p seed {wildcards.seed} 2> {log}.err"
+        " -p source {wildcards.world} -p seed {wildcards.seed}" + SHOW_ERROR + "\n"
+        'echo "{wildcards.world} {wildcards.condition} seed {wildcards.seed}: complete after $SECONDS s"'
 
 
 rule compare:
@@ -55,4 +57,4 @@ rule compare:
     log:
         f"runs/{AXIS}/{PROFILE}/compare.ipynb",
     shell:
-        PAPERMILL + f" {{input.notebook}} {{log}} -p axis {AXIS} -p profile {PROFILE} 2> {{log}}.err"
+        PAPERMILL + f" {{input.notebook}} {{log}} -p axis {AXIS} -p profile {PROFILE}" + SHOW_ERROR

@@ -35,7 +35,11 @@ def write_run(root, world="local_norms", condition="narrow", seed=0, after=0.6, 
     folder.mkdir(parents=True)
     config = {**STUDY, "source": world, "condition": condition, "seed": seed, **config}
     (folder / "config.json").write_text(json.dumps(config))
-    lines = [{"step": s, "reward": 0.5 + (after - 0.5) * s / 10, "entropy": 1 - s / 20} for s in range(1, 11)]
+    logged = {"completions/mean_length": 20.0, "grad_norm": 0.1, "frac_reward_zero_std": 0.2}
+    lines = [
+        {"step": s, "reward": 0.5 + (after - 0.5) * s / 10, "entropy": 1 - s / 20, "num_tokens": 100.0 * s, **logged}
+        for s in range(1, 11)
+    ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     phases = {
         phase: {"accuracy_sampled": value, "accuracy_greedy": value, "unscorable": 0}

@@ -1,0 +1,29 @@
+"""What the tests share: a cache of their own, and a run so small that training it takes seconds."""
+
+import os
+import tempfile
+
+# Before studylib is imported: kernels of executed notebooks inherit it, and no test touches the user's cache.
+os.environ["STUDYLIB_CACHE"] = tempfile.mkdtemp(prefix="studylib-cache-")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+
+from studylib.params import RunParams
+
+MINIATURE = {  # every step of a run, at a size that learns nothing
+    "warm_start_steps": 2, "steps": 4, "answers_per_step": 8, "generations": 4, "micro_batch": 4, "max_new_tokens": 8,
+    "eval_scenarios": 4, "eval_samples": 2, "eval_batch": 8, "save_every": 2,
+}  # fmt: skip
+
+
+@pytest.fixture
+def miniature(tmp_path):
+    """Parameters of a miniature run below tmp_path; keyword arguments override."""
+
+    def make(**given) -> RunParams:
+        return RunParams.resolve({**MINIATURE, "run_root": str(tmp_path / "runs"), **given})
+
+    return make

@@ -1,0 +1,90 @@
+"""Evaluation: strict reading, rates with intervals, and answers that do not depend on their batch."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from studylib.evaluation.rates import wilson
+from studylib.evaluation.suites import generate, respond, summarise, summary
+from studylib.randomness import torch_seed
+from studylib.scenarios.selection import select
+from studylib.training.models import load_base
+from studylib.training.tiny import tiny_model, tiny_tokenizer
+
+
+def rows(*answers):
+    return [{"id": str(i), "split": "held_out", "answer": a} for i, a in enumerate(answers)]
+
+
+def answers(table):
+    """id -> (k, verdict, format, readable) lists, k counted from 0."""
+    return pd.DataFrame(
+        [(i, "held_out", k, "", *values) for i, row in table.items() for k, values in enumerate(row)],
+        columns=["id", "split", "k", "response", "verdict", "format", "readable"],
+    )
+
+
+RIGHT, WRONG, UNREADABLE = (1.0, 1.0, True), (0.0, 1.0, True), (0.0, 0.0, False)
+
+
+def test_endpoints_by_hand():
+    table = answers({"0": [RIGHT, RIGHT, WRONG], "1": [WRONG, UNREADABLE, RIGHT], "2": [RIGHT, WRONG, WRONG]})
+    result = summarise(table, rows("a", "a", "b"))
+    assert result["accuracy_greedy"] == pytest.approx(2 / 3)
+    assert (result["accuracy_greedy_low"], result["accuracy_greedy_high"]) == wilson(2, 3)
+    assert result["accuracy_sampled"] == pytest.approx(2 / 6)
+    assert result["unscorable"] == pytest.approx(1 / 6)
+    assert result["format"] == pytest.approx(5 / 6)
+    assert result["base_rate"] == pytest.approx(2 / 3)
+    assert result["scenarios"] == 3
+
+
+def test_the_summary_has_before_and_after_for_every_evaluation_split():
+    before, after = answers({"0": [WRONG, WRONG]}), answers({"0": [RIGHT, RIGHT]})
+    result = summary(before, after, {"train": rows("a"), "held_out": rows("a")})
+    assert list(result["splits"]) == ["held_out"]
+    scores = {stage: values["accuracy_sampled"] for stage, values in result["splits"]["held_out"].items()}
+    assert scores == {"before": 0.0, "after": 1.0}
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory):
+    from conftest import MINIATURE
+
+    from studylib.params import RunParams
+
+    params = RunParams.resolve({**MINIATURE, "run_root": str(tmp_path_factory.mktemp("runs"))})
+    return *load_base(params), params
+
+
+def test_greedy_answers_do_not_depend_on_the_batch_and_keep_their_order():
+    texts = ["Is this wrong?", "Ada lied", "a b c d e f g h"]
+    tokenizer = tiny_tokenizer(texts)
+    with torch_seed(0, "test"):
+        model = tiny_model(tokenizer)  # untrained, so that answers differ from text to text
+    alone = [generate(model, tokenizer, [text], greedy=True, max_new_tokens=6, batch=1)[0] for text in texts]
+    assert len(set(alone)) == 3
+    assert generate(model, tokenizer, texts, greedy=True, max_new_tokens=6, batch=3) == alone
+    assert model.training
+
+
+def test_samples_differ_from_each_other_and_repeat_with_the_seed(policy):
+    model, tokenizer, params = policy
+    evaluated = select(params)["held_out"]
+    first, again, other = (respond(model, tokenizer, evaluated, params, seed, "test") for seed in (0, 0, 1))
+    assert first.equals(again)
+    sampled = [table[table.k > 0].response.tolist() for table in (first, other)]
+    assert sampled[0] != sampled[1] and len(set(sampled[0])) > 1
+    greedy = [table[table.k == 0].response.tolist() for table in (first, other)]
+    assert greedy[0] == greedy[1]
+
+
+def test_every_scenario_is_answered_once_greedily_and_n_times_sampled(policy):
+    model, tokenizer, params = policy
+    evaluated = select(params)["held_out"]
+    table = respond(model, tokenizer, evaluated, params, 0, "test")
+    assert sorted(table.groupby("id").k.apply(list).tolist()) == [list(range(1 + params.eval_samples))] * len(evaluated)
+
+
+def test_wilson_of_nothing_is_unknown():
+    assert np.isnan(wilson(0, 0)).all()

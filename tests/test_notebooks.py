@@ -1,0 +1,101 @@
+"""The notebooks, executed by papermill as a user would, at a size that takes seconds."""
+
+import json
+import shutil
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import papermill
+import pytest
+from conftest import MINIATURE
+from papermill.exceptions import PapermillExecutionError
+from test_claims import write_run
+from test_sources import data_dir  # noqa: F401  (a fixture: skips loudly where the data is missing)
+
+from studylib.evaluation.rates import wilson
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def execute(name: str, folder: Path, **parameters) -> str:
+    """Runs a notebook and returns all that it printed and showed as text."""
+    output = folder / f"{name}.ipynb"
+    papermill.execute_notebook(
+        ROOT / "notebooks" / f"{name}.ipynb", output, parameters, kernel_name="python3", progress_bar=False
+    )
+    notebook = nbformat.read(output, as_version=4)
+    shown = [out for cell in notebook.cells if cell.cell_type == "code" for out in cell.outputs]
+    assert not [out for out in shown if out.get("name") == "stderr"], "warnings in a reader's notebook"
+    return "\n".join(out.get("text") or out.get("data", {}).get("text/plain", "") for out in shown)
+
+
+def run(folder: Path, **parameters) -> tuple[Path, str]:
+    shown = execute(
+        "3_run_condition", folder, **{**MINIATURE, "save_every": 4, "run_root": str(folder / "runs"), **parameters}
+    )
+    (manifest,) = (folder / "runs").rglob("manifest.json")
+    return manifest.parent, shown
+
+
+def test_the_scenarios_notebook_runs(tmp_path):
+    shown = execute("1_scenarios", tmp_path, source="universal_norms", seed=1)
+    assert "By Kantian Deontology, is this permissible or wrong?" in shown
+    assert "same facts twice: 0" in shown
+
+
+def test_a_run_from_parameters_to_manifest_and_again(tmp_path):
+    folder, shown = run(tmp_path, condition="medium", seed=2)
+    assert folder == tmp_path / "runs/inputs/tiny_cpu/local_norms/medium/seed2"
+    for name in ("config.json", "metrics.jsonl", "responses.parquet", "summary.json", "manifest.json"):
+        assert (folder / name).is_file()
+    assert (folder / "adapter").is_dir() and (folder / "checkpoints").is_dir()
+    assert (folder / "figures/training_curve.png").is_file()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["params"]["condition"] == "medium" and manifest["gradient_change"] < 1e-2
+    assert set(manifest["data"]) == {"train", "held_out", "held_out_domains", "held_out_styles"}
+    assert "complete after" in shown and "nothing will be trained" not in shown
+
+    _, again = run(tmp_path, condition="medium", seed=2)
+    assert "(complete: nothing will be trained)" in again
+    assert json.loads((folder / "manifest.json").read_text()) == manifest
+
+
+def test_the_comparison_notebook_reads_run_folders_and_writes_tables_and_figures(tmp_path):
+    for world in ("local_norms", "universal_norms"):
+        for condition, mean in (("narrow", 0.6), ("medium", 0.7), ("broad", 0.9)):
+            for seed in range(3):
+                after = mean + (0.01 * seed * (1 + len(condition)) if world == "local_norms" else 0.02 * seed)
+                write_run(tmp_path / "runs", world, condition, seed, after)
+    write_run(tmp_path / "runs", seed=9, finished=False)
+    shown = execute("4_compare_conditions", tmp_path, run_root=str(tmp_path / "runs"), out_root=str(tmp_path / "out"))
+    claims = pd.read_csv(tmp_path / "out/inputs/claims.csv")
+    assert set(claims.verdict) <= {"different", "equivalent", "both (trivial)", "inconclusive", "not estimable"}
+    assert (tmp_path / "out/inputs/means.csv").is_file()
+    for name in ("accuracy", "contrasts", "curves"):
+        assert all((tmp_path / f"out/inputs/{name}.{suffix}").is_file() for suffix in ("pdf", "png", "csv"))
+    assert "narrow/seed9" in shown, "the run that did not finish is named"
+
+
+@pytest.mark.parametrize(
+    "parameters, message",
+    [
+        ({"sede": 3}, "unknown parameter 'sede'; known parameters"),
+        ({"seed": 1.5}, "parameter seed = 1.5 is not allowed: an integer"),
+    ],
+)
+def test_a_bad_parameter_ends_the_notebook_before_anything_is_written(tmp_path, parameters, message):
+    with pytest.raises(PapermillExecutionError, match=message):
+        execute("3_run_condition", tmp_path, run_root=str(tmp_path / "runs"), **parameters)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("source, rate", [("ethics_justice", 0.5), ("contrastive_moral_stories", 0.667)])
+def test_a_run_on_real_scenarios(tmp_path, data_dir, source, rate):  # noqa: F811
+    folder, shown = run(tmp_path, axis="real", condition=source, source=source, data_dir=data_dir, steps=2)
+    score = json.loads((folder / "summary.json").read_text())["splits"]["held_out"]["after"]
+    greedy = score["accuracy_greedy"] * score["scenarios"]
+    assert (score["accuracy_greedy_low"], score["accuracy_greedy_high"]) == wilson(round(greedy), score["scenarios"])
+    assert 0.5 <= score["base_rate"] <= 1 and 0 <= score["unscorable"] <= 1
+    assert source in shown
+    shutil.rmtree(folder)

@@ -1,0 +1,125 @@
+"""Parameters: flat, typed, and refused with the key, the value and what is allowed before anything else happens."""
+
+import dataclasses
+
+import pytest
+
+from studylib.params import RunParams, given_parameters, read_yaml
+from studylib.paths import PARAMS
+
+FILES = sorted(PARAMS.rglob("*.yaml"))
+CONDITIONS = [path for path in FILES if path.parent.name != "profiles"]
+PROFILES = [path.stem for path in FILES if path.parent.name == "profiles"]
+
+
+@pytest.mark.parametrize("path", CONDITIONS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_condition_makes_a_valid_run_in_every_profile(path, profile):
+    params = RunParams.resolve({"profile": profile, "axis": path.parent.name, "condition": path.stem})
+    assert (params.axis, params.condition) == (path.parent.name, path.stem), "the file names itself"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_files_hold_known_flat_scalars(path):
+    assert set(read_yaml(path)) <= {field.name for field in dataclasses.fields(RunParams)}
+
+
+def test_conditions_of_the_inputs_axis_differ_in_inputs_alone():
+    runs = {name: RunParams.resolve({"condition": name}) for name in ("narrow", "medium", "broad")}
+    budget = {(p.train_prompts, p.steps, p.answers_per_step, p.max_new_tokens, p.learning_rate) for p in runs.values()}
+    assert len(budget) == 1
+    assert {name: (p.n_domains, p.n_styles) for name, p in runs.items()} == {
+        "narrow": (1, 1), "medium": (4, 2), "broad": (12, 4),
+    }  # fmt: skip
+
+
+def test_the_tiny_profile_is_the_defaults():
+    assert RunParams.resolve({}) == RunParams()
+
+
+def test_given_values_win_over_the_condition_and_the_condition_over_the_profile(tmp_path, monkeypatch):
+    for name, text in (("profiles/p.yaml", "steps: 7\nlora_r: 3\nseed: 1\n"), ("a/c.yaml", "lora_r: 4\nseed: 2\n")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr("studylib.params.PARAMS", tmp_path)
+    params = RunParams.resolve({"profile": "p", "axis": "a", "condition": "c", "answers_per_step": 8,
+                                "generations": 4, "micro_batch": 8, "seed": 3})  # fmt: skip
+    assert (params.steps, params.lora_r, params.seed, params.lora_alpha) == (7, 4, 3, 32)
+
+
+@pytest.mark.parametrize("value, number", [("1e-5", 1e-5), (1, 1.0), ("0.5", 0.5)])
+def test_text_that_is_a_number_is_a_number(value, number):
+    assert RunParams(learning_rate=value).learning_rate == number
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"learning_rate": "fast"}, "parameter learning_rate = 'fast' is not allowed: a number"),
+        ({"learning_rate": "nan"}, "learning_rate = 'nan'"),
+        ({"learning_rate": 0}, "learning_rate = 0.0 is not allowed: a number > 0"),
+        ({"learning_rate": None}, "learning_rate = None"),
+        ({"learning_rate": True}, "learning_rate = True"),
+        ({"seed": 1.5}, "parameter seed = 1.5 is not allowed: an integer"),
+        ({"seed": "one"}, "parameter seed = 'one' is not allowed: an integer"),
+        ({"seed": -1}, "seed = -1 is not allowed: an integer >= 0"),
+        ({"seed": True}, "seed = True"),
+        ({"seed": "inf"}, "seed = 'inf'"),
+        ({"data_dir": 3}, "parameter data_dir = 3 is not allowed: text"),
+        ({"gradient_checkpointing": "yes"}, "gradient_checkpointing = 'yes' is not allowed: true or false"),
+        ({"answers_per_step": 50}, "answers_per_step = 50 is not allowed: a multiple of generations = 4"),
+        ({"micro_batch": 32}, "micro_batch = 32 is not allowed: a divisor of answers_per_step = 48"),
+        ({"generations": 1}, "generations = 1 is not allowed: an integer >= 2"),
+        ({"generations": 0}, "generations = 0 is not allowed: an integer >= 2"),
+        ({"source": "internet"}, "source = 'internet' is not allowed: one of universal_norms, local_norms, ethics"),
+        ({"objective": "magic"}, "objective = 'magic' is not allowed: one of grpo"),
+        ({"device": "tpu"}, "device = 'tpu' is not allowed: one of cpu, cuda"),
+        ({"n_domains": 13}, "n_domains = 13 is not allowed: 1..12"),
+        ({"n_styles": 0}, "n_styles = 0 is not allowed: 1..4"),
+        ({"facts_told": 6}, "facts_told = 6 is not allowed: 1..5"),
+        ({"frameworks": "nihilism"}, "frameworks = 'nihilism' is not allowed: one or more of act_utilitarianism"),
+        ({"frameworks": ""}, "frameworks = ''"),
+        ({"eval_scenarios": 81}, "eval_scenarios = 81 is not allowed: an even number"),
+        ({"steps": 1, "answers_per_step": 4, "micro_batch": 4}, "steps = 1 is not allowed: .*even number"),
+        ({"rewards": "kindness=1"}, "rewards = 'kindness=1' is not allowed: .*verdict, format"),
+        ({"rewards": "verdict=0"}, "at least one reward"),
+        ({"rewards": "verdict=1 verdict=2"}, "each name once"),
+        ({"rewards": "verdict"}, "rewards = 'verdict' is not allowed"),
+        ({"model": "Qwen/Qwen2.5-0.5B-Instruct"}, "revision = '' is not allowed: a commit that pins"),
+        ({"sed": 1}, "unknown parameter 'sed'; known parameters: answers_per_step, axis"),
+        ({"condition": "brod"}, "no parameter file .*brod.yaml"),
+        ({"profile": "laptop"}, "no parameter file .*laptop.yaml"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_sentence(given, message):
+    with pytest.raises(ValueError, match=message):
+        RunParams.resolve(given)
+
+
+@pytest.mark.parametrize(
+    "text, message", [("a: {b: 1}", "'a' is nested"), ("- 1", "must hold a mapping"), ("", "must")]
+)
+def test_a_file_must_be_flat(tmp_path, text, message):
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_yaml(path)
+
+
+def test_notebook_parameters_are_those_of_the_two_cells():
+    before = {"started"}
+    assert given_parameters(before, {"started": 1.0, "seed": 3, "_": 5, "len": len}) == {"seed": 3}
+
+
+def test_an_unknown_notebook_parameter_is_found_and_a_second_try_is_not_poisoned():
+    before, namespace = {"started"}, {"started": 1.0, "seed": 3, "sede": 4}
+    with pytest.raises(ValueError, match="unknown parameter 'sede'"):
+        RunParams.resolve(given_parameters(before, namespace))
+    namespace["row"] = "a later cell of an interactive session"
+    assert given_parameters(before, namespace) == {"seed": 3}
+
+
+def test_parameters_are_frozen_and_documented():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        RunParams().seed = 1
+    assert all(field.metadata["help"] for field in dataclasses.fields(RunParams))

@@ -1,0 +1,181 @@
+"""What holds the project together: pins, provenance, randomness, the workflow, the notebooks as files."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from studylib import provenance
+from studylib.params import RunParams
+from studylib.randomness import generator, torch_seed
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+CARD = {"jupyterlab", "papermill", "torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "seaborn",
+        "pingouin"}  # fmt: skip
+
+
+def pins(lines) -> dict[str, str]:
+    found = [line.strip() for line in lines if "==" in line and not line.strip().startswith("#")]
+    return {canonicalize_name(name): version for name, version in (line.split("==") for line in found)}
+
+
+CONSTRAINTS = pins((ROOT / "constraints.txt").read_text().splitlines())
+
+
+# --- environment ---
+
+
+def test_the_conda_environment_and_the_constraints_agree():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert "python=3.12" in environment["dependencies"] and environment["name"] and environment["channels"]
+    pip = environment["dependencies"][-1]["pip"]
+    assert pip[-1] == "-e ."
+    listed = pins(pip)
+    assert listed.keys() >= CARD
+    assert listed == {name: CONSTRAINTS[name] for name in listed}
+
+
+def test_the_ranges_of_the_project_hold_the_pins():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["study"], *extras["dev"]]
+    for requirement in map(Requirement, wanted):
+        assert requirement.specifier.contains(CONSTRAINTS[canonicalize_name(requirement.name)]), requirement
+    assert {canonicalize_name(Requirement(r).name) for r in project["dependencies"]} >= CARD
+
+
+def test_what_is_installed_is_what_is_pinned():
+    installed = {name: provenance.metadata.version(name).split("+")[0] for name in CARD | {"numpy", "pandas"}}
+    assert installed == {name: CONSTRAINTS[name] for name in installed}
+
+
+# --- provenance and randomness ---
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a" / "x.json"
+    provenance.write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        provenance.write_json(path, {"a": object()})
+    assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_a_run_folder_belongs_to_one_set_of_parameters(tmp_path):
+    provenance.open_run(tmp_path, {"seed": 1, "steps": 2})
+    provenance.open_run(tmp_path, {"seed": 1, "steps": 2})
+    with pytest.raises(ValueError, match="holds a run with steps = 2, not 3; give another run_root"):
+        provenance.open_run(tmp_path, {"seed": 1, "steps": 3})
+
+
+def test_the_manifest_makes_a_run_complete_and_says_what_it_was_made_of(tmp_path):
+    assert not provenance.is_complete(tmp_path)
+    provenance.write_manifest(tmp_path, {"seed": 1}, started=0.0, data={"train": "abc"})
+    assert provenance.is_complete(tmp_path)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["finished"] and manifest["params"] == {"seed": 1} and manifest["data"] == {"train": "abc"}
+    assert manifest["versions"]["trl"] == CONSTRAINTS["trl"]
+    assert manifest["machine"]["cpus"] and manifest["wall_seconds"] > 0 and manifest["peak_memory_gb"]["cpu"] > 0
+
+
+def test_streams_depend_on_seed_purpose_and_index_and_on_nothing_else():
+    base = generator(3, "sampling", 0).random(4).tolist()
+    generator(9, "other").random(4)
+    assert generator(3, "sampling", 0).random(4).tolist() == base
+    for other in (generator(4, "sampling"), generator(3, "selection"), generator(3, "sampling", 1)):
+        assert other.random(4).tolist() != base
+
+
+def test_torch_draws_leave_the_global_state_alone():
+    before = torch.random.get_rng_state()
+    with torch_seed(1, "test"):
+        first = torch.rand(2)
+    with torch_seed(1, "test"):
+        assert torch.equal(torch.rand(2), first)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+# --- workflow ---
+
+
+def dry_run(folder: Path, *options: str) -> str:
+    for name in ("params", "notebooks"):
+        (folder / name).symlink_to(ROOT / name)
+    command = [sys.executable, "-m", "snakemake", "-n", "-s", ROOT / "Snakefile", "--directory", folder, *options]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def job_counts(output: str) -> dict[str, int]:
+    return {name: int(n) for name, n in re.findall(r"^(\w+)\s+(\d+)$", output, re.MULTILINE)}
+
+
+def test_the_embedded_study_is_thirty_runs_and_one_comparison(tmp_path):
+    counts = job_counts(dry_run(tmp_path))
+    assert counts == {"all": 1, "compare": 1, "run": 30, "warm_start": 1, "total": 33}
+
+
+def test_finished_runs_are_not_run_again(tmp_path):
+    (tmp_path / "runs/inputs/tiny_cpu").mkdir(parents=True)
+    (tmp_path / "runs/inputs/tiny_cpu/warm_start").touch()
+    for seed in (0, 1):
+        manifest = tmp_path / f"runs/inputs/tiny_cpu/local_norms/broad/seed{seed}/manifest.json"
+        manifest.parent.mkdir(parents=True)
+        manifest.touch()
+    counts = job_counts(dry_run(tmp_path, "--rerun-triggers", "mtime", "params"))
+    assert (counts["run"], counts.get("warm_start", 0)) == (28, 0)
+
+
+def test_the_run_rule_writes_where_the_run_writes(tmp_path):
+    output = dry_run(tmp_path, "--config", "seeds=1", "worlds=local_norms", "--printshellcmds")
+    params = RunParams.resolve({"condition": "medium", "source": "local_norms", "seed": 0})
+    assert str(params.run_dir.relative_to(ROOT) / "manifest.json") in output
+    assert "-f params/profiles/tiny_cpu.yaml -f params/inputs/medium.yaml -p source local_norms -p seed 0" in output
+
+
+# --- notebooks as files ---
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+class TestNotebookFiles:
+    def test_has_one_parameters_cell_with_a_comment_on_every_line(self, path):
+        cells = [cell for cell in cells_of(path) if "parameters" in cell["metadata"].get("tags", [])]
+        assert len(cells) == 1
+        for line in "".join(cells[0]["source"]).splitlines():
+            assert re.fullmatch(r"\w+: (str|int|float|bool) = .+  # .+", line), line
+
+    def test_is_stored_without_output_and_with_the_kernel_python3(self, path):
+        notebook = json.loads(path.read_text())
+        assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+        assert not [cell for cell in cells_of(path, "code") if cell["outputs"] or cell["execution_count"]]
+
+    def test_tells_a_story_in_short_cells(self, path):
+        assert all(len("".join(cell["source"]).splitlines()) <= 20 for cell in cells_of(path, "code"))
+        headings = re.findall(r"^#+ (\d+)(?:\.(\d+))?", "\n".join(
+            "".join(cell["source"]) for cell in cells_of(path, "markdown")), re.MULTILINE)  # fmt: skip
+        assert headings[0] == (path.stem[0], "")
+        assert [int(minor) for _, minor in headings[1:]] == list(range(1, len(headings)))
+
+    def test_defines_no_function_or_class(self, path):
+        assert not [
+            cell for cell in cells_of(path, "code") if re.search(r"^(def|class) ", "".join(cell["source"]), re.M)
+        ]
+
+    def test_installs_pinned_versions_on_colab(self, path):
+        source = "\n".join("".join(cell["source"]) for cell in cells_of(path, "code"))
+        listed = dict(re.findall(r"([\w-]+)==([\w.]+)", source))
+        assert listed.keys() >= {"trl", "bitsandbytes", "papermill", "peft", "transformers"}
+        assert listed == {name: CONSTRAINTS[name] for name in listed}
+
+
+def cells_of(path: Path, kind: str | None = None) -> list[dict]:
+    return [cell for cell in json.loads(path.read_text())["cells"] if kind in (None, cell["cell_type"])]

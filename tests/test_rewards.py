@@ -1,0 +1,117 @@
+"""Rewards against answers that try to cheat."""
+
+import time
+
+import pytest
+
+from studylib.rewards import REWARDS, reward
+from studylib.rewards.verdict import format, parse, read_answer, verdict
+
+ROW = {"id": "x", "options": ["permissible", "wrong"], "answer": "wrong"}
+GOOD = "<think>It was a lie.</think><answer>wrong</answer>"
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        GOOD,
+        f"  {GOOD}\n",
+        "<think>It was a lie.</think>\n\n<answer> wrong </answer>",
+        GOOD.replace("wrong<", "Wrong.<"),
+    ],
+)
+def test_one_right_answer_in_its_place_earns_the_reward(response):
+    assert verdict(response, ROW) == 1.0
+    assert format(response, ROW) == 1.0
+
+
+def test_a_wrong_answer_in_good_form():
+    response = GOOD.replace("wrong", "permissible")
+    assert (verdict(response, ROW), format(response, ROW)) == (0.0, 1.0)
+
+
+CHEATS = {
+    "empty": "",
+    "blank": " \n",
+    "two answers": "<think>a</think><answer>permissible</answer><answer>wrong</answer>",
+    "two answers, right one first": "<think>a</think><answer>wrong</answer><answer>permissible</answer>",
+    "the same answer twice": "<think>a</think><answer>wrong</answer><answer>wrong</answer>",
+    "both options in one answer": "<think>a</think><answer>permissible or wrong</answer>",
+    "options joined": "<think>a</think><answer>permissible wrong</answer>",
+    "answer in the reasoning only": "<think>It is wrong.</think>",
+    "answer tag in the reasoning": "<think><answer>wrong</answer></think>",
+    "nested answer": "<think>a</think><answer><answer>wrong</answer></answer>",
+    "answer before the reasoning": "<answer>wrong</answer><think>a</think>",
+    "no reasoning tags": "<answer>wrong</answer>",
+    "bare word": "wrong",
+    "text after the end": GOOD + " wrong",
+    "text after the end, another answer": GOOD + "<answer>permissible</answer>",
+    "text before": "Sure! " + GOOD,
+    "text between": "<think>a</think> so <answer>wrong</answer>",
+    "unclosed answer": "<think>a</think><answer>wrong",
+    "unclosed reasoning": "<think>a<answer>wrong</answer>",
+    "two reasonings": "<think>a</think><think>b</think><answer>wrong</answer>",
+    "other tag case": "<THINK>a</THINK><ANSWER>wrong</ANSWER>",
+    "quoted": '<think>a</think><answer>"wrong"</answer>',
+    "negated": "<think>a</think><answer>not wrong</answer>",
+    "two full stops": "<think>a</think><answer>wrong..</answer>",
+    "exclamation": "<think>a</think><answer>wrong!</answer>",
+    "bold": "<think>a</think><answer>**wrong**</answer>",
+    "letters apart": "<think>a</think><answer>w r o n g</answer>",
+    "zero width space": "<think>a</think><answer>wr\u200bong</answer>",
+    "empty answer": "<think>a</think><answer></answer>",
+    "full stop only": "<think>a</think><answer>.</answer>",
+    "prefix": "<think>a</think><answer>wron</answer>",
+    "sentence": "<think>a</think><answer>It is wrong.</answer>",
+}
+
+
+@pytest.mark.parametrize("response", CHEATS.values(), ids=CHEATS.keys())
+def test_cheats_earn_nothing(response):
+    assert verdict(response, ROW) == 0.0
+    assert format(response, ROW) == 0.0
+
+
+def test_other_case_and_one_full_stop_do_not_change_the_option_named():
+    assert read_answer("<think>a</think><answer>WRONG</answer>", ROW["options"]) == "wrong"
+    assert read_answer("<think>a</think><answer>Permissible.</answer>", ROW["options"]) == "permissible"
+
+
+def test_reasons_may_mention_options_and_the_word_answer():
+    assert verdict("<think>permissible? wrong? My answer: wrong.</think><answer>wrong</answer>", ROW) == 1.0
+
+
+def test_empty_reasons_are_badly_formed_but_the_verdict_is_read():
+    response = "<think> </think><answer>wrong</answer>"
+    assert (verdict(response, ROW), format(response, ROW)) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "response",
+    ["wrong " * 10_000, "<answer>wrong</answer>" * 10_000, "<think>" * 10_000, "<think>" + "a " * 10_000,
+     "<think>" + "</think" * 10_000 + "</think><answer>" + " " * 10_000],
+)  # fmt: skip
+def test_ten_thousand_tokens_are_read_quickly_and_earn_nothing(response):
+    start = time.perf_counter()
+    assert verdict(response, ROW) == 0.0 and format(response, ROW) == 0.0
+    assert time.perf_counter() - start < 0.1
+
+
+def test_ten_thousand_tokens_of_reasons_are_allowed():
+    assert verdict(f"<think>{'because ' * 10_000}</think><answer>wrong</answer>", ROW) == 1.0
+
+
+def test_parse_gives_reasons_and_answer():
+    assert parse("<think> r\ns </think> <answer> a </answer>") == ("r\ns", "a")
+
+
+def test_a_reward_refuses_scenarios_that_lack_what_it_needs():
+    assert reward("verdict", [ROW])(GOOD, ROW) == 1.0
+    with pytest.raises(ValueError, match="reward 'verdict' needs the field 'answer', which scenario x lacks"):
+        reward("verdict", [{**ROW, "answer": None}])
+
+
+def test_parameters_know_every_reward():
+    from studylib.params import REWARDS as names
+
+    assert set(names) == set(REWARDS)

@@ -270,7 +270,7 @@ def test_curves_of_a_resumed_run_keep_the_last_line_of_a_step(tmp_path):
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"step": 10, "reward": 0.9}\n{"step": 10, "train_runtime": 3.0}\n')
     curves = read_curves(tmp_path, **STUDY)
-    assert list(curves) == ["world", "condition", "seed", "step", "reward", "entropy"]
+    assert list(curves)[:6] == ["world", "condition", "seed", "step", "reward", "entropy"]
     assert len(curves) == 10 and curves["reward"].iloc[-1] == 0.9
 
 

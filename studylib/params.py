@@ -16,6 +16,8 @@ from studylib.paths import PARAMS, RUNS
 from studylib.scenarios.catalogue import FRAMEWORKS, SOURCES, TRAIN_DOMAINS, TRAIN_STYLES, WORLDS
 
 OBJECTIVES = ("grpo",)
+ENGINES = ("fast", "trl")
+ROLLOUT_WEIGHTS = ("auto", "dense", "nf4")
 REWARDS = ("verdict", "format")
 
 
@@ -51,20 +53,22 @@ class RunParams:
     # training
     objective: str = _param("grpo", "training objective")
     rewards: str = _param("verdict=1.0 format=0.0", "reward=weight, by spaces; weight 0 is measured, not trained on")
-    steps: int = _param(50, "optimiser steps; 0 evaluates the untrained policy")
-    answers_per_step: int = _param(48, "sampled answers per step; a multiple of generations")
+    steps: int = _param(120, "optimiser steps; 0 evaluates the untrained policy")
+    answers_per_step: int = _param(64, "sampled answers per step; a multiple of generations")
     generations: int = _param(4, "answers to each prompt (the group size G), >= 2")
-    micro_batch: int = _param(48, "answers per forward pass in training; divides answers_per_step")
+    micro_batch: int = _param(64, "answers per forward pass in training; divides answers_per_step")
     max_new_tokens: int = _param(28, "longest answer, tokens")
     temperature: float = _param(1.0, "sampling temperature in training")
-    learning_rate: float = _param(1.4e-3, "peak learning rate, linear decay to 0")
+    engine: str = _param("fast", "fast: prompts encoded once for all their answers; trl: plain TRL, for comparison")
+    rollout_weights: str = _param("auto", "weights for sampling: dense copy, nf4, or auto (dense where it fits)")
+    rollout_batch: int = _param(256, "answers decoded together")
+    learning_rate: float = _param(5e-4, "peak learning rate, linear decay to 0")
     beta: float = _param(0.0, "weight of the KL to the reference; 0: no reference")
     max_grad_norm: float = _param(0.02, "gradient clipping")
     gradient_checkpointing: bool = _param(False, "trade time for memory")
     # evaluation and files
     eval_samples: int = _param(4, "answers per scenario at temperature 1, beside the greedy one")
-    eval_batch: int = _param(160, "answers per generate call in evaluation")
-    save_every: int = _param(25, "steps between checkpoints")
+    save_every: int = _param(40, "steps between checkpoints")
     run_root: str = _param("runs", "folder of the run folders; relative to the repository")
 
     def __post_init__(self):
@@ -76,17 +80,21 @@ class RunParams:
 
     def _rules(self) -> dict[str, tuple[bool, str]]:
         """name -> (holds, what is allowed)."""
-        at_least = {
-            "seed": 0, "eval_samples": 1, "eval_batch": 1, "save_every": 1, "steps": 0, "generations": 2, "lora_r": 1,
-            "lora_alpha": 1, "max_new_tokens": 1, "micro_batch": 1, "answers_per_step": 1, "warm_start_steps": 1,
-        }  # fmt: skip
+        at_least = dict.fromkeys(("seed", "steps"), 0) | {"generations": 2} | dict.fromkeys(
+            ("eval_samples", "save_every", "lora_r", "lora_alpha", "max_new_tokens", "micro_batch",
+             "rollout_batch", "answers_per_step", "warm_start_steps"), 1,
+        )  # fmt: skip
         rules = {name: (getattr(self, name) >= low, f"an integer >= {low}") for name, low in at_least.items()}
         for name in ("temperature", "learning_rate", "max_grad_norm"):
             rules[name] = (0 < getattr(self, name) < math.inf, "a number > 0")
         for name in ("beta", "min_gpu_gb"):
             rules[name] = (0 <= getattr(self, name) < math.inf, "a number >= 0")
-        for name, choices in (("source", SOURCES), ("objective", OBJECTIVES), ("device", ("cpu", "cuda"))):
-            rules[name] = (getattr(self, name) in choices, f"one of {', '.join(choices)}")
+        choices = {
+            "source": SOURCES, "objective": OBJECTIVES, "device": ("cpu", "cuda"), "engine": ENGINES,
+            "rollout_weights": ROLLOUT_WEIGHTS,
+        }  # fmt: skip
+        for name, allowed in choices.items():
+            rules[name] = (getattr(self, name) in allowed, f"one of {', '.join(allowed)}")
         rules["n_domains"] = (1 <= self.n_domains <= len(TRAIN_DOMAINS), f"1..{len(TRAIN_DOMAINS)}")
         rules["n_styles"] = (1 <= self.n_styles <= len(TRAIN_STYLES), f"1..{len(TRAIN_STYLES)}")
         rules["facts_told"] = (1 <= self.facts_told <= len(FRAMEWORKS), f"1..{len(FRAMEWORKS)}")

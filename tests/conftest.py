@@ -15,7 +15,7 @@ from studylib.params import RunParams
 
 MINIATURE = {  # every step of a run, at a size that learns nothing
     "warm_start_steps": 2, "steps": 4, "answers_per_step": 8, "generations": 4, "micro_batch": 4, "max_new_tokens": 8,
-    "eval_scenarios": 4, "eval_samples": 2, "eval_batch": 8, "save_every": 2,
+    "eval_scenarios": 4, "eval_samples": 2, "rollout_batch": 16, "save_every": 2,
 }  # fmt: skip
 
 

@@ -3,13 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from peft import get_peft_model
 
 from studylib.evaluation.rates import wilson
-from studylib.evaluation.suites import generate, respond, summarise, summary
-from studylib.randomness import torch_seed
+from studylib.evaluation.suites import respond, summarise, summary
 from studylib.scenarios.selection import select
-from studylib.training.models import load_base
-from studylib.training.tiny import tiny_model, tiny_tokenizer
+from studylib.training.models import load_base, lora
 
 
 def rows(*answers):
@@ -54,18 +53,8 @@ def policy(tmp_path_factory):
     from studylib.params import RunParams
 
     params = RunParams.resolve({**MINIATURE, "run_root": str(tmp_path_factory.mktemp("runs"))})
-    return *load_base(params), params
-
-
-def test_greedy_answers_do_not_depend_on_the_batch_and_keep_their_order():
-    texts = ["Is this wrong?", "Ada lied", "a b c d e f g h"]
-    tokenizer = tiny_tokenizer(texts)
-    with torch_seed(0, "test"):
-        model = tiny_model(tokenizer)  # untrained, so that answers differ from text to text
-    alone = [generate(model, tokenizer, [text], greedy=True, max_new_tokens=6, batch=1)[0] for text in texts]
-    assert len(set(alone)) == 3
-    assert generate(model, tokenizer, texts, greedy=True, max_new_tokens=6, batch=3) == alone
-    assert model.training
+    model, tokenizer = load_base(params)
+    return get_peft_model(model, lora(params)).train(), tokenizer, params
 
 
 def test_samples_differ_from_each_other_and_repeat_with_the_seed(policy):

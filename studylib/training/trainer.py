@@ -1,18 +1,29 @@
 """GRPO on scenarios. The only file that touches TRL beyond its public names."""
 
 import json
+import logging
+import os
 import time
+from collections import Counter
 from pathlib import Path
 
 from datasets import Dataset
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+
+os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"  # our sampling goes through its experimental hook, `rollout_func`
+
 from trl import GRPOConfig, GRPOTrainer
 
 from studylib.params import RunParams
 from studylib.provenance import is_complete
 from studylib.rewards import reward
 from studylib.scenarios.prompts import chat
+from studylib.training.batches import MEAN_OVER_ROWS, SUM_OVER_STEP, micro_batches
 from studylib.training.models import check_gradients, load_base, lora, precision, require_device
+from studylib.training.rollout import DenseCopy, Sampling, rollout, use_dense_copy
+from studylib.training.scoring import shared_prompt_scores, why_not
+
+logger = logging.getLogger(__name__)
 
 COMPLETE = "complete"  # file in a checkpoint, written after all others
 
@@ -25,13 +36,65 @@ class StudyTrainer(GRPOTrainer):
     3. LoRA weights stay in fp32: TRL 1.16 casts them to bf16 on every quantised model, where an update smaller than
        1/256 of a weight is lost, and where fp16 scaling on a T4 fails.
     4. Scenarios come in the order of the selection, each once: TRL's own shuffle is off.
+
+    With `engine: fast` every prompt is encoded once for all its answers, in sampling and in training, and answers whose
+    advantage is 0 are left out of the micro-batches; the gradient is the same (tests/test_fast_path.py). With
+    `engine: trl` all of that is TRL's own.
     """
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args, params: RunParams, scenario_ids: dict[str, str], **kwargs):
+        reason = why_not(kwargs["model"]) if params.engine == "fast" else "engine = 'trl'"
+        if params.engine == "fast" and reason:
+            logger.warning("prompts are not shared in training, because %s", reason)
+        self.fast, self.params, self.scenario_ids, self.dense = not reason, params, scenario_ids, None
+        super().__init__(*args, rollout_func=_rollout if self.fast else None, **kwargs)
         for parameter in self.model.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
+        if self.fast and use_dense_copy(params, self.model):
+            self.dense = DenseCopy(self.model)
+
+    def sample(self, prompts: list[list[int]], ids: list[str]) -> list[list[int]]:
+        """One answer to each prompt (token ids); the k-th answer to a scenario in a step has its own random stream."""
+        seen: Counter = Counter()
+        keys = []
+        for scenario in ids:
+            keys.append((self.params.seed, "train", self.state.global_step, scenario, seen[scenario]))
+            seen[scenario] += 1
+        sampling = Sampling(self.params.max_new_tokens, tuple(self.eos_token_ids), self.params.temperature)
+        model = self.dense.refresh() if self.dense else self.model
+        return rollout(model, prompts, keys, sampling, self.processing_class.pad_token_id, self.params.rollout_batch)
+
+    def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs):
+        if not self.fast:
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
+            )
+        with self.accelerator.autocast():
+            scores = shared_prompt_scores(model, input_ids, attention_mask, logits_to_keep)
+        return *scores, None
+
+    def _prepare_inputs(self, generation_batch):
+        """TRL's, except that micro-batches hold whole groups of like length and nothing that cannot count."""
+        known = self.args.loss_type in MEAN_OVER_ROWS + SUM_OVER_STEP
+        if not self.fast or not known or not self.model.training:
+            return super()._prepare_inputs(generation_batch)
+        steps = self.args.steps_per_generation
+        if self._step % (steps * self.num_iterations) == 0 or self._buffered_inputs is None:
+            answers = self._generate_and_score_completions(generation_batch)
+            self._buffered_inputs = micro_batches(answers, steps, self.args.loss_type, skip_zero=self.beta == 0)
+        return self._buffered_inputs[self._step % steps]
+
+    def compute_loss(self, model, inputs, *args, **kwargs):
+        loss = super().compute_loss(model, inputs, *args, **kwargs)
+        return loss * inputs["share"] if "share" in inputs else loss
+
+
+def _rollout(prompts: list[list[dict]], trainer: StudyTrainer) -> dict:
+    """TRL's hook for one's own sampling. prompts: chats, each G times."""
+    ids = trainer.processing_class.apply_chat_template(prompts, add_generation_prompt=True, return_dict=False)
+    scenarios = [trainer.scenario_ids[chat[-1]["content"]] for chat in prompts]
+    return {"prompt_ids": ids, "completion_ids": trainer.sample(ids, scenarios), "logprobs": None}
 
 
 class RunLog(TrainerCallback):
@@ -127,6 +190,8 @@ def prepare(params: RunParams, train_rows: list[dict]) -> StudyTrainer:
     trainer = StudyTrainer(
         model=model,
         processing_class=tokenizer,
+        params=params,
+        scenario_ids={chat(row, instruct)[-1]["content"]: row["id"] for row in train_rows},
         args=grpo_config(params),
         reward_funcs=[trl_reward(name, train_rows) for name in params.reward_weights],
         train_dataset=Dataset.from_list(rows or [{"prompt": [], "id": ""}]),

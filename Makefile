@@ -1,4 +1,5 @@
-# make study: the embedded study, from nothing to its table. make test: the tests. Both make the environment first.
+# make study: the embedded study, from nothing to its table. make test: the tests. make bench: what a step costs.
+# All make the environment first.
 PYTHON ?= python3
 AXIS ?= inputs
 CORES ?= 2
@@ -8,7 +9,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: study test check clean
+.PHONY: study test bench bench-gpu check clean
 
 study: .venv/ready
 	@echo "study: two runs at a time; finished runs are kept, a stopped study goes on from them"
@@ -18,6 +19,12 @@ study: .venv/ready
 
 test: .venv/ready
 	$(BIN)/python -m pytest
+
+bench: .venv/ready
+	$(BIN)/python -m studylib.bench
+
+bench-gpu: .venv/ready
+	$(BIN)/python -m studylib.bench --gpu
 
 check: .venv/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check studylib tests

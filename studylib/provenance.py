@@ -27,9 +27,10 @@ def write_json(path: Path, value) -> None:
 
 
 def open_run(run_dir: Path, params: dict) -> None:
-    """Write config.json, or refuse a folder that holds a run with other parameters."""
+    """Write config.json, or refuse a folder that holds a run, begun or complete, with other parameters."""
     path = run_dir / "config.json"
-    if path.is_file():
+    begun = (run_dir / "metrics.jsonl").is_file() or is_complete(run_dir)
+    if path.is_file() and begun:
         old = json.loads(path.read_text())
         changed = sorted(name for name in params.keys() | old.keys() if params.get(name) != old.get(name))
         if changed:

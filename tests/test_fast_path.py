@@ -300,6 +300,13 @@ def test_a_prompt_is_encoded_once(policy, prompts):
     assert seen == [(2, len(prompts[1]) - 1), (16, 1), (16, 1)]
 
 
+def test_a_cache_of_fixed_size_gives_the_same_answers(policy, prompts):
+    """What CUDA graphs replay; on a CPU the compiler only traces it."""
+    model, _ = policy
+    tasks = prompts * 3, range(15), Sampling(6, tuple(range(0, 1536, 5))), PAD
+    assert rollout(model, *tasks, compiled=True) == rollout(model, *tasks)
+
+
 def test_a_prompt_of_one_token_is_refused(policy):
     with pytest.raises(ValueError, match="at least two tokens"):
         sample(policy[0], [[5]], [0])

@@ -16,7 +16,9 @@ PROFILES = [path.stem for path in FILES if path.parent.name == "profiles"]
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_condition_makes_a_valid_run_in_every_profile(path, profile):
     params = RunParams.resolve({"profile": profile, "axis": path.parent.name, "condition": path.stem})
-    assert (params.axis, params.condition) == (path.parent.name, path.stem), "the file names itself"
+    named = read_yaml(PARAMS / "profiles" / f"{profile}.yaml") | read_yaml(path)
+    assert (named["profile"], named["axis"], named["condition"]) == (profile, path.parent.name, path.stem)
+    assert (params.profile, params.axis, params.condition) == (profile, path.parent.name, path.stem)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")

@@ -7,6 +7,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -70,7 +71,9 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
 
 
 def test_a_run_folder_belongs_to_one_set_of_parameters(tmp_path):
-    provenance.open_run(tmp_path, {"seed": 1, "steps": 2})
+    provenance.open_run(tmp_path, {"seed": 1, "steps": 9})
+    provenance.open_run(tmp_path, {"seed": 1, "steps": 2})  # nothing had begun
+    (tmp_path / "metrics.jsonl").touch()
     provenance.open_run(tmp_path, {"seed": 1, "steps": 2})
     with pytest.raises(ValueError, match="holds a run with steps = 2, not 3; give another run_root"):
         provenance.open_run(tmp_path, {"seed": 1, "steps": 3})
@@ -122,6 +125,13 @@ def job_counts(output: str) -> dict[str, int]:
 def test_the_embedded_study_is_thirty_runs_and_one_comparison(tmp_path):
     counts = job_counts(dry_run(tmp_path))
     assert counts == {"all": 1, "compare": 1, "run": 30, "warm_start": 1, "total": 33}
+
+
+def test_tables_that_came_with_the_repository_do_not_pass_for_a_finished_study(tmp_path):
+    (tmp_path / "figures/inputs").mkdir(parents=True)
+    for name in ("claims", "means"):
+        (tmp_path / f"figures/inputs/{name}.csv").touch()
+    assert job_counts(dry_run(tmp_path))["run"] == 30
 
 
 def test_finished_runs_are_not_run_again(tmp_path):
@@ -179,3 +189,23 @@ class TestNotebookFiles:
 
 def cells_of(path: Path, kind: str | None = None) -> list[dict]:
     return [cell for cell in json.loads(path.read_text())["cells"] if kind in (None, cell["cell_type"])]
+
+
+# --- README ---
+
+
+def test_the_table_of_the_readme_is_that_of_the_committed_figures():
+    readme = (ROOT / "README.md").read_text()
+    shown = "split == 'held_out_domains' and endpoint == 'accuracy_sampled'"
+    means, claims = (pd.read_csv(ROOT / f"figures/inputs/{name}.csv").query(shown) for name in ("means", "claims"))
+    for row in means.itertuples():
+        interval = "" if row.condition == "warm_start" else f" [{row.low:.3f}, {row.high:.3f}]"
+        assert f"| {row.mean:.3f}{interval} |" in readme
+    for row in claims.query("contrast == 'broad - narrow'").itertuples():
+        assert f"| {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}] | {row.verdict} |" in readme
+
+
+def test_the_readme_speaks_of_files_that_are_there():
+    readme = (ROOT / "README.md").read_text()
+    for name in re.findall(r"`((?:notebooks|studylib|params|tests|figures)/[\w./]+)`", readme):
+        assert (ROOT / name).exists(), name

@@ -15,7 +15,7 @@ import bitsandbytes as bnb
 import numpy as np
 import torch
 from peft.tuners.lora import LoraLayer
-from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, StaticLayer
 
 from studylib.params import RunParams
 from studylib.training.models import sampling_mode
@@ -92,61 +92,134 @@ class RoomyLayer(DynamicLayer):
 
 
 def rollout(
-    model, prompts: Sequence[Sequence[int]], keys: Sequence[Hashable], sampling: Sampling, pad: int, batch: int = 256
+    model,
+    prompts: Sequence[Sequence[int]],
+    keys: Sequence[Hashable],
+    sampling: Sampling,
+    pad: int,
+    batch: int = 256,
+    compiled: bool = False,
 ) -> list[list[int]]:
     """One answer per prompt: token ids up to and with the end token. Equal prompts are encoded once.
 
     prompts: token ids, at least two each; keys: what the random numbers of each answer depend on; batch: answers in
-    flight. Prompts of like length are decoded together, which does not change the answers.
+    flight; compiled: one token as a compiled function on a cache of fixed size (CUDA graphs), in which finished answers
+    stay until the last is done. Prompts of like length are decoded together, which does not change the answers.
     """
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), tuple(prompts[i])))
     answers: list[list[int]] = [[] for _ in prompts]
     with sampling_mode(model):
         for start in range(0, len(order), batch):
             chosen = order[start : start + batch]
-            done = _decode(model, [prompts[i] for i in chosen], [keys[i] for i in chosen], sampling, pad)
-            for i, answer in zip(chosen, done, strict=True):
+            decoder = (FixedDecoder if compiled else Decoder)(model, [prompts[i] for i in chosen], sampling, pad)
+            for i, answer in zip(chosen, _decode(decoder, [keys[i] for i in chosen], sampling, pad), strict=True):
                 answers[i] = answer
     return answers
 
 
-def _decode(model, prompts, keys, sampling: Sampling, pad: int) -> list[list[int]]:
-    cache, mask = _prefill(model, prompts, pad, sampling.max_new_tokens)
-    device = mask.device
-    u = torch.from_numpy(uniforms(keys, sampling.max_new_tokens)).to(device)
+def _decode(decoder: "Decoder", keys: Sequence[Hashable], sampling: Sampling, pad: int) -> list[list[int]]:
+    device, n, most = decoder.device, len(keys), sampling.max_new_tokens
+    u = torch.from_numpy(uniforms(keys, most)).to(device)
     eos = torch.tensor(sampling.eos, device=device)
-    tokens = torch.full((len(prompts), sampling.max_new_tokens), pad, device=device)
-    lengths = torch.full((len(prompts),), sampling.max_new_tokens, device=device)
-    token = torch.tensor([prompt[-1] for prompt in prompts], device=device)
-    position, padded = mask.sum(1), not bool(mask.all())
-    mask = torch.cat([mask, mask.new_ones(len(prompts), sampling.max_new_tokens)], dim=1)
-    rows = torch.arange(len(prompts), device=device)  # the answers in flight
-    open_ = torch.ones_like(rows, dtype=torch.bool)
-    for t in range(sampling.max_new_tokens):
-        logits = model(
-            input_ids=token[:, None],
-            attention_mask=mask[:, : cache.get_seq_length() + 1] if padded else None,
-            position_ids=position[:, None] + t,
-            past_key_values=cache,
-            use_cache=True,
-        ).logits[:, -1]
-        token = draw(logits, u[rows, t], sampling.temperature, sampling.top_p)
-        tokens[rows, t] = torch.where(open_, token, tokens[rows, t])
-        ended = open_ & torch.isin(token, eos)
+    tokens = torch.full((n, most), pad, device=device)
+    lengths = torch.full((n,), most, device=device)
+    rows = torch.arange(n, device=device)  # the answers in flight
+    unfinished = torch.ones_like(rows, dtype=torch.bool)
+    for t in range(most):
+        token = draw(decoder.next_logits(), u[rows, t], sampling.temperature, sampling.top_p)
+        tokens[rows, t] = torch.where(unfinished, token, pad)
+        ended = unfinished & torch.isin(token, eos)
         lengths[rows[ended]] = t + 1
-        open_ = open_ & ~ended
-        left = int(open_.sum())
+        unfinished = unfinished & ~ended
+        decoder.token = token
+        left = int(unfinished.sum())
         if not left:
             break
-        if (len(rows) - left) * LEAVE >= len(rows):
-            rows, token, position, mask = rows[open_], token[open_], position[open_], mask[open_]
-            cache.batch_select_indices(open_.nonzero().squeeze(1))
-            open_ = open_[open_]
-    return [row[:n] for row, n in zip(tokens.tolist(), lengths.tolist(), strict=True)]
+        if decoder.can_drop and (len(rows) - left) * LEAVE >= len(rows):
+            rows = rows[unfinished]
+            decoder.keep(unfinished)
+            unfinished = unfinished[unfinished]
+    return [row[:length] for row, length in zip(tokens.tolist(), lengths.tolist(), strict=True)]
 
 
-def _prefill(model, prompts, pad: int, room: int) -> tuple[DynamicCache, torch.Tensor]:
-    """Cache of all but the last token of each prompt, with room for the answers, and its mask; one row per prompt."""
+class Decoder:
+    """A model, the cache of its answers so far, and the token of each answer that is to be read next."""
+
+    can_drop = True
+
+    def __init__(self, model, prompts: Sequence[Sequence[int]], sampling: Sampling, pad: int):
+        self.model, self.device, self.room = model, model.device, sampling.max_new_tokens + 1
+        prefix, mask, of_row = _prefill(model, prompts, pad)
+        self.cache = self._roomy(prefix, of_row)
+        self.token = torch.tensor([prompt[-1] for prompt in prompts], device=self.device)
+        mask = mask[of_row]
+        self.position, self.padded = mask.sum(1), not bool(mask.all())
+        self.mask = torch.cat([mask, mask.new_ones(len(prompts), self.room)], dim=1)
+
+    def _roomy(self, prefix: DynamicCache, of_row: torch.Tensor) -> DynamicCache:
+        cache = DynamicCache()
+        cache.layers = [RoomyLayer(layer.keys[of_row], layer.values[of_row], self.room) for layer in prefix.layers]
+        return cache
+
+    def next_logits(self) -> torch.Tensor:
+        """(R, V) logits after reading the token of each answer."""
+        seen = self.cache.get_seq_length() + 1
+        logits = self.model(
+            input_ids=self.token[:, None],
+            attention_mask=self.mask[:, :seen] if self.padded else None,
+            position_ids=self.position[:, None],
+            past_key_values=self.cache,
+            use_cache=True,
+        ).logits[:, -1]
+        self.position = self.position + 1
+        return logits
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Drop the answers whose entry in `rows` (bool) is False."""
+        self.token, self.position, self.mask = self.token[rows], self.position[rows], self.mask[rows]
+        self.cache.batch_select_indices(rows.nonzero().squeeze(1))
+
+
+class FixedDecoder(Decoder):
+    """The same with tensors that keep size and place, so that one token is one replay of a CUDA graph."""
+
+    can_drop = False
+
+    def __init__(self, model, *args):
+        super().__init__(model, *args)
+        length = self.mask.shape[1] - self.room
+        self.visible = self.mask.bool()[:, None, None, :].clone()
+        self.visible[..., length:] = False
+        self.seen = length
+        if not hasattr(model, "_one_token"):  # compiled once per model and shape
+            mode = {"mode": "reduce-overhead"} if self.device.type == "cuda" else {"backend": "eager"}
+            model._one_token = torch.compile(model.forward, dynamic=False, **mode)
+
+    def _roomy(self, prefix: DynamicCache, of_row: torch.Tensor) -> Cache:
+        length = prefix.get_seq_length()
+        layers = []
+        for filled in prefix.layers:
+            layer = StaticLayer(length + self.room)
+            layer.lazy_initialization(filled.keys[of_row], filled.values[of_row])
+            layer.update(filled.keys[of_row], filled.values[of_row])
+            layers.append(layer)
+        return Cache(layers=layers)
+
+    def next_logits(self) -> torch.Tensor:
+        self.visible[..., self.seen] = True
+        output = self.model._one_token(
+            input_ids=self.token[:, None].contiguous(),
+            attention_mask=self.visible,
+            position_ids=self.position[:, None].contiguous(),
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        self.seen, self.position = self.seen + 1, self.position + 1
+        return output.logits[:, -1].clone()  # the next replay overwrites it
+
+
+def _prefill(model, prompts, pad: int) -> tuple[DynamicCache, torch.Tensor, torch.Tensor]:
+    """Cache and mask of all but the last token of the distinct prompts, and which of them each prompt is."""
     distinct = sorted(set(map(tuple, prompts)))
     width = max(map(len, distinct)) - 1
     if min(map(len, distinct)) < 2:
@@ -158,10 +231,7 @@ def _prefill(model, prompts, pad: int, room: int) -> tuple[DynamicCache, torch.T
         logits_to_keep=1,
     ).past_key_values  # fmt: skip
     index = {prompt: i for i, prompt in enumerate(distinct)}
-    of_row = torch.tensor([index[tuple(prompt)] for prompt in prompts], device=model.device)
-    cache = DynamicCache()
-    cache.layers = [RoomyLayer(layer.keys[of_row], layer.values[of_row], room + 1) for layer in prefix.layers]
-    return cache, mask[of_row]
+    return prefix, mask, torch.tensor([index[tuple(prompt)] for prompt in prompts], device=model.device)
 
 
 class DenseCopy:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import torch
 from datasets import Dataset
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
@@ -26,6 +27,11 @@ from studylib.training.scoring import shared_prompt_scores, why_not
 logger = logging.getLogger(__name__)
 
 COMPLETE = "complete"  # file in a checkpoint, written after all others
+STAGES = {  # stage of a step -> TRL's method that does it
+    "generate": "_generate",
+    "reward": "_calculate_rewards",
+    "score": "_get_per_token_logps_and_entropies",
+}
 
 
 class StudyTrainer(GRPOTrainer):
@@ -88,6 +94,44 @@ class StudyTrainer(GRPOTrainer):
     def compute_loss(self, model, inputs, *args, **kwargs):
         loss = super().compute_loss(model, inputs, *args, **kwargs)
         return loss * inputs["share"] if "share" in inputs else loss
+
+    def time_stages(self) -> list[dict]:
+        """A list that gets the seconds of every step from now on: as a whole and by stage. For benchmarks."""
+        log: list[dict] = []
+        self.add_callback(StageTimes(self, log))
+        return log
+
+
+class StageTimes(TrainerCallback):
+    """Seconds per step: generate, reward, score (the forward passes of training) and train (all the rest)."""
+
+    def __init__(self, trainer: StudyTrainer, log: list[dict]):
+        self.log, self.spent = log, Counter()
+        for stage, name in STAGES.items():
+            setattr(trainer, name, self._timed(stage, getattr(trainer, name)))
+
+    def _timed(self, stage: str, function):
+        def timed(*args, **kwargs):
+            started = _now()
+            result = function(*args, **kwargs)
+            self.spent[stage] += _now() - started
+            return result
+
+        return timed
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        self.started, self.spent = _now(), Counter()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        total = _now() - self.started
+        stages = {stage: self.spent[stage] for stage in STAGES}
+        self.log.append({"seconds": total, **stages, "train": total - sum(stages.values())})
+
+
+def _now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def _rollout(prompts: list[list[dict]], trainer: StudyTrainer) -> dict:

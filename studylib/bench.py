@@ -68,20 +68,19 @@ def noise(completions, **columns) -> list[float]:
 def measure(model: str, engine: str, p: int, c: int, g: int, prompts: int, micro_batch: int, steps: int, device: str):
     """{"seconds": of each step, "stages": of each step, "peak_gb"}; one step before them is not counted."""
     import numpy as np
-    import torch
     from datasets import Dataset
 
     from studylib.params import RunParams
     from studylib.provenance import peak_memory_gb
-    from studylib.training.models import load_base, lora
+    from studylib.training.models import load_base, lora, require_device
     from studylib.training.trainer import StudyTrainer, grpo_config
 
-    torch.set_num_threads(1)
     params = RunParams(
         model=model, revision="random", device=device, engine=engine, rewards="verdict=1", generations=g,
         answers_per_step=prompts * g, micro_batch=micro_batch, rollout_batch=prompts * g, max_new_tokens=c,
         steps=steps + 1, save_every=10**6, run_root=tempfile.mkdtemp(),
     )  # fmt: skip
+    require_device(params)
     rng = np.random.default_rng(0)
     texts = [" ".join(f"w{i}" for i in rng.integers(0, 500, p)) for _ in range(prompts * (steps + 1))]
     base, tokenizer = load_base(params)

@@ -15,7 +15,12 @@ import yaml
 from studylib.paths import PARAMS, RUNS
 from studylib.scenarios.catalogue import FRAMEWORKS, SOURCES, TRAIN_DOMAINS, TRAIN_STYLES, WORLDS
 
-OBJECTIVES = ("grpo",)
+OBJECTIVES = (
+    "grpo", "dr_grpo", "dapo", "rloo", "reinforce_pp", "gspo", "cispo", "ppo", "flowrl", "flowrl_released", "gflowrl",
+    "dpo", "rft", "base",
+)  # fmt: skip
+PLAIN_TRL = ("grpo", "dr_grpo", "gspo", "cispo")  # objectives that TRL alone can train as the study means them
+NEED_REFERENCE = ("reinforce_pp", "ppo", "flowrl", "flowrl_released", "gflowrl", "dpo")
 ENGINES = ("fast", "trl")
 ROLLOUT_WEIGHTS = ("auto", "dense", "nf4")
 REWARDS = ("verdict", "format")
@@ -56,14 +61,20 @@ class RunParams:
     steps: int = _param(120, "optimiser steps; 0 evaluates the untrained policy")
     answers_per_step: int = _param(64, "sampled answers per step; a multiple of generations")
     generations: int = _param(4, "answers to each prompt (the group size G), >= 2")
-    micro_batch: int = _param(64, "answers per forward pass in training; divides answers_per_step")
+    micro_batch: int = _param(64, "most answers per forward pass in training; divides those of an update")
     max_new_tokens: int = _param(28, "longest answer, tokens")
     temperature: float = _param(1.0, "sampling temperature in training")
     engine: str = _param("fast", "fast: prompts encoded once for all their answers; trl: plain TRL, for comparison")
     rollout_weights: str = _param("auto", "weights for sampling: dense copy, nf4, or auto (dense where it fits)")
     rollout_batch: int = _param(256, "answers decoded together")
+    rollout_compile: bool = _param(False, "on CUDA: decode with a cache of fixed size and CUDA graphs")
     learning_rate: float = _param(5e-4, "peak learning rate, linear decay to 0")
+    updates_per_batch: int = _param(1, "optimiser steps on the answers of a step; divides answers_per_step")
     beta: float = _param(0.0, "weight of the KL to the reference; 0: no reference")
+    flow_beta: float = _param(15.0, "inverse temperature of the reward in the flow objectives")
+    head_learning_rate: float = _param(5e-3, "peak learning rate of a value head or log Z head")
+    dynamic_sampling: int = _param(0, "rounds in which groups without reward differences are sampled anew (dapo)")
+    overlong_cache: int = _param(0, "length of the ramp of the soft overlong punishment, tokens; 0: none")
     max_grad_norm: float = _param(0.02, "gradient clipping")
     gradient_checkpointing: bool = _param(False, "trade time for memory")
     # evaluation and files
@@ -80,12 +91,14 @@ class RunParams:
 
     def _rules(self) -> dict[str, tuple[bool, str]]:
         """name -> (holds, what is allowed)."""
-        at_least = dict.fromkeys(("seed", "steps"), 0) | {"generations": 2} | dict.fromkeys(
+        at_least = dict.fromkeys(
+            ("seed", "steps", "dynamic_sampling", "overlong_cache"), 0
+        ) | {"generations": 2} | dict.fromkeys(
             ("eval_samples", "save_every", "lora_r", "lora_alpha", "max_new_tokens", "micro_batch",
-             "rollout_batch", "answers_per_step", "warm_start_steps"), 1,
+             "rollout_batch", "answers_per_step", "warm_start_steps", "updates_per_batch"), 1,
         )  # fmt: skip
         rules = {name: (getattr(self, name) >= low, f"an integer >= {low}") for name, low in at_least.items()}
-        for name in ("temperature", "learning_rate", "max_grad_norm"):
+        for name in ("temperature", "learning_rate", "max_grad_norm", "flow_beta", "head_learning_rate"):
             rules[name] = (0 < getattr(self, name) < math.inf, "a number > 0")
         for name in ("beta", "min_gpu_gb"):
             rules[name] = (0 <= getattr(self, name) < math.inf, "a number >= 0")
@@ -103,8 +116,16 @@ class RunParams:
         rules["frameworks"] = (bool(self.frameworks.split()) and not unknown, f"one or more of {', '.join(FRAMEWORKS)}")
         if self.generations >= 2 and (self.answers_per_step % self.generations or self.micro_batch < 1):
             rules["answers_per_step"] = (False, f"a multiple of generations = {self.generations}")
-        elif self.micro_batch >= 1 and self.answers_per_step % self.micro_batch:
-            rules["micro_batch"] = (False, f"a divisor of answers_per_step = {self.answers_per_step}")
+        elif min(self.micro_batch, self.updates_per_batch) >= 1:
+            per_update = self.answers_per_step / self.updates_per_batch
+            divides = per_update.is_integer() and per_update % self.rows_per_pass == 0
+            rules["micro_batch"] = (divides, f"a divisor of the {per_update:g} answers of an update, or more")
+        if self.objective in NEED_REFERENCE and self.steps:
+            rules["beta"] = (0 < self.beta < math.inf, f"> 0, because objective {self.objective!r} needs the reference")
+        if self.engine == "trl" and self.objective not in PLAIN_TRL:
+            rules["engine"] = (False, f"'trl' knows only {', '.join(PLAIN_TRL)}")
+        if self.objective == "base":
+            rules["steps"] = (self.steps == 0, "0 for objective 'base', which trains nothing")
         if self.is_world and self.steps and (self.answers_per_step // max(self.generations, 1)) * self.steps % 2:
             rules["steps"] = (False, "prompts per step x steps is an even number in an embedded world")
         rules["revision"] = (
@@ -127,6 +148,11 @@ class RunParams:
     def train_prompts(self) -> int:
         """Prompts of the whole run; every prompt is answered `generations` times, in one step."""
         return self.steps * self.answers_per_step // self.generations
+
+    @property
+    def rows_per_pass(self) -> int:
+        """Answers in a forward pass of training: `micro_batch`, or those of one update where they are fewer."""
+        return min(self.micro_batch, self.answers_per_step // self.updates_per_batch)
 
     @property
     def reward_weights(self) -> dict[str, float]:

@@ -70,7 +70,7 @@ def test_text_that_is_a_number_is_a_number(value, number):
         ({"data_dir": 3}, "parameter data_dir = 3 is not allowed: text"),
         ({"gradient_checkpointing": "yes"}, "gradient_checkpointing = 'yes' is not allowed: true or false"),
         ({"answers_per_step": 50}, "answers_per_step = 50 is not allowed: a multiple of generations = 4"),
-        ({"micro_batch": 48}, "micro_batch = 48 is not allowed: a divisor of answers_per_step = 64"),
+        ({"micro_batch": 48}, "micro_batch = 48 is not allowed: a divisor of the 64 answers"),
         ({"generations": 1}, "generations = 1 is not allowed: an integer >= 2"),
         ({"generations": 0}, "generations = 0 is not allowed: an integer >= 2"),
         ({"source": "internet"}, "source = 'internet' is not allowed: one of universal_norms, local_norms, ethics"),

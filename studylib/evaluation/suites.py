@@ -33,7 +33,9 @@ def respond(policy, tokenizer, rows: list[dict], params: RunParams, seed: int, s
     for k in range(1 + params.eval_samples):
         how = Sampling(params.max_new_tokens, eos, temperature=float(k != GREEDY))
         keys = [(seed, stage, row["id"], k) for row in rows]
-        answers = rollout(model, prompts, keys, how, tokenizer.pad_token_id, params.rollout_batch)
+        answers = rollout(
+            model, prompts, keys, how, tokenizer.pad_token_id, params.rollout_batch, params.rollout_compile
+        )
         responses = tokenizer.batch_decode(answers, skip_special_tokens=True)
         table += [_judged(row, k, response) for row, response in zip(rows, responses, strict=True)]
     return pd.DataFrame(table, columns=["id", "split", "k", "response", "verdict", "format", "readable"])

@@ -6,13 +6,14 @@ MEAN_OVER_ROWS = ("grpo", "dr_grpo", "sapo", "luspo")  # TRL's losses that divid
 SUM_OVER_STEP = ("dapo", "cispo", "vespo")  # and those that divide by the tokens of the whole step
 
 
-def micro_batches(answers: dict, n: int, loss_type: str, skip_zero: bool) -> list[dict]:
+def micro_batches(answers: dict, n: int, loss_type: str, skip_zero: bool, updates: int = 1) -> list[dict]:
     """The answers of a step in `n` micro-batches, with `share`: what the loss of each is to be multiplied by.
 
     answers: TRL's tensors, (B, ...), row by row. Answers to one prompt stay together and groups of like length too, so
     that prompts are shared and padding is cut. With `skip_zero`, answers with advantage 0 are left out: their gradient
     is 0. The shares keep the sum over micro-batches what it is with all B answers. A micro-batch that would be empty
-    holds one answer with share 0.
+    holds one answer with share 0. With several `updates` per step, each gets every so-manieth group and n / updates of
+    the micro-batches.
     """
     advantages, length = answers["advantages"], answers["completion_mask"].sum(1)
     group = torch.unique(answers["prompt_ids"], dim=0, return_inverse=True)[1]
@@ -20,7 +21,9 @@ def micro_batches(answers: dict, n: int, loss_type: str, skip_zero: bool) -> lis
     counts = advantages.reshape(len(advantages), -1).any(1) | (not skip_zero)
     keys = zip((~counts).tolist(), longest.tolist(), group.tolist(), strict=True)
     order = [row for _, row in sorted((key, row) for row, key in enumerate(keys))]
-    parts = torch.tensor(order[: int(counts.sum())], dtype=torch.long).tensor_split(n)
+    kept = torch.tensor(order[: int(counts.sum())], dtype=torch.long)
+    turn = torch.unique_consecutive(group[kept], return_inverse=True)[1] % updates
+    parts = [part for i in range(updates) for part in kept[turn == i].tensor_split(n // updates)]
     return [_micro_batch(answers, part, n, loss_type) for part in parts]
 
 
@@ -36,3 +39,45 @@ def _micro_batch(answers: dict, rows: torch.Tensor, n: int, loss_type: str) -> d
         by_token = by_row and not name.startswith("prompt") and value.dim() == 2 and value.shape[1] == width
         batch[name] = value[:, :used] if by_token else value
     return batch
+
+
+def fill_unscored(rewards: torch.Tensor, g: int) -> torch.Tensor:
+    """Answers that could not be scored get the mean of their group, so that they are worth nothing either way."""
+    groups = rewards.view(-1, g)
+    mean = groups.nanmean(1, keepdim=True).nan_to_num()
+    return torch.where(groups.isnan(), mean, groups).flatten()
+
+
+def idle_groups(advantages: torch.Tensor, g: int) -> torch.Tensor:
+    """Indices of the groups in which no answer is better than another."""
+    return (~advantages.view(-1, g).any(1)).nonzero().squeeze(1)
+
+
+def refill(answers: dict, more: dict, idle: torch.Tensor, g: int, pad: int) -> dict:
+    """`answers` with idle groups replaced by those of `more` in which answers differ: DAPO's dynamic sampling."""
+    useful = torch.tensor([i for i in range(len(idle)) if i not in idle_groups(more["advantages"], g).tolist()]).long()
+    to, of = _rows(idle[: len(useful)], g), _rows(useful, g)
+    merged = dict(answers)
+    for name, value in answers.items():
+        if not isinstance(value, torch.Tensor) or not value.dim() or len(value) != len(answers["advantages"]):
+            continue
+        new = more[name]
+        if value.dim() == 2:
+            fill = pad if name.endswith("_ids") else 0
+            left = name.startswith("prompt")
+            width = max(value.shape[1], new.shape[1])
+            value, new = (_padded(x, width, fill, left) for x in (value, new))
+        value = value.clone()
+        value[to] = new[of]
+        merged[name] = value
+    merged["num_items_in_batch"] = merged["completion_mask"].sum()
+    return merged
+
+
+def _rows(groups: torch.Tensor, g: int) -> torch.Tensor:
+    return (groups[:, None] * g + torch.arange(g, device=groups.device)).flatten()
+
+
+def _padded(x: torch.Tensor, width: int, fill, left: bool) -> torch.Tensor:
+    missing = width - x.shape[1]
+    return torch.nn.functional.pad(x, (missing, 0) if left else (0, missing), value=fill)

@@ -16,6 +16,8 @@ from torch.utils.checkpoint import checkpoint
 class Scores(NamedTuple):
     logps: torch.Tensor  # (B, C) log-probability of each answer token at the trainer's temperature; 0 where masked
     entropy: torch.Tensor  # (B, C) entropy of the distribution that it was drawn from, nats
+    hidden: torch.Tensor  # (B, C, d) last hidden state in which each answer token was drawn
+    prompt: torch.Tensor  # (B, d) mean of the last hidden states of the prompt, its last token left out
 
 
 def why_not(model) -> str | None:
@@ -48,9 +50,9 @@ def shared_prompt_scores(model, input_ids: torch.Tensor, attention_mask: torch.T
     counts = torch.bincount(group)
     parts = (prompts, prompt_mask, counts, answers[order], answer_mask[order])
     lean = torch.is_grad_enabled() and _checkpointing(model)
-    logps, entropy = _by_group(model, *parts) if lean else _score(model, *parts)
+    scores = _by_group(model, *parts) if lean else _score(model, *parts)
     back = order.argsort()
-    return Scores(logps[back], entropy[back])
+    return Scores(*(values[back] for values in scores))
 
 
 def _distinct(prompts, mask) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -62,12 +64,12 @@ def _distinct(prompts, mask) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return prompts[first], group, first
 
 
-def _score(model, prompts, prompt_mask, counts, answers, answer_mask) -> tuple[torch.Tensor, torch.Tensor]:
+def _score(model, prompts, prompt_mask, counts, answers, answer_mask) -> tuple[torch.Tensor, ...]:
     """Scores of answers that stand in the order of their prompts; counts: (N,) answers of each prompt."""
     used = int(prompt_mask.any(0).int().argmax())  # columns to the left are padding in every prompt
     prompts, prompt_mask = prompts[:, used:], prompt_mask[:, used:]
     group = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
-    with _caching(model):
+    with _caching(model), _last_hidden(model) as hidden:
         cache = model(
             input_ids=prompts[:, :-1],
             attention_mask=_needed(prompt_mask[:, :-1]),
@@ -87,10 +89,12 @@ def _score(model, prompts, prompt_mask, counts, answers, answer_mask) -> tuple[t
             shift_labels=answers.masked_fill(answer_mask == 0, -100),
             fused_lm_head=True,
         )
-    return output.log_probs, output.entropy
+    seen = prompt_mask[:, :-1, None]
+    prompt = (hidden[0] * seen).sum(1) / seen.sum(1).clamp(min=1)
+    return output.log_probs, output.entropy, hidden[1], prompt[group]
 
 
-def _by_group(model, prompts, prompt_mask, counts, answers, answer_mask) -> tuple[torch.Tensor, torch.Tensor]:
+def _by_group(model, prompts, prompt_mask, counts, answers, answer_mask) -> tuple[torch.Tensor, ...]:
     """`_score` of one prompt at a time, computed again in the backward pass: activations of one group at a time."""
     scored = []
     for i, (own, own_mask) in enumerate(
@@ -98,8 +102,7 @@ def _by_group(model, prompts, prompt_mask, counts, answers, answer_mask) -> tupl
     ):
         parts = (prompts[i : i + 1], prompt_mask[i : i + 1], counts[i : i + 1], own, own_mask)
         scored.append(checkpoint(_score, model, *parts, use_reentrant=False))
-    logps, entropy = zip(*scored, strict=True)
-    return torch.cat(logps), torch.cat(entropy)
+    return tuple(torch.cat(values) for values in zip(*scored, strict=True))
 
 
 def repeat_cache(cache, counts: torch.Tensor, group: torch.Tensor) -> None:
@@ -121,6 +124,18 @@ def _needed(mask: torch.Tensor) -> torch.Tensor | None:
 
 def _checkpointing(model) -> bool:
     return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+
+
+@contextlib.contextmanager
+def _last_hidden(model):
+    """A list that gets the last hidden states, (rows, tokens, d), of each pass through the model."""
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    states: list[torch.Tensor] = []
+    handle = causal.base_model.register_forward_hook(lambda *call: states.append(call[-1].last_hidden_state))
+    try:
+        yield states
+    finally:
+        handle.remove()
 
 
 @contextlib.contextmanager

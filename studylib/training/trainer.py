@@ -14,19 +14,27 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"  # our sampling goes through its experimental hook, `rollout_func`
 
 from trl import GRPOConfig, GRPOTrainer
+from trl.rewards import get_soft_overlong_punishment
 
 from studylib.params import RunParams
 from studylib.provenance import is_complete
+from studylib.randomness import generator, torch_seed
 from studylib.rewards import reward
 from studylib.scenarios.prompts import chat
-from studylib.training.batches import MEAN_OVER_ROWS, SUM_OVER_STEP, micro_batches
+from studylib.training import objectives
+from studylib.training.batches import MEAN_OVER_ROWS, SUM_OVER_STEP, fill_unscored, idle_groups, micro_batches, refill
+from studylib.training.heads import make_heads
 from studylib.training.models import check_gradients, load_base, lora, precision, require_device
+from studylib.training.objectives import OBJECTIVES
+from studylib.training.preferences import dpo_trainer, sample_pairs
 from studylib.training.rollout import DenseCopy, Sampling, rollout, use_dense_copy
-from studylib.training.scoring import shared_prompt_scores, why_not
+from studylib.training.scoring import Scores, shared_prompt_scores, why_not
 
 logger = logging.getLogger(__name__)
 
-COMPLETE = "complete"  # file in a checkpoint, written after all others
+COMPLETE = "complete"  # file in a checkpoint, written after all others; holds the name of the objective
+HEADS = "heads.pt"  # value head or log Z head in a checkpoint
+MEASURE_EVERY = 10  # steps between measurements of entropy and KL over all answers
 STAGES = {  # stage of a step -> TRL's method that does it
     "generate": "_generate",
     "reward": "_calculate_rewards",
@@ -35,15 +43,17 @@ STAGES = {  # stage of a step -> TRL's method that does it
 
 
 class StudyTrainer(GRPOTrainer):
-    """TRL's GRPO with these differences from GRPO as published (arXiv 2402.03300):
+    """TRL's trainer with these differences from GRPO as published (arXiv 2402.03300):
 
-    1. One update per batch of answers, so the ratio is 1 and its clip does not bind.
-    2. The KL term is off unless `beta` > 0; the reference is the policy with its adapter switched off.
+    1. One update per batch of answers by default (`updates_per_batch`), so the ratio is 1 and its clip does not bind.
+    2. The KL term is off unless `beta` > 0; the reference is the policy with its adapter switched off. The term is
+       corrected by the importance ratio, without which its optimum is another (`known_target.py`).
     3. LoRA weights stay in fp32: TRL 1.16 casts them to bf16 on every quantised model, where an update smaller than
        1/256 of a weight is lost, and where fp16 scaling on a T4 fails.
     4. Scenarios come in the order of the selection, each once: TRL's own shuffle is off.
 
-    With `engine: fast` every prompt is encoded once for all its answers, in sampling and in training, and answers whose
+    Other objectives replace the advantages, add a head or compute their own loss; `objectives.py` says which. With
+    `engine: fast` every prompt is encoded once for all its answers, in sampling and in training, and answers whose
     advantage is 0 are left out of the micro-batches; the gradient is the same (tests/test_fast_path.py). With
     `engine: trl` all of that is TRL's own.
     """
@@ -53,32 +63,115 @@ class StudyTrainer(GRPOTrainer):
         if params.engine == "fast" and reason:
             logger.warning("prompts are not shared in training, because %s", reason)
         self.fast, self.params, self.scenario_ids, self.dense = not reason, params, scenario_ids, None
+        self.objective, self.attempt, self.generated = OBJECTIVES[params.objective], 0, 0
+        if reason and self.objective.kind != "policy":
+            raise ValueError(f"objective {params.objective!r} needs shared prompts: {reason}")
         super().__init__(*args, rollout_func=_rollout if self.fast else None, **kwargs)
         for parameter in self.model.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
+        size = self.model.config.get_text_config().hidden_size
+        with torch_seed(params.seed, "training/heads"):
+            self.heads = make_heads(params.objective, size, self.model.device)
         if self.fast and use_dense_copy(params, self.model):
             self.dense = DenseCopy(self.model)
 
+    def create_optimizer(self, *args, **kwargs):
+        optimizer = super().create_optimizer(*args, **kwargs)
+        if len(self.heads):
+            rate = self.params.head_learning_rate
+            optimizer.add_param_group({"params": list(self.heads.parameters()), "lr": rate, "weight_decay": 0.0})
+        return optimizer
+
+    # --- answers ---
+
     def sample(self, prompts: list[list[int]], ids: list[str]) -> list[list[int]]:
         """One answer to each prompt (token ids); the k-th answer to a scenario in a step has its own random stream."""
-        seen: Counter = Counter()
-        keys = []
+        seen, keys, purpose = Counter(), [], f"refill{self.attempt}" if self.attempt else "train"
         for scenario in ids:
-            keys.append((self.params.seed, "train", self.state.global_step, scenario, seen[scenario]))
+            keys.append((self.params.seed, purpose, self.state.global_step, scenario, seen[scenario]))
             seen[scenario] += 1
-        sampling = Sampling(self.params.max_new_tokens, tuple(self.eos_token_ids), self.params.temperature)
+        p = self.params
+        sampling = Sampling(p.max_new_tokens, tuple(self.eos_token_ids), p.temperature)
         model = self.dense.refresh() if self.dense else self.model
-        return rollout(model, prompts, keys, sampling, self.processing_class.pad_token_id, self.params.rollout_batch)
+        pad = self.processing_class.pad_token_id
+        answers = rollout(model, prompts, keys, sampling, pad, p.rollout_batch, p.rollout_compile)
+        self.generated += sum(map(len, answers))
+        return answers
 
-    def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs):
-        if not self.fast:
-            return super()._get_per_token_logps_and_entropies(
-                model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
-            )
-        with self.accelerator.autocast():
-            scores = shared_prompt_scores(model, input_ids, attention_mask, logits_to_keep)
-        return *scores, None
+    def _calculate_rewards(self, *args, **kwargs):
+        per_reward = super()._calculate_rewards(*args, **kwargs)
+        total = (per_reward * self.reward_weights.to(per_reward.device)).nansum(1)
+        self.last_rewards = total.masked_fill(per_reward.isnan().all(1), torch.nan)
+        return per_reward
+
+    def _generate_and_score_completions(self, inputs):
+        self.generated, self.attempt = 0, 0
+        answers = super()._generate_and_score_completions(inputs) | {"rewards": self.last_rewards}
+        for attempt in range(1, self.params.dynamic_sampling + 1):
+            self.attempt = attempt
+            idle = idle_groups(answers["advantages"], self.num_generations)
+            if not len(idle):
+                break
+            fresh = [row for row in self._reserve(len(idle)) for _ in range(self.num_generations)]
+            more = super()._generate_and_score_completions(fresh) | {"rewards": self.last_rewards}
+            answers = refill(answers, more, idle, self.num_generations, self.processing_class.pad_token_id)
+        self._log("generated_tokens", self.generated)
+        if self.fast:
+            self._measure(answers)
+            answers |= self._worth(answers)
+        return answers
+
+    def _reserve(self, n: int) -> list[dict]:
+        """`n` training scenarios drawn for dynamic sampling."""
+        rng = generator(self.params.seed, "dynamic_sampling", self.state.global_step * 1000 + self.attempt)
+        return [self.train_dataset[int(i)] for i in rng.integers(len(self.train_dataset), size=n)]
+
+    @torch.no_grad()
+    def _score(self, answers: dict) -> Scores:
+        """Scores of a step's answers under the policy as it is, a micro-batch at a time."""
+        parts = []
+        for rows in torch.arange(len(answers["completion_ids"])).split(self.params.rows_per_pass):
+            ids = torch.cat([answers["prompt_ids"][rows], answers["completion_ids"][rows]], 1)
+            mask = torch.cat([answers["prompt_mask"][rows], answers["completion_mask"][rows]], 1)
+            with self.accelerator.autocast():
+                parts.append(shared_prompt_scores(self.model, ids, mask, answers["completion_ids"].shape[1]))
+        return Scores(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+    def _measure(self, answers: dict) -> None:
+        """Entropy of the policy and its KL to the reference over all answers, every tenth step, for any objective."""
+        if self.state.global_step // self.params.updates_per_batch % MEASURE_EVERY:
+            return
+        mask, policy = answers["completion_mask"], self._score(answers)
+        with self.model.disable_adapter():
+            reference = self._score(answers).logps
+        self._log("policy_entropy", (policy.entropy * mask).sum() / mask.sum())
+        self._log("kl_to_reference", ((policy.logps - reference) * mask).sum(1).mean())
+
+    def _worth(self, answers: dict) -> dict:
+        """What the objective adds to a step's answers: its own advantages and what they rest on."""
+        g, mask, beta = self.num_generations, answers["completion_mask"], self.params.beta
+        r = fill_unscored(answers["rewards"], g)
+        if self.objective.advantages:
+            return {"advantages": self.objective.advantages(r, g)}
+        if self.objective.kind == "policy":
+            return {}
+        ref, old = answers["ref_per_token_logps"], answers.get("old_per_token_logps")
+        scores = self._score(answers) if old is None or self.objective.kind == "ppo" else None
+        old = scores.logps if old is None else old
+        worth = {"old_per_token_logps": old}
+        if self.objective.kind == "tokens":
+            worth["advantages"] = objectives.batch_normalised_returns(r, old, ref, mask, beta)
+        elif self.objective.kind == "ppo":
+            values = self.heads["value"](scores.hidden.float()).squeeze(-1).detach() * mask
+            shaped = objectives.shaped_rewards(r, old, ref, mask, beta)
+            advantages, worth["returns"] = objectives.gae(shaped, values, mask)
+            worth["advantages"] = objectives.whiten(advantages, mask)
+        elif self.params.objective == "gflowrl":
+            group = torch.arange(len(r), device=r.device) // g
+            r_hat = answers["advantages"]
+            worth["log_z"] = objectives.group_log_z(old, ref, mask, r_hat, self.params.flow_beta, group)
+        return worth
 
     def _prepare_inputs(self, generation_batch):
         """TRL's, except that micro-batches hold whole groups of like length and nothing that cannot count."""
@@ -88,12 +181,65 @@ class StudyTrainer(GRPOTrainer):
         steps = self.args.steps_per_generation
         if self._step % (steps * self.num_iterations) == 0 or self._buffered_inputs is None:
             answers = self._generate_and_score_completions(generation_batch)
-            self._buffered_inputs = micro_batches(answers, steps, self.args.loss_type, skip_zero=self.beta == 0)
+            skip = self.objective.kind == "policy" and self.beta == 0
+            updates = self.params.updates_per_batch
+            self._buffered_inputs = micro_batches(answers, steps, self.args.loss_type, skip, updates)
         return self._buffered_inputs[self._step % steps]
 
+    # --- losses ---
+
+    def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs):
+        if not self.fast:
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
+            )
+        with self.accelerator.autocast():
+            self.scores = shared_prompt_scores(model, input_ids, attention_mask, logits_to_keep)
+        return self.scores.logps, self.scores.entropy, None
+
     def compute_loss(self, model, inputs, *args, **kwargs):
-        loss = super().compute_loss(model, inputs, *args, **kwargs)
-        return loss * inputs["share"] if "share" in inputs else loss
+        if self.objective.kind == "flow":
+            return self._flow_loss(model, inputs)
+        kl_in_loss, self.beta = self.beta, self.beta if self.objective.kind == "policy" else 0.0
+        try:
+            loss = super().compute_loss(model, inputs, *args, **kwargs) * inputs.get("share", 1.0)
+        finally:
+            self.beta = kl_in_loss
+        if self.objective.kind == "ppo":
+            values = self.heads["value"](self.scores.hidden.detach().float()).squeeze(-1)
+            critic = objectives.value_loss(values, inputs["returns"], inputs["completion_mask"])
+            self._log("value_loss", critic.mean())
+            loss = loss + self._per_answer(critic)
+        return loss
+
+    def _flow_loss(self, model, inputs) -> torch.Tensor:
+        ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
+        attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], 1)
+        mask, beta, released = (
+            inputs["completion_mask"],
+            self.params.flow_beta,
+            self.params.objective.endswith("released"),
+        )
+        logps, entropy, _ = self._get_per_token_logps_and_entropies(model, ids, attention, mask.shape[1])
+        if "log_z" in inputs:
+            log_z = inputs["log_z"]
+        else:
+            prompt = self.scores.prompt if released else self.scores.prompt.detach()
+            log_z = self.heads["log_z"](prompt.float()).squeeze(-1)
+        old, ref = inputs["old_per_token_logps"], inputs["ref_per_token_logps"]
+        residual = objectives.flow_residual(logps, ref, mask, inputs["advantages"], log_z, beta)
+        ratio = torch.exp(((logps - old) * mask).sum(1)).detach()
+        self._log("entropy", (entropy * mask).sum() / mask.sum())
+        self._log("clip_ratio/region_mean", ((ratio - 1).abs() > 0.2).float().mean())
+        self._log("log_z", log_z.mean())
+        return self._per_answer(objectives.flow_loss(residual, logps, old, mask, beta, released))
+
+    def _per_answer(self, loss: torch.Tensor) -> torch.Tensor:
+        """Losses of some answers as their part of the mean over an update's answers."""
+        return loss.sum() * self.params.updates_per_batch / self.params.answers_per_step
+
+    def _log(self, name: str, value: torch.Tensor | float) -> None:
+        self._metrics["train"][name].append(float(torch.as_tensor(value).detach()))
 
     def time_stages(self) -> list[dict]:
         """A list that gets the seconds of every step from now on: as a whole and by stage. For benchmarks."""
@@ -142,27 +288,32 @@ def _rollout(prompts: list[list[dict]], trainer: StudyTrainer) -> dict:
 
 
 class RunLog(TrainerCallback):
-    """Writes metrics.jsonl, marks complete checkpoints, and prints about ten lines a run."""
+    """Writes metrics.jsonl, a line per batch of answers, completes checkpoints, and prints about ten lines a run."""
 
-    def __init__(self, path: Path, steps: int, from_step: int):
-        self.path, self.every, self.started = path, max(1, steps // 10), time.time()
+    def __init__(self, trainer: StudyTrainer, path: Path, from_step: int):
+        self.trainer, self.params = trainer, trainer.params
+        self.path, self.every, self.started = path, max(1, self.params.steps // 10), time.time()
+        self.always: dict[str, float] = {}  # what stands in every line: DPO samples once, before training
         kept = [line for line in _read_lines(path) if json.loads(line)["step"] <= from_step]
         path.write_text("".join(kept))  # steps after the checkpoint come again
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        if "reward" not in logs:  # the closing summary of transformers
+        logs = logs | self.always
+        if "reward" not in logs or "train_runtime" in logs:  # the closing summary of transformers
             return
-        record = {"step": state.global_step} | {key: _number(value) for key, value in logs.items()}
+        step = state.global_step // self.params.updates_per_batch
+        record = {"step": step} | {key: _number(value) for key, value in logs.items()}
         with self.path.open("a") as file:
             file.write(json.dumps(record) + "\n")
-        if state.global_step % self.every == 0 or state.global_step == 1:
-            entropy, seconds = record.get("entropy") or 0.0, time.time() - self.started
-            print(
-                f"step {state.global_step:4d}  reward {record['reward']:.3f}  entropy {entropy:.3f}  {seconds:5.0f} s"
-            )
+        if step % self.every == 0 or step == 1:
+            shown = f"reward {record['reward']:.3f}  entropy {record.get('entropy') or 0.0:.3f}"
+            print(f"step {step:4d}  {shown}  {time.time() - self.started:5.0f} s")
 
     def on_save(self, args, state, control, **kwargs):
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if len(self.trainer.heads):
+            torch.save(self.trainer.heads.state_dict(), folder / HEADS)
+        (folder / COMPLETE).write_text(self.params.objective)
 
 
 def _read_lines(path: Path) -> list[str]:
@@ -193,21 +344,28 @@ def trl_reward(name: str, rows: list[dict]):
 def grpo_config(params: RunParams) -> GRPOConfig:
     """The run's parameters in TRL's words."""
     dtype = str(precision(params.device).dtype)
+    updates = params.updates_per_batch
+    steps = params.answers_per_step // params.rows_per_pass
+    config = {
+        "loss_type": "grpo",
+        "scale_rewards": "group",
+        "reward_weights": list(params.reward_weights.values()) + [1.0] * (params.overlong_cache > 0),
+        "beta": params.beta,
+        "use_bias_correction_kl": params.beta > 0,
+        "num_generations": params.generations,
+        "per_device_train_batch_size": params.rows_per_pass,
+        "gradient_accumulation_steps": steps // updates,
+        "steps_per_generation": steps,
+        "max_completion_length": params.max_new_tokens,
+        "temperature": params.temperature,
+    }
     return GRPOConfig(
         output_dir=str(params.run_dir / "checkpoints"),
-        loss_type="grpo",
-        scale_rewards="group",
-        reward_weights=list(params.reward_weights.values()),
-        beta=params.beta,
-        num_generations=params.generations,
-        per_device_train_batch_size=params.micro_batch,
-        gradient_accumulation_steps=params.answers_per_step // params.micro_batch,
-        max_completion_length=params.max_new_tokens,
-        temperature=params.temperature,
-        max_steps=max(params.steps, 1),  # 0 would mean "by epochs"; with no steps nothing is trained
+        **(config | OBJECTIVES[params.objective].trl),
+        max_steps=max(params.steps, 1) * updates,  # 0 would mean "by epochs"; with no steps nothing is trained
         learning_rate=params.learning_rate,
         lr_scheduler_type="linear",
-        warmup_steps=min(5, params.steps // 2),
+        warmup_steps=min(5, params.steps // 2) * updates,
         adam_beta2=0.99,
         max_grad_norm=params.max_grad_norm,
         shuffle_dataset=False,
@@ -217,9 +375,9 @@ def grpo_config(params: RunParams) -> GRPOConfig:
         fp16=dtype == "torch.float16",
         gradient_checkpointing=params.gradient_checkpointing,
         save_strategy="steps",
-        save_steps=params.save_every,
+        save_steps=params.save_every * updates,
         save_total_limit=2,
-        logging_steps=1,
+        logging_steps=updates,
         report_to=[],
         disable_tqdm=True,
     )
@@ -237,7 +395,7 @@ def prepare(params: RunParams, train_rows: list[dict]) -> StudyTrainer:
         params=params,
         scenario_ids={chat(row, instruct)[-1]["content"]: row["id"] for row in train_rows},
         args=grpo_config(params),
-        reward_funcs=[trl_reward(name, train_rows) for name in params.reward_weights],
+        reward_funcs=[trl_reward(name, train_rows) for name in params.reward_weights] + overlong(params),
         train_dataset=Dataset.from_list(rows or [{"prompt": [], "id": ""}]),
         peft_config=lora(params),
     )
@@ -245,6 +403,11 @@ def prepare(params: RunParams, train_rows: list[dict]) -> StudyTrainer:
     trainer.remove_callback(ProgressCallback)
     trainer.gradient_change = check_gradients(trainer.model, tokenizer)
     return trainer
+
+
+def overlong(params: RunParams) -> list:
+    """DAPO's soft punishment of answers that are nearly or quite too long, as TRL has it; arXiv 2503.14476, eq. 13."""
+    return [get_soft_overlong_punishment(params.max_new_tokens, params.overlong_cache)] if params.overlong_cache else []
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -264,9 +427,27 @@ def train(trainer: StudyTrainer, params: RunParams) -> int:
         return params.steps
     run_dir.mkdir(parents=True, exist_ok=True)
     checkpoint = newest_checkpoint(run_dir / "checkpoints")
-    step = int(checkpoint.name.split("-")[1]) if checkpoint else 0
-    trainer.add_callback(RunLog(run_dir / "metrics.jsonl", params.steps, step))
+    step = int(checkpoint.name.split("-")[1]) // params.updates_per_batch if checkpoint else 0
+    if checkpoint:
+        _resume_heads(trainer, checkpoint)
+    log = RunLog(trainer, run_dir / "metrics.jsonl", step)
+    training = trainer
+    if trainer.objective.kind == "dpo":
+        pairs, reward_of_pairs, log.always["generated_tokens"] = sample_pairs(trainer)
+        log.always["reward"] = reward_of_pairs
+        training = dpo_trainer(trainer, pairs)
+    training.add_callback(log)
     if params.steps:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        training.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     trainer.model.save_pretrained(run_dir / "adapter")
     return step
+
+
+def _resume_heads(trainer: StudyTrainer, checkpoint: Path) -> None:
+    """Load the heads of a checkpoint; refuses one that another objective left."""
+    made_by = (checkpoint / COMPLETE).read_text()
+    if made_by != trainer.params.objective:
+        wanted = trainer.params.objective
+        raise ValueError(f"{checkpoint} was made by objective {made_by!r}, not {wanted!r}; give another run_root")
+    if len(trainer.heads):
+        trainer.heads.load_state_dict(torch.load(checkpoint / HEADS))

@@ -1,0 +1,70 @@
+"""DPO on the study's scenarios: pairs of the untrained policy's own answers, ranked by the study's reward."""
+
+import torch
+from datasets import Dataset, disable_progress_bars
+from transformers import PrinterCallback, ProgressCallback
+from trl import DPOConfig, DPOTrainer
+
+from studylib.training.models import precision
+
+
+def best_and_worst(rewards: list[float], g: int) -> list[tuple[int, int]]:
+    """(index of a best, index of a worst answer) of every group of `g` in which answers differ; first ones on ties."""
+    pairs = []
+    for start in range(0, len(rewards), g):
+        group = range(start, min(start + g, len(rewards)))
+        best, worst = max(group, key=lambda i: (rewards[i], -i)), min(group, key=lambda i: (rewards[i], i))
+        if rewards[best] > rewards[worst]:
+            pairs.append((best, worst))
+    return pairs
+
+
+def sample_pairs(trainer) -> tuple[Dataset, float, int]:
+    """Pairs from G answers to every training scenario, their mean reward, and the tokens they took.
+
+    As many scenarios, answers and at most as many tokens as a GRPO run of the same parameters generates.
+    """
+    g, rows = trainer.params.generations, list(trainer.train_dataset)
+    chats = [row["prompt"] for row in rows for _ in range(g)]
+    ids = [row["id"] for row in rows for _ in range(g)]
+    trainer.generated = 0
+    prompts = trainer.processing_class.apply_chat_template(chats, add_generation_prompt=True, return_dict=False)
+    texts = trainer.processing_class.batch_decode(trainer.sample(prompts, ids), skip_special_tokens=True)
+    answers = [[{"role": "assistant", "content": text}] for text in texts]
+    rewards = [0.0] * len(answers)
+    for function, weight in zip(trainer.reward_funcs, trainer.params.reward_weights.values(), strict=False):
+        values = function(completions=answers, id=ids, log_metric=lambda *_: None)
+        rewards = [total + weight * (value or 0.0) for total, value in zip(rewards, values, strict=True)]
+    pairs = [
+        {"prompt": chats[best], "chosen": answers[best], "rejected": answers[worst]}
+        for best, worst in best_and_worst(rewards, g)
+    ]
+    if not pairs:
+        raise ValueError("no group of answers has two different rewards, so DPO has no pairs to learn from")
+    return Dataset.from_list(pairs), sum(rewards) / len(rewards), trainer.generated
+
+
+def dpo_trainer(trainer, pairs: Dataset) -> DPOTrainer:
+    """TRL's DPO on the policy of `trainer`, every pair once; the reference is the policy with its adapter switched off.
+
+    More than one pass over the pairs pushes both answers of a pair down until no answer can be read any more.
+    """
+    disable_progress_bars()
+    p = trainer.params
+    dtype = precision(p.device).dtype
+    half = max(1, p.rows_per_pass // 2)  # a pair is two answers
+    config = DPOConfig(
+        output_dir=str(p.run_dir / "checkpoints"), beta=p.beta, per_device_train_batch_size=half,
+        gradient_accumulation_steps=max(1, p.answers_per_step // 2 // half), num_train_epochs=1,
+        learning_rate=p.learning_rate, lr_scheduler_type="linear", warmup_steps=min(5, p.steps // 2), adam_beta2=0.99,
+        max_grad_norm=p.max_grad_norm, seed=p.seed, use_cpu=p.device == "cpu", bf16=dtype == torch.bfloat16,
+        fp16=dtype == torch.float16, gradient_checkpointing=p.gradient_checkpointing, save_strategy="steps",
+        save_steps=p.save_every, save_total_limit=2, logging_steps=1, report_to=[], disable_tqdm=True,
+    )  # fmt: skip
+    dpo = DPOTrainer(model=trainer.model, args=config, train_dataset=pairs, processing_class=trainer.processing_class)
+    for parameter in dpo.model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()  # TRL casts LoRA to bf16 on quantised models
+    dpo.remove_callback(PrinterCallback)
+    dpo.remove_callback(ProgressCallback)
+    return dpo

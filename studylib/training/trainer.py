@@ -24,7 +24,14 @@ from studylib.scenarios.prompts import chat
 from studylib.training import objectives
 from studylib.training.batches import MEAN_OVER_ROWS, SUM_OVER_STEP, fill_unscored, idle_groups, micro_batches, refill
 from studylib.training.heads import make_heads
-from studylib.training.models import check_gradients, load_base, lora, precision, require_device
+from studylib.training.models import (
+    check_gradients,
+    give_large_tensors_back,
+    load_base,
+    lora,
+    precision,
+    require_device,
+)
 from studylib.training.objectives import OBJECTIVES
 from studylib.training.preferences import dpo_trainer, sample_pairs
 from studylib.training.rollout import DenseCopy, Sampling, rollout, use_dense_copy
@@ -73,6 +80,8 @@ class StudyTrainer(GRPOTrainer):
         size = self.model.config.get_text_config().hidden_size
         with torch_seed(params.seed, "training/heads"):
             self.heads = make_heads(params.objective, size, self.model.device)
+        if self.fast and params.device == "cpu":
+            give_large_tensors_back()
         if self.fast and use_dense_copy(params, self.model):
             self.dense = DenseCopy(self.model)
 
@@ -308,6 +317,9 @@ class RunLog(TrainerCallback):
         if step % self.every == 0 or step == 1:
             shown = f"reward {record['reward']:.3f}  entropy {record.get('entropy') or 0.0:.3f}"
             print(f"step {step:4d}  {shown}  {time.time() - self.started:5.0f} s")
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.trainer.heads.zero_grad()  # transformers zeroes the gradients of the model alone
 
     def on_save(self, args, state, control, **kwargs):
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"

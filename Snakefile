@@ -5,8 +5,9 @@ from pathlib import Path
 
 AXIS = config.get("axis", "inputs")
 PROFILE = config.get("profile", "tiny_cpu")
-WORLDS = str(config.get("worlds", "local_norms universal_norms")).split()
-SEEDS = range(int(config.get("seeds", 5)))
+worlds, seeds = {"inputs": ("local_norms universal_norms", 5)}.get(AXIS, ("local_norms", 3))
+WORLDS = str(config.get("worlds", worlds)).split()
+SEEDS = range(int(config.get("seeds", seeds)))
 CONDITIONS = sorted(path.stem for path in Path("params", AXIS).glob("*.yaml"))
 RUN = f"runs/{AXIS}/{PROFILE}/{{world}}/{{condition}}/seed{{seed}}"
 PAPERMILL = "python -m papermill --no-progress-bar -k python3"

@@ -35,11 +35,9 @@ def write_run(root, world="local_norms", condition="narrow", seed=0, after=0.6, 
     folder.mkdir(parents=True)
     config = {**STUDY, "source": world, "condition": condition, "seed": seed, **config}
     (folder / "config.json").write_text(json.dumps(config))
-    logged = {"completions/mean_length": 20.0, "grad_norm": 0.1, "frac_reward_zero_std": 0.2}
-    lines = [
-        {"step": s, "reward": 0.5 + (after - 0.5) * s / 10, "entropy": 1 - s / 20, "num_tokens": 100.0 * s, **logged}
-        for s in range(1, 11)
-    ]
+    logged = {"generated_tokens": 100, "grad_norm": 0.1, "frac_reward_zero_std": 0.2, "clip_ratio/region_mean": 0.0}
+    logged |= {"policy_entropy": 0.5, "kl_to_reference": 0.1}
+    lines = [{"step": s, "reward": 0.5 + (after - 0.5) * s / 10, "entropy": 1 - s / 20, **logged} for s in range(1, 11)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     phases = {
         phase: {"accuracy_sampled": value, "accuracy_greedy": value, "unscorable": 0}
@@ -393,8 +391,8 @@ def test_one_look_per_condition():
         name: plots.PALETTE[name] for name in ("narrow", "broad")
     }
     assert len({look["color"] for look in looks.values()}) == len({look["marker"] for look in looks.values()}) == 5
-    with pytest.raises(ValueError, match="6 looks for 7 conditions"):
-        plots.looks("abcdefg")
+    with pytest.raises(ValueError, match="16 looks for 17 conditions"):
+        plots.looks("abcdefghijklmnopq")
 
 
 def test_figures_refuse_two_worlds_and_the_name_of_a_table(root, tmp_path):

@@ -23,7 +23,10 @@ _COLOURS = sns.color_palette("colorblind").as_hex()
 PALETTE = {"narrow": _COLOURS[0], "medium": _COLOURS[1], "broad": _COLOURS[2], WARM_START: _COLOURS[7]}
 MARKERS = {"narrow": "o", "medium": "s", "broad": "^", WARM_START: "x"}
 DASHES = {"narrow": "-", "medium": "--", "broad": "-.", WARM_START: ":"}
-_MORE = list(zip([_COLOURS[i] for i in (3, 4, 5, 6, 8, 9)], "DvPX*<", ("-", "--", "-.", ":", "-", "--"), strict=True))
+_MORE = [  # further looks: the colours come again, with another marker and line
+    (_COLOURS[(3, 4, 5, 6, 8, 9, 0, 1, 2)[i % 9]], marker, ("-", "--", "-.", ":")[i % 4])
+    for i, marker in enumerate("DvPX*<>hdp8H1234")
+]
 FONT = 12
 
 
@@ -54,7 +57,8 @@ def plot_means(
     warm_start = df.groupby("seed")["before"].mean().mean()
     ax.axhline(warm_start, color=PALETTE[WARM_START], linestyle="--", label=f"warm start ({warm_start:.2f})")
     ax.axhline(CHANCE, color="black", linestyle=(0, (1, 2)), linewidth=1.2, label=f"chance ({CHANCE})")
-    ax.set_xticks(range(len(styles)), styles)
+    crowded = len(styles) > 6
+    ax.set_xticks(range(len(styles)), styles, rotation=40 if crowded else 0, ha="right" if crowded else "center")
     ax.set_xlim(-0.5, len(styles) - 0.5)
     _label(ax, df["world"].iloc[0], "condition", f"{_words(endpoint)} (share right)\n{_words(split)}")
     return _legend_below(ax, 2)

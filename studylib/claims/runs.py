@@ -48,6 +48,8 @@ def read_curves(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataF
         path = folder / "metrics.jsonl"
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         lines = [line for line in lines if "reward" in line]  # a trainer's closing line has times only
+        if not lines and _read_json(folder / "config.json").get("steps") == 0:
+            continue  # a condition without training
         if not lines:
             raise ValueError(f"no training step with a reward in {path}")
         table = pd.DataFrame(lines).drop_duplicates("step", keep="last").sort_values("step")

@@ -14,6 +14,7 @@ from studylib.claims.verdicts import MARGIN, verdict
 from studylib.paths import FIGURES, RUNS
 
 CELL = ["world", "split", "endpoint"]
+BASELINES = {"inputs": "narrow", "objective": "grpo"}  # axis -> what its conditions are compared with
 MEAN_COLUMNS = ["world", "condition", "split", "endpoint", "mean", "low", "high", "seeds"]
 CLAIM_COLUMNS = [
     "world", "contrast", "split", "endpoint",
@@ -71,9 +72,10 @@ def _contrasts(key: dict, cell: pd.DataFrame, baseline: str) -> list[dict]:
 
 
 def write_tables(
-    root: Path | str, out_dir: Path | str, axis: str, profile: str, baseline: str = "narrow", margin: float = MARGIN
+    root: Path | str, out_dir: Path | str, axis: str, profile: str, baseline: str = "", margin: float = MARGIN
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Writes means.csv and claims.csv in full precision and returns both tables."""
+    """Writes means.csv and claims.csv in full precision and returns both tables. No baseline: that of the axis."""
+    baseline = baseline or BASELINES.get(axis, "")
     runs = read_runs(root, axis=axis, profile=profile)
     tables = means(runs), claims(runs, baseline, margin)
     out_dir = Path(out_dir)
@@ -117,7 +119,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--profile", default="tiny_cpu", help="profile of the runs (tiny_cpu)")
     parser.add_argument("--runs", type=Path, default=RUNS, help="folder of the run folders")
     parser.add_argument("--out", type=Path, help="folder of the tables and figures (figures/<axis>)")
-    parser.add_argument("--baseline", default="narrow", help="condition that the others are compared with (narrow)")
+    parser.add_argument("--baseline", default="", help="condition that the others are compared with (of the axis)")
     parser.add_argument("--margin", type=float, default=MARGIN, help=f"equivalence margin, accuracy ({MARGIN})")
     parser.add_argument("--remake", action="store_true", help="make the tables from the runs even if they are there")
     args = parser.parse_args(arguments)

@@ -310,6 +310,8 @@ class RunLog(TrainerCallback):
         logs = logs | self.always
         if "reward" not in logs or "train_runtime" in logs:  # the closing summary of transformers
             return
+        if "generated_tokens" in self.always:
+            self.always["generated_tokens"] = 0  # told once
         step = state.global_step // self.params.updates_per_batch
         record = {"step": step} | {key: _number(value) for key, value in logs.items()}
         with self.path.open("a") as file:

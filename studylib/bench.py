@@ -8,6 +8,7 @@ answer has exactly C tokens. Speed and memory do not depend on what the weights 
 """
 
 import argparse
+import importlib.util
 import json
 import subprocess
 import sys
@@ -75,18 +76,20 @@ def measure(model: str, engine: str, p: int, c: int, g: int, prompts: int, micro
     from studylib.training.models import load_base, lora, require_device
     from studylib.training.trainer import StudyTrainer, grpo_config
 
+    vllm = engine == "trl_vllm"
     params = RunParams(
-        model=model, revision="random", device=device, engine=engine, rewards="verdict=1", generations=g,
-        answers_per_step=prompts * g, micro_batch=micro_batch, rollout_batch=prompts * g, max_new_tokens=c,
-        steps=steps + 1, save_every=10**6, run_root=tempfile.mkdtemp(),
+        model=model, revision="random", device=device, engine="trl" if vllm else engine, rewards="verdict=1",
+        generations=g, answers_per_step=prompts * g, micro_batch=micro_batch, rollout_batch=prompts * g,
+        max_new_tokens=c, steps=steps + 1, save_every=10**6, run_root=tempfile.mkdtemp(),
     )  # fmt: skip
     require_device(params)
     rng = np.random.default_rng(0)
     texts = [" ".join(f"w{i}" for i in rng.integers(0, 500, p)) for _ in range(prompts * (steps + 1))]
-    base, tokenizer = load_base(params)
+    base, tokenizer = load_base(params, quantised=not vllm)  # TRL 1.16 cannot give 4-bit weights to vLLM
+    more = {"use_vllm": True, "vllm_mode": "colocate", "vllm_max_model_length": p + c} if vllm else {}
     trainer = StudyTrainer(
         model=base, processing_class=tokenizer, params=params, scenario_ids={text: text for text in texts},
-        args=grpo_config(params), reward_funcs=[noise], peft_config=lora(params),
+        args=grpo_config(params, **more), reward_funcs=[noise], peft_config=lora(params),
         train_dataset=Dataset.from_list([{"prompt": [{"role": "user", "content": text}]} for text in texts]),
     )  # fmt: skip
     log = trainer.time_stages()
@@ -106,12 +109,12 @@ def run_worker(**task) -> dict:
 # --- comparisons -----------------------------------------------------------------------------------------------------
 
 
-def compare(shapes, model: str, repeats: int, steps: int, name: str = "small", **task) -> pd.DataFrame:
+def compare(shapes, model: str, repeats: int, steps: int, name: str = "small", engines=ENGINES, **task) -> pd.DataFrame:
     """One row per measured step: model, P, C, G, engine, pair, seconds, the four stages, tokens per second, peak_gb."""
     rows = []
     for p, c, g in shapes:
         for pair in range(repeats):
-            for engine in ENGINES:
+            for engine in engines:
                 answers = task["prompts"] * g
                 batch = {"micro_batch": min(answers, task.get("micro_batch", answers))}
                 result = run_worker(model=model, engine=engine, p=p, c=c, g=g, steps=steps, **(task | batch))
@@ -120,7 +123,7 @@ def compare(shapes, model: str, repeats: int, steps: int, name: str = "small", *
                     rows.append(
                         {"model": name, "P": p, "C": c, "G": g, "engine": engine, "pair": pair, **step, **tokens}
                     )
-            last = pd.DataFrame(rows[-2 * steps :]).groupby("engine").seconds.median()
+            last = pd.DataFrame(rows[-len(engines) * steps :]).groupby("engine").seconds.median()
             print(f"{name} P {p} C {c} G {g}: trl {last.trl:.2f} s, fast {last.fast:.2f} s", flush=True)
     return pd.DataFrame(rows)
 
@@ -224,7 +227,11 @@ def bench_cpu(repeats: int, steps: int) -> None:
 
 
 def bench_gpu(repeats: int, steps: int) -> None:
-    """Plain TRL QLoRA against the fast path at 16 prompts x 8 answers, P 512, C 256."""
+    """Plain TRL QLoRA against the fast path at 16 prompts x 8 answers, P 512, C 256.
+
+    TRL with vLLM (16-bit LoRA) is measured too where vLLM is installed; its rows are in steps.csv. Unsloth excludes the
+    TRL that this package pins, so the two cannot stand in one environment.
+    """
     import torch
 
     if not torch.cuda.is_available():
@@ -235,7 +242,16 @@ def bench_gpu(repeats: int, steps: int) -> None:
     for name, (kind, shape) in GPU_MODELS.items():
         with tempfile.TemporaryDirectory() as folder:
             save_random_model(Path(folder), kind, shape)
-            task = {"model": folder, "device": "cuda", "prompts": 16, "micro_batch": 16, "steps": steps, "name": name}
+            engines = ENGINES + (("trl_vllm",) if importlib.util.find_spec("vllm") else ())
+            task = {
+                "engines": engines,
+                "model": folder,
+                "device": "cuda",
+                "prompts": 16,
+                "micro_batch": 16,
+                "steps": steps,
+                "name": name,
+            }
             tables.append(compare([(512, 256, 8)], repeats=repeats, **task))
     _write(pd.concat(tables).assign(gpu=torch.cuda.get_device_name()), out)
 

@@ -142,11 +142,12 @@ def gradient_of(trainer, part):
     return torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.requires_grad])
 
 
-@pytest.mark.parametrize("loss_type", ["grpo", "dr_grpo", "dapo", "cispo"])
+@pytest.mark.parametrize("padded", [False, True], ids=["unpadded", "padded"])
+@pytest.mark.parametrize("loss_type", ["grpo", "gspo", "dr_grpo", "dapo", "cispo"])
 @pytest.mark.parametrize("beta", [0.0, 0.1], ids=["no reference", "reference"])
 @pytest.mark.parametrize("micro_batch", [12, 4])
-def test_a_step_has_the_gradient_of_plain_trl(miniature, loss_type, beta, micro_batch):
-    ids, mask = batch(padded=True, shuffled=False)
+def test_a_step_has_the_gradient_of_plain_trl(miniature, loss_type, beta, micro_batch, padded):
+    ids, mask = batch(padded, shuffled=False)
     answers = {
         "prompt_ids": ids[:, :-C], "prompt_mask": mask[:, :-C], "completion_ids": ids[:, -C:],
         "completion_mask": mask[:, -C:], "num_items_in_batch": mask[:, -C:].sum(),
@@ -156,14 +157,15 @@ def test_a_step_has_the_gradient_of_plain_trl(miniature, loss_type, beta, micro_
     for engine in ("trl", "fast"):
         params = miniature(engine=engine, beta=beta, answers_per_step=12, micro_batch=micro_batch)
         trainer = start(params)
-        trainer.loss_type = trainer.args.loss_type = loss_type
+        trainer.loss_type = trainer.args.loss_type = loss_type.replace("gspo", "grpo")
+        trainer.importance_sampling_level = "sequence" if loss_type == "gspo" else "token"
         for name, parameter in trainer.model.named_parameters():
             if "lora_B" in name:
                 parameter.data.normal_(std=0.1, generator=torch.Generator().manual_seed(3))
         if beta:
             generator = torch.Generator().manual_seed(4)
             answers["ref_per_token_logps"] = -torch.rand(12, C, generator=generator) * 3
-        found[engine] = step_gradient(trainer, answers, loss_type)
+        found[engine] = step_gradient(trainer, answers, trainer.loss_type)
     assert (found["fast"] - found["trl"]).norm() / found["trl"].norm() < 1e-4
 
 

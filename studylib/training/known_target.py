@@ -150,7 +150,7 @@ def main() -> None:
     for row, ax in zip(found.to_dict("records"), axes.flat, strict=False):
         ax.bar(range(len(order)), target().exp()[order], color="0.8", label="target")
         ax.plot(range(len(order)), [row[f"p{k}"] for k in order.tolist()], "o", color="C0", label="policy")
-        ax.set_title(f"{row['objective']}\nKL(target || policy) {row['kl_target_policy']:.3f}", fontsize=11)
+        ax.set_title(f"{row['objective']}\nKL(target || policy) {max(row['kl_target_policy'], 0):.3f}", fontsize=11)
         ax.set_xticks([])
     axes[-1, 0].set(xlabel="answers, by reward", ylabel="probability")
     axes[0, 0].legend(frameon=False)

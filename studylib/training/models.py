@@ -55,7 +55,7 @@ def give_large_tensors_back(size: int = 16 * 2**20) -> None:
         ctypes.CDLL("libc.so.6").mallopt(-3, size)  # M_MMAP_THRESHOLD
 
 
-def load_base(params: RunParams):
+def load_base(params: RunParams, quantised: bool = True):
     """(NF4 model, tokenizer with left padding). The tiny model is built on first use, a hub model is downloaded."""
     disable_progress_bar()
     tiny = params.model == "tiny"
@@ -67,8 +67,9 @@ def load_base(params: RunParams):
     config = AutoConfig.from_pretrained(name, revision=revision)
     config.attention_dropout = 0.0  # sampling and evaluation run in train() mode
     model = AutoModelForCausalLM.from_pretrained(
-        name, revision=revision, config=config, quantization_config=nf4, dtype=dtype, device_map={"": params.device}
-    )
+        name, revision=revision, config=config, quantization_config=nf4 if quantised else None, dtype=dtype,
+        device_map={"": params.device},
+    )  # fmt: skip
     tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, padding_side="left")
     return model, tokenizer
 

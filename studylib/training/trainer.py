@@ -355,8 +355,8 @@ def trl_reward(name: str, rows: list[dict]):
     return scored
 
 
-def grpo_config(params: RunParams) -> GRPOConfig:
-    """The run's parameters in TRL's words."""
+def grpo_config(params: RunParams, **more) -> GRPOConfig:
+    """The run's parameters in TRL's words; `more` goes to TRL as it is."""
     dtype = str(precision(params.device).dtype)
     updates = params.updates_per_batch
     steps = params.answers_per_step // params.rows_per_pass
@@ -394,6 +394,7 @@ def grpo_config(params: RunParams) -> GRPOConfig:
         logging_steps=updates,
         report_to=[],
         disable_tqdm=True,
+        **more,
     )
 
 

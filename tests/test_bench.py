@@ -1,0 +1,59 @@
+"""The benchmark's arithmetic, on figures made up for the purpose, and one real measurement at a size of seconds."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from studylib import bench
+
+
+def steps(engine, pair, seconds, peak):
+    shape = {"model": "small", "P": 64, "C": 32, "G": 8}
+    return [{**shape, "engine": engine, "pair": pair, "seconds": s, "peak_gb": peak} for s in seconds]
+
+
+def test_ratios_are_plain_over_fast():
+    rows = steps("trl", 0, [4.0, 6.0], 3.0) + steps("fast", 0, [2.0, 2.0], 1.0)
+    rows += steps("trl", 1, [9.0, 9.0], 2.0) + steps("fast", 1, [3.0, 2.0], 1.5)
+    (row,) = bench.ratios(pd.DataFrame(rows)).to_dict("records")
+    assert row["ratio"] == pytest.approx(7.5 / 2.0)
+    assert (row["ratio_low"], row["ratio_high"]) == pytest.approx((5 / 2, 9 / 2.5))
+    assert row["memory_ratio"] == pytest.approx(3.0 / 1.5)
+
+
+def test_the_price_of_a_run_is_read_from_its_notebook(tmp_path):
+    folder = tmp_path / "seed0"
+    folder.mkdir()
+    cells = [("resumed_from = train(trainer, params)", 30.0), ("evaluate(policy, tokenizer)", 5.0), ("import x", 7.0)]
+    notebook = {
+        "cells": [{"source": s, "metadata": {"papermill": {"duration": d}}} for s, d in cells],
+        "metadata": {"papermill": {"duration": 50.0}},
+    }
+    (folder / "notebook.ipynb").write_text(json.dumps(notebook))
+    assert bench.price(tmp_path).empty, "an unfinished run has no price"
+    (folder / "manifest.json").write_text("{}")
+    table = bench.price(tmp_path).set_index("part")
+    assert table.seconds.to_dict() == {"train": 30, "evaluate": 5, "start-up and the rest": 15, "whole run": 50}
+    assert table.share["start-up and the rest"] == pytest.approx(0.3)
+    minutes = bench.study_minutes(bench.price(tmp_path)).set_index("runs").minutes
+    assert minutes[3] == pytest.approx(2 * 50 / 60) and minutes[48] == pytest.approx(24 * 50 / 60)
+
+
+@pytest.mark.parametrize("engine", bench.ENGINES)
+def test_a_measurement_has_exactly_the_shape_asked_for(tmp_path, engine, monkeypatch):
+    words = []
+
+    def spy(completions, **columns):
+        words.extend(len(chat[0]["content"].split()) for chat in completions)
+        return [float(i) for i in range(len(completions))]
+
+    monkeypatch.setattr(bench, "noise", spy)
+    bench.save_random_model(Path(tmp_path), "qwen3", {**bench.SMALL, "num_hidden_layers": 1})
+    result = bench.measure(str(tmp_path), engine, p=12, c=5, g=2, prompts=2, micro_batch=4, steps=1, device="cpu")
+    (step,) = result["steps"]
+    assert result["peak_gb"] > 0
+    assert step["seconds"] == pytest.approx(sum(step[stage] for stage in bench.STAGES))
+    assert all(step[stage] > 0 for stage in bench.STAGES)
+    assert len(words) == 8 and set(words) <= {4, 5}, "five tokens each; a padding token would not show as a word"

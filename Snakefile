@@ -25,6 +25,8 @@ rule all:
 rule warm_start:
     output:
         touch(f"runs/{AXIS}/{PROFILE}/warm_start"),
+    benchmark:
+        f"runs/{AXIS}/{PROFILE}/warm_start.tsv"
     shell:
         f"python -m studylib.training.warm_start {PROFILE}"
 

@@ -26,7 +26,8 @@ def test_ratios_are_plain_over_fast():
 def test_the_price_of_a_run_is_read_from_its_notebook(tmp_path):
     folder = tmp_path / "seed0"
     folder.mkdir()
-    cells = [("resumed_from = train(trainer, params)", 30.0), ("evaluate(policy, tokenizer)", 5.0), ("import x", 7.0)]
+    cells = [("resumed_from = train(trainer, params)", 30.0), ("evaluate(policy, tokenizer)", 5.0),
+             ("trainer = prepare(params, rows)", 7.0), ("print()", 1.0)]  # fmt: skip
     notebook = {
         "cells": [{"source": s, "metadata": {"papermill": {"duration": d}}} for s, d in cells],
         "metadata": {"papermill": {"duration": 50.0}},
@@ -35,10 +36,13 @@ def test_the_price_of_a_run_is_read_from_its_notebook(tmp_path):
     assert bench.price(tmp_path).empty, "an unfinished run has no price"
     (folder / "manifest.json").write_text("{}")
     table = bench.price(tmp_path).set_index("part")
-    assert table.seconds.to_dict() == {"train": 30, "evaluate": 5, "start-up and the rest": 15, "whole run": 50}
-    assert table.share["start-up and the rest"] == pytest.approx(0.3)
+    assert table.seconds.to_dict() == {
+        "train": 30, "evaluate": 5, "imports and policy": 7, "other cells": 1, "kernel": 7, "whole run": 50,
+    }  # fmt: skip
+    assert table.share["kernel"] == pytest.approx(0.14)
+    (tmp_path / "warm_start.tsv").write_text("s\th:m:s\n80.0\t0:01:20\n")
     minutes = bench.study_minutes(bench.price(tmp_path)).set_index("runs").minutes
-    assert minutes[3] == pytest.approx(2 * 50 / 60) and minutes[48] == pytest.approx(24 * 50 / 60)
+    assert minutes[3] == pytest.approx((80 + 2 * 50) / 60) and minutes[48] == pytest.approx((80 + 24 * 50) / 60)
 
 
 @pytest.mark.parametrize("engine", bench.ENGINES)

@@ -197,9 +197,8 @@ def study_minutes(table: pd.DataFrame) -> pd.DataFrame:
     """Minutes of a study of n runs, two at a time, with its warm start where that was measured."""
     seconds = table.set_index("part").seconds
     run, once = float(seconds["whole run"]), float(seconds.get("warm start, once a study", 0.0))
-    return pd.DataFrame(
-        [(n, (once + -(-n // 2) * run) / 60) for n in (3, 6, 12, 24, 30, 48)], columns=["runs", "minutes"]
-    )
+    rows = [(n, (once + -(-n // 2) * run) / 60) for n in (3, 6, 12, 24, 30, 48)]
+    return pd.DataFrame(rows, columns=["runs", "minutes"])
 
 
 def main() -> None:

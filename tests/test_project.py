@@ -209,3 +209,10 @@ def test_the_readme_speaks_of_files_that_are_there():
     readme = (ROOT / "README.md").read_text()
     for name in re.findall(r"`((?:notebooks|studylib|params|tests|figures)/[\w./]+)`", readme):
         assert (ROOT / name).exists(), name
+
+
+def test_the_benchmark_table_of_the_readme_is_that_of_the_committed_figures():
+    readme = (ROOT / "README.md").read_text()
+    for row in pd.read_csv(ROOT / "figures/bench/ratio.csv").itertuples():
+        spread = f"{row.ratio:.2f} [{row.ratio_low:.2f}, {row.ratio_high:.2f}]"
+        assert f"| {row.P}, {row.C}, {row.G} | {spread} | {row.memory_ratio:.2f} |" in readme

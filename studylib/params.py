@@ -58,7 +58,7 @@ class RunParams:
     # training
     objective: str = _param("grpo", "training objective")
     rewards: str = _param("verdict=1.0 format=0.0", "reward=weight, by spaces; weight 0 is measured, not trained on")
-    steps: int = _param(120, "optimiser steps; 0 evaluates the untrained policy")
+    steps: int = _param(120, "batches of answers, each for updates_per_batch optimiser steps; 0 only evaluates")
     answers_per_step: int = _param(64, "sampled answers per step; a multiple of generations")
     generations: int = _param(4, "answers to each prompt (the group size G), >= 2")
     micro_batch: int = _param(64, "most answers per forward pass in training; divides those of an update")
@@ -91,12 +91,11 @@ class RunParams:
 
     def _rules(self) -> dict[str, tuple[bool, str]]:
         """name -> (holds, what is allowed)."""
-        at_least = dict.fromkeys(
-            ("seed", "steps", "dynamic_sampling", "overlong_cache"), 0
-        ) | {"generations": 2} | dict.fromkeys(
-            ("eval_samples", "save_every", "lora_r", "lora_alpha", "max_new_tokens", "micro_batch",
-             "rollout_batch", "answers_per_step", "warm_start_steps", "updates_per_batch"), 1,
-        )  # fmt: skip
+        at_least = {
+            "seed": 0, "steps": 0, "dynamic_sampling": 0, "overlong_cache": 0, "generations": 2, "eval_samples": 1,
+            "save_every": 1, "lora_r": 1, "lora_alpha": 1, "max_new_tokens": 1, "micro_batch": 1, "rollout_batch": 1,
+            "answers_per_step": 1, "warm_start_steps": 1, "updates_per_batch": 1,
+        }  # fmt: skip
         rules = {name: (getattr(self, name) >= low, f"an integer >= {low}") for name, low in at_least.items()}
         for name in ("temperature", "learning_rate", "max_grad_norm", "flow_beta", "head_learning_rate"):
             rules[name] = (0 < getattr(self, name) < math.inf, "a number > 0")

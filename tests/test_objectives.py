@@ -8,8 +8,8 @@ import torch
 from test_fast_path import C, batch
 from test_training import adapter, start, tags_reward
 
+from studylib.claims import known_target as known
 from studylib.rewards.verdict import format
-from studylib.training import known_target as known
 from studylib.training import objectives as o
 from studylib.training.batches import fill_unscored, idle_groups, micro_batches, refill
 from studylib.training.preferences import best_and_worst

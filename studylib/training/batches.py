@@ -12,8 +12,8 @@ def micro_batches(answers: dict, n: int, loss_type: str, skip_zero: bool, update
     answers: TRL's tensors, (B, ...), row by row. Answers to one prompt stay together and groups of like length too, so
     that prompts are shared and padding is cut. With `skip_zero`, answers with advantage 0 are left out: their gradient
     is 0. The shares keep the sum over micro-batches what it is with all B answers. A micro-batch that would be empty
-    holds one answer with share 0. With several `updates` per step, each gets every so-manieth group and n / updates of
-    the micro-batches.
+    holds one answer with share 0. With several `updates` per step, the groups are dealt to them in turn, and each gets
+    n / updates of the micro-batches.
     """
     advantages, length = answers["advantages"], answers["completion_mask"].sum(1)
     group = torch.unique(answers["prompt_ids"], dim=0, return_inverse=True)[1]
@@ -34,11 +34,16 @@ def _micro_batch(answers: dict, rows: torch.Tensor, n: int, loss_type: str) -> d
     used = int(answers["completion_mask"][rows].sum(1).max())
     batch = {"share": share}
     for name, value in answers.items():
-        by_row = isinstance(value, torch.Tensor) and value.dim() and len(value) == total
+        by_row = _by_row(value, total)
         value = value[rows] if by_row else value
         by_token = by_row and not name.startswith("prompt") and value.dim() == 2 and value.shape[1] == width
         batch[name] = value[:, :used] if by_token else value
     return batch
+
+
+def _by_row(value, total: int) -> bool:
+    """Whether a value of TRL's has a row for each of the `total` answers; others hold for the whole step."""
+    return isinstance(value, torch.Tensor) and value.dim() > 0 and len(value) == total
 
 
 def fill_unscored(rewards: torch.Tensor, g: int) -> torch.Tensor:
@@ -59,7 +64,7 @@ def refill(answers: dict, more: dict, idle: torch.Tensor, g: int, pad: int) -> d
     to, of = _rows(idle[: len(useful)], g), _rows(useful, g)
     merged = dict(answers)
     for name, value in answers.items():
-        if not isinstance(value, torch.Tensor) or not value.dim() or len(value) != len(answers["advantages"]):
+        if not _by_row(value, len(answers["advantages"])):
             continue
         new = more[name]
         if value.dim() == 2:

@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 
-def value_head(size: int) -> nn.Module:
-    """Hidden state -> expected return; starts at 0."""
+def scalar_head(size: int) -> nn.Module:
+    """Hidden state -> one number, such as the expected return; starts at 0."""
     head = nn.Linear(size, 1)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
@@ -15,15 +15,12 @@ def value_head(size: int) -> nn.Module:
 def log_z_head(size: int) -> nn.Module:
     """Mean hidden state of a prompt -> log Z. The MLP of FlowRL's released code without its dropout; starts at 0."""
     block = [layer for _ in range(2) for layer in (nn.Linear(size, size), nn.GELU(), nn.LayerNorm(size))]
-    last = nn.Linear(size, 1)
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
-    return nn.Sequential(*block, last)
+    return nn.Sequential(*block, scalar_head(size))
 
 
 def make_heads(objective: str, size: int, device: torch.device) -> nn.ModuleDict:
     """The heads that an objective trains beside the adapter, in float32; most have none."""
-    heads = {"value": value_head} if objective == "ppo" else {}
+    heads = {"value": scalar_head} if objective == "ppo" else {}
     if objective in ("flowrl", "flowrl_released"):
         heads = {"log_z": log_z_head}
     return nn.ModuleDict({name: make(size) for name, make in heads.items()}).to(device, torch.float32)

@@ -54,7 +54,7 @@ class StudyTrainer(GRPOTrainer):
 
     1. One update per batch of answers by default (`updates_per_batch`), so the ratio is 1 and its clip does not bind.
     2. The KL term is off unless `beta` > 0; the reference is the policy with its adapter switched off. The term is
-       corrected by the importance ratio, without which its optimum is another (`known_target.py`).
+       corrected by the importance ratio, without which its optimum is another (`claims/known_target.py`).
     3. LoRA weights stay in fp32: TRL 1.16 casts them to bf16 on every quantised model, where an update smaller than
        1/256 of a weight is lost, and where fp16 scaling on a T4 fails.
     4. Scenarios come in the order of the selection, each once: TRL's own shuffle is off.

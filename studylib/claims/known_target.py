@@ -1,6 +1,6 @@
 """Every objective on a policy whose optimum is known: one prompt, K answers of one token, fixed rewards.
 
-python -m studylib.training.known_target -> figures/known_target.{csv,png,pdf}
+python -m studylib.claims.known_target -> figures/known_target.{csv,png,pdf}
 
 The losses are those of the study. Distribution-matching objectives must reach pi_ref exp(beta r) / Z, and
 reward-maximising ones without a KL term must collapse onto the best answer. GRPO with a KL term of weight 1 / beta

@@ -8,10 +8,17 @@ PROFILE = config.get("profile", "tiny_cpu")
 worlds, seeds = {"inputs": ("local_norms universal_norms", 5)}.get(AXIS, ("local_norms", 3))
 WORLDS = str(config.get("worlds", worlds)).split()
 SEEDS = range(int(config.get("seeds", seeds)))
+STEPS = config.get("steps", {("objective", "tiny_cpu"): 80}.get((AXIS, PROFILE)))  # none: what the profile says
 CONDITIONS = sorted(path.stem for path in Path("params", AXIS).glob("*.yaml"))
 RUN = f"runs/{AXIS}/{PROFILE}/{{world}}/{{condition}}/seed{{seed}}"
 PAPERMILL = "python -m papermill --no-progress-bar -k python3"
 SHOW_ERROR = " 2> {log}.err || {{ tail -n 2 {log}.err >&2; exit 1; }}"  # the last lines say what was wrong
+
+
+def budget(wildcards):
+    """Steps of the study, for every condition that does not set its own (`base` trains none)."""
+    own = yaml.safe_load(Path("params", AXIS, f"{wildcards.condition}.yaml").read_text())
+    return "" if STEPS is None or "steps" in own else f" -p steps {STEPS}"
 
 
 localrules: all
@@ -42,11 +49,13 @@ rule run:
         RUN + "/manifest.json",
     log:
         RUN + "/notebook.ipynb",
+    params:
+        budget=budget,
     threads: 1
     retries: 1
     shell:
         PAPERMILL + " {input.notebook} {log} -f {input.profile} -f {input.condition}"
-        " -p source {wildcards.world} -p seed {wildcards.seed}" + SHOW_ERROR + "\n"
+        " -p source {wildcards.world} -p seed {wildcards.seed}{params.budget}" + SHOW_ERROR + "\n"
         'echo "{wildcards.world} {wildcards.condition} seed {wildcards.seed}: complete after $SECONDS s"'
 
 

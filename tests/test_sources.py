@@ -18,7 +18,12 @@ from studylib.scenarios.rows import to_dataset
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ETHICS = [source for source in REAL_SOURCES if source.startswith("ethics_")]
-REAL_SPLITS = [(source, split) for source in REAL_SOURCES for split in sources.SOURCES_AT[source].files]
+REAL_SPLITS = [
+    (source, split)
+    for source in REAL_SOURCES
+    if not source.startswith("morebench")  # a sample of it is at hand, in another form: tests/test_morebench.py
+    for split in sources.SOURCES_AT[source].files
+]
 README_ROWS = {
     ("ethics_justice", "train"): 21_791,
     ("ethics_justice", "held_out"): 2_704,

@@ -15,6 +15,6 @@ HELD_OUT_STYLES = ("minutes",)
 WORLDS = ("universal_norms", "local_norms")
 REAL_SOURCES = (
     "ethics_justice", "ethics_deontology", "ethics_virtue", "ethics_utilitarianism",
-    "moralchoice", "contrastive_moral_stories",
+    "moralchoice", "contrastive_moral_stories", "morebench_public", "morebench_theory",
 )  # fmt: skip
 SOURCES = WORLDS + REAL_SOURCES

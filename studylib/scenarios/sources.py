@@ -7,6 +7,7 @@
 | ethics_utilitarianism       | which of two experiences is more pleasant? | authors' train file | authors' test file |
 | moralchoice                 | which of two actions does morality favour? | none                | low ambiguity only |
 | contrastive_moral_stories   | does the action agree with the norm?       | train files, or 3/4 | dev files, or 1/4  |
+| morebench_public, _theory   | what should be done? (rubric, no answer)   | half of the file    | a quarter of it    |
 
 What differs from the files:
 1. White space is collapsed, then repeated prompts are dropped: the first one stays if all agree on the answer, none if
@@ -25,10 +26,12 @@ from typing import NamedTuple, TextIO
 
 import huggingface_hub
 
+from studylib.scenarios import morebench
 from studylib.scenarios.catalogue import REAL_SOURCES
 from studylib.scenarios.rows import digest, scenario_row
 
 SPLITS = ("train", "held_out")
+JUDGE = "judge"  # a third split, for training a judge; MoReBench only
 STORIES = "contrastive_moral_stories"
 HELD_OUT_STORY_SHARE = 4  # one story in four, where the authors' train files are not at hand
 
@@ -64,6 +67,19 @@ def _stories(part: str) -> tuple[str, ...]:
     return tuple(f"{norms}_{part}" for norms in ("original_ms", "optional_ms", "anti_ms_llama"))
 
 
+def _morebench(file: str) -> Origin:
+    return Origin(
+        folder="morebench",
+        files=dict.fromkeys((*SPLITS, JUDGE), (file,)),
+        columns=morebench.COLUMNS,
+        suffix=".csv",
+        hub_id="morebench/morebench",
+        revision="d900e89f942f784f8e0113935034b4f0541a0b55",
+        hub_files=dict.fromkeys((*SPLITS, JUDGE), (f"{file}.csv",)),
+        licence="CC BY 4.0",
+    )
+
+
 SOURCES_AT = {
     "ethics_justice": _ethics("justice", "label", "scenario"),
     "ethics_deontology": _ethics("deontology", "label", "scenario", "excuse"),
@@ -90,6 +106,8 @@ SOURCES_AT = {
         hub_files={},
         licence="MIT",
     ),
+    "morebench_public": _morebench("morebench_public"),
+    "morebench_theory": _morebench("morebench_theory"),
 }
 STORIES_ARE_AT = (
     f"{STORIES} is not on the hub: take the data from the GitHub repository nkiehne/contrastive_moral_stories at "
@@ -125,21 +143,23 @@ class Record(NamedTuple):
 
 
 class Item(NamedTuple):
-    """What a record asks: `facts` must not depend on the answer."""
+    """What a record asks: options with an answer, or a rubric. `facts` must not depend on the answer."""
 
     prompt: str
-    options: tuple[str, str]
-    answer: str
+    options: tuple[str, str] | None
+    answer: str | None
     facts: dict
+    rubric: list[dict] | None = None
+    framework: str | None = None
 
 
 def load_source(source: str, split: str, data_dir: str = "") -> list[dict]:
     """Scenario rows of one split of a published source, from data_dir or, if that is empty, from the hub.
 
-    `split` is "train" or "held_out"; data_dir is the folder of the source's files or the parent of that folder.
-    Train needs the held-out files too, so that no prompt is in both. Repeated prompts are dropped; if they contradict
-    each other, all of them. Raises ValueError that names the unknown source or split, the missing folder, file or
-    column, the wrong label, or the split without rows.
+    `split` is "train", "held_out" or, for MoReBench, "judge"; data_dir is the folder of the source's files or the
+    parent of that folder. Train needs the held-out files too, so that no prompt is in both. Repeated prompts are
+    dropped; if they contradict each other, all of them. Raises ValueError that names the unknown source or split, the
+    missing folder, file or column, the wrong label, or the split without rows.
     """
     _check_request(source, split)
     held_out = _records(source, "held_out", data_dir)
@@ -147,8 +167,7 @@ def load_source(source: str, split: str, data_dir: str = "") -> list[dict]:
         items = list(_items(source, held_out))
     else:
         seen = {item.prompt for item in _items(source, held_out)}
-        train = _records(source, "train", data_dir)
-        items = [item for item in _items(source, train) if item.prompt not in seen]
+        items = [item for item in _items(source, _records(source, split, data_dir)) if item.prompt not in seen]
     items = _without_repeats(items)
     if not items:
         raise ValueError(f"{source} has no rows in split {split!r} of {data_dir or 'the hub'}")
@@ -158,8 +177,10 @@ def load_source(source: str, split: str, data_dir: str = "") -> list[dict]:
 def _check_request(source: str, split: str) -> None:
     if source not in REAL_SOURCES:
         raise ValueError(f"unknown source {source!r}; known: {REAL_SOURCES}")
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}; known: {SPLITS}")
+    if split not in (*SPLITS, JUDGE):
+        raise ValueError(f"unknown split {split!r}; known: {(*SPLITS, JUDGE)}")
+    if split == JUDGE and split not in SOURCES_AT[source].files:
+        raise ValueError(f"{source} has no part that is set aside for a judge; MoReBench has")
     if split not in SOURCES_AT[source].files:
         raise ValueError(f"{source} has no {split!r} split: its authors publish it for evaluation only")
 
@@ -170,9 +191,10 @@ def _row(source: str, split: str, item: Item) -> dict:
         source=source,
         split=split,
         prompt=item.prompt,
-        framework=framework,
-        options=list(item.options),
+        framework=item.framework or framework,
+        options=item.options and list(item.options),
         answer=item.answer,
+        rubric=item.rubric,
         facts=json.dumps(item.facts, sort_keys=True, ensure_ascii=False),
     )
 
@@ -195,7 +217,10 @@ def _records(source: str, split: str, data_dir: str) -> list[Record]:
         return _story_records(split, data_dir)
     origin = SOURCES_AT[source]
     paths = _local_paths(origin, split, data_dir) if data_dir else _hub_paths(source, split)
-    return [record for path in paths for record in _read(path, origin.columns)]
+    records = [record for path in paths for record in _read(path, origin.columns)]
+    if not source.startswith("morebench"):
+        return records
+    return [record for record in records if morebench.part_of(record.text("DILEMMA")) == split]
 
 
 def _story_records(split: str, data_dir: str) -> list[Record]:
@@ -359,6 +384,19 @@ def _norms(record: Record) -> str:
     return record.path.name.split(".")[0].rpartition("_")[0]
 
 
+def _morebench_dilemma(record: Record) -> Item:
+    theory, facts = record.text("THEORY"), {"line": record.line}
+    facts |= {name.lower(): record.text(name) for name in ("DILEMMA_SOURCE", "DILEMMA_TYPE", "ROLE_DOMAIN", "CONTEXT")}
+    try:
+        framework, rubric = morebench.framework_of(theory), morebench.parse_rubric(str(record.fields["RUBRIC"]))
+    except ValueError as error:
+        raise ValueError(f"{error} in {record.place}") from error
+    prompt = record.text("DILEMMA")
+    if framework:
+        prompt += f"\n\nReason within {theory} alone. {morebench.DEFINITIONS[theory]}"
+    return Item(prompt, None, None, facts, rubric, framework)
+
+
 ASKS: dict[str, Callable[[Record], Item]] = {
     "ethics_justice": _justice,
     "ethics_deontology": _deontology,
@@ -366,4 +404,6 @@ ASKS: dict[str, Callable[[Record], Item]] = {
     "ethics_utilitarianism": _utilitarianism,
     "moralchoice": _moralchoice,
     STORIES: _contrastive_story,
+    "morebench_public": _morebench_dilemma,
+    "morebench_theory": _morebench_dilemma,
 }

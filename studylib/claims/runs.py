@@ -26,8 +26,8 @@ RUN_COLUMNS = [*KEYS, "split", "endpoint", "before", "after"]
 def read_runs(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
     """One row per complete run x split x endpoint: world, condition, seed, split, endpoint, before, after."""
     rows, splits = [], {}
-    for folder, key in _complete(root, axis, profile):
-        scores = _read_json(folder / "summary.json").get("splits") or {}
+    for folder, key in complete_runs(root, axis, profile):
+        scores = read_json(folder / "summary.json").get("splits") or {}
         splits[folder] = sorted(scores)
         for split, phases in scores.items():
             for endpoint in ENDPOINTS:
@@ -44,11 +44,11 @@ def read_curves(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataF
     last line of a step counts.
     """
     tables = []
-    for folder, key in _complete(root, axis, profile):
+    for folder, key in complete_runs(root, axis, profile):
         path = folder / "metrics.jsonl"
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         lines = [line for line in lines if "reward" in line]  # a trainer's closing line has times only
-        if not lines and _read_json(folder / "config.json").get("steps") == 0:
+        if not lines and read_json(folder / "config.json").get("steps") == 0:
             continue  # a condition without training
         if not lines:
             raise ValueError(f"no training step with a reward in {path}")
@@ -81,11 +81,11 @@ def ordered(names: Iterable[str], first: tuple[str, ...] = CONDITIONS) -> list[s
     return [name for name in first if name in names] + rest + [WARM_START] * (WARM_START in names)
 
 
-def _complete(root: Path | str, axis: str, profile: str) -> Iterator[tuple[Path, dict]]:
+def complete_runs(root: Path | str, axis: str, profile: str) -> Iterator[tuple[Path, dict]]:
     """Folder and key of each complete run of one axis and profile; refuses a key that occurs twice, and none at all."""
     seen = {}
     for folder in filter(_finished, run_folders(root)):
-        config = _read_json(folder / "config.json")
+        config = read_json(folder / "config.json")
         missing = [name for name in ("axis", "profile", "source", "condition", "seed") if name not in config]
         if missing:
             raise ValueError(f"{folder / 'config.json'} lacks {', '.join(missing)}")
@@ -102,7 +102,7 @@ def _complete(root: Path | str, axis: str, profile: str) -> Iterator[tuple[Path,
 
 def _finished(folder: Path) -> bool:
     manifest = folder / "manifest.json"
-    return manifest.exists() and _read_json(manifest).get("finished") is True
+    return manifest.exists() and read_json(manifest).get("finished") is True
 
 
 def _score(folder: Path, split: str, phases: dict, phase: str, endpoint: str) -> float:
@@ -120,7 +120,7 @@ def _same_splits(splits: dict[Path, list[str]]) -> None:
             raise ValueError(f"{folder} has the splits {names}, {reference} has {expected}")
 
 
-def _read_json(path: Path) -> dict:
+def read_json(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 

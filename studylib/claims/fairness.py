@@ -1,0 +1,32 @@
+"""Were the steps of the conditions alike? A difference in step size must not pass as one between objectives."""
+
+import pandas as pd
+
+KEYS = ["world", "condition"]
+MEANS = {  # column of metrics.jsonl -> column of the table; means over steps and seeds
+    "grad_norm": "gradient_norm",
+    "frac_reward_zero_std": "idle_groups",
+    "clip_ratio/region_mean": "clipped",
+}
+LAST = {"policy_entropy": "entropy", "kl_to_reference": "kl"}  # measured every tenth step; the last ones of a run
+
+
+def fairness(curves: pd.DataFrame) -> pd.DataFrame:
+    """One row per world and condition; curves is what `read_curves` returns.
+
+    gradient_norm: before clipping. idle_groups: share of groups without reward differences. clipped: share of tokens
+    (flow objectives: of answers) whose ratio is outside the clip. entropy: of the policy, nats per token, at the first
+    and the last measurement. kl: to the policy before training, nats per answer, at the last. tokens: generated in a
+    run. NaN where an objective has no such thing.
+    """
+    present = {old: new for old, new in MEANS.items() if old in curves}
+    table = curves.groupby(KEYS)[list(present)].mean().rename(columns=present)
+    for column, name in LAST.items():
+        if column in curves:
+            measured = curves.dropna(subset=[column]).sort_values("step").groupby([*KEYS, "seed"])[column]
+            table[f"{name}_first"] = measured.first().groupby(KEYS).mean()
+            table[f"{name}_last"] = measured.last().groupby(KEYS).mean()
+    table = table.drop(columns="kl_first", errors="ignore")  # 0 by definition
+    if "generated_tokens" in curves:
+        table["tokens"] = curves.groupby([*KEYS, "seed"])["generated_tokens"].sum().groupby(KEYS).mean().round()
+    return table.reset_index()

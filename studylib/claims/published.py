@@ -1,0 +1,78 @@
+"""The published cells of arXiv 2603.10588 (Table 1) beside the runs at hand; a cell that is not known stays empty.
+
+`params/paper/published_2603.10588.csv` has the known cells, carried over from accounts of the paper and not checked
+against its pages: `printed` there, or `derived` from a printed gain. The paper gives no seeds, intervals, split or
+judge prompt, so that no cell of ours can be called a replication of one of its cells. The embedded study stands beside
+it for the order of the methods alone: another model, world and reward.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from studylib.claims.runs import SPLITS, complete_runs, read_json
+from studylib.paths import PARAMS, RUNS
+
+PUBLISHED = PARAMS / "paper" / "published_2603.10588.csv"
+METHODS = {
+    "base": "Base", "ppo": "PPO", "grpo": "GRPO", "reinforce_pp": "REINFORCE++", "dapo": "DAPO", "flowrl": "FlowRL",
+}  # fmt: skip
+MODELS = {"Qwen/Qwen2.5-7B": "Qwen2.5-7B-Base", "meta-llama/Llama-3.1-8B-Instruct": "Llama3.1-8B-Instruct"}
+DATASETS = {"morebench_public": "MoReBench-Public", "morebench_theory": "MoReBench-Theory"}
+COLUMNS = ["whose", "model", "dataset", "method", "metric", "value"]
+
+
+def published() -> pd.DataFrame:
+    """Every cell of the paper's grid: model, dataset, method, metric, value (0..1, NaN where unknown), status."""
+    known = pd.read_csv(PUBLISHED)
+    grid = pd.MultiIndex.from_product(
+        [MODELS.values(), DATASETS.values(), METHODS.values(), ("Score@1", "Avg@8")],
+        names=["model", "dataset", "method", "metric"],
+    )
+    keys = list(grid.names)
+    stray = known.set_index(keys).index.difference(grid)
+    if len(stray) or known.duplicated(keys).any():
+        raise ValueError(f"{PUBLISHED} has cells outside the grid or twice: {list(stray)}")
+    return known.set_index(keys).reindex(grid).reset_index().assign(whose="published")
+
+
+def ours(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
+    """Score@1 and Avg@k of the complete runs of an axis, mean over seeds: the cells of `COLUMNS`, and `seeds`.
+
+    Score@1 is the mean over scenarios of the first sample, Avg@k that of all k samples; a sample's score is its
+    rubric score where it has one, else 1 for the right verdict. On the primary split.
+    """
+    rows = []
+    for folder, key in complete_runs(root, axis, profile):
+        if key["condition"] not in METHODS:
+            continue
+        config, answers = read_json(folder / "config.json"), pd.read_parquet(folder / "responses.parquet")
+        split = next(name for name in SPLITS if (answers["split"] == name).any())
+        samples = answers[(answers["split"] == split) & (answers["k"] > 0)]
+        score = samples["score"] if "score" in samples else samples["verdict"]
+        cell = {
+            "whose": "ours", "model": MODELS.get(config["model"], config["model"]),
+            "dataset": DATASETS.get(key["world"], key["world"]), "method": METHODS[key["condition"]],
+            "seed": key["seed"],
+        }  # fmt: skip
+        rows.append({**cell, "metric": "Score@1", "value": score[samples["k"] == 1].mean()})
+        rows.append({**cell, "metric": f"Avg@{samples['k'].nunique()}", "value": score.mean()})
+    if not rows:
+        raise ValueError(f"no run of {', '.join(METHODS)} on axis {axis!r} with profile {profile!r}")
+    keys = [name for name in COLUMNS if name != "value"]
+    cells = pd.DataFrame(rows).groupby(keys, sort=False)["value"]
+    return cells.mean().reset_index().merge(cells.size().rename("seeds").reset_index())
+
+
+def beside(ours: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Methods in rows; in columns whose, model, dataset and metric; values on 0..1, NaN where a cell is unknown.
+
+    The paper's grid comes twice, published and ours, so that what is missing on either side shows.
+    """
+    grid = published()
+    mine = grid.assign(whose="ours", value=float("nan"))
+    cells = pd.concat([grid, mine, *([] if ours is None else [ours])])[COLUMNS]
+    cells = cells.drop_duplicates(COLUMNS[:-1], keep="last")
+    order = list(dict.fromkeys(map(tuple, cells[["whose", "model", "dataset", "metric"]].to_numpy())))
+    table = cells.pivot(index="method", columns=["whose", "model", "dataset", "metric"], values="value")
+    return table.loc[list(METHODS.values()), order]

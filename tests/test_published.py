@@ -1,0 +1,76 @@
+"""Published cells beside ours, and the table that shows whether the steps of conditions were alike."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from studylib.claims.fairness import fairness
+from studylib.claims.published import beside, ours, published
+
+
+def run(root, condition="dapo", seed=0, model="Qwen/Qwen2.5-7B", source="morebench_public", scores=(0.2, 0.4, 0.9)):
+    """A finished run with a greedy answer, which must not count, and three samples to one scenario."""
+    folder = root / condition / f"seed{seed}"
+    folder.mkdir(parents=True)
+    key = {"axis": "paper", "profile": "p", "source": source, "condition": condition, "seed": seed, "model": model}
+    (folder / "config.json").write_text(json.dumps(key))
+    (folder / "manifest.json").write_text(json.dumps({"finished": True}))
+    answers = pd.DataFrame({"split": "held_out", "k": [0, 1, 2, 3], "verdict": 0.0, "score": [5.0, *scores]})
+    answers.to_parquet(folder / "responses.parquet")
+
+
+def test_the_published_grid_has_every_cell_and_says_which_are_unknown():
+    grid = published()
+    assert len(grid) == 2 * 2 * 6 * 2
+    assert grid["value"].notna().sum() == 23 and grid["value"].dropna().between(0, 1).all()
+    assert grid[grid.method.isin(["PPO", "GRPO"])]["value"].isna().all()
+    known = grid.dropna(subset="value")
+    assert set(known["status"]) == {"printed", "derived"}
+    dapo = known.query("method == 'DAPO' and metric == 'Avg@8'").set_index(["model", "dataset"])["value"]
+    flow = known.query("method == 'FlowRL' and metric == 'Avg@8'").set_index(["model", "dataset"])["value"]
+    assert (dapo - flow).round(2).tolist() == [0.06, 0.07, 0.12, 0.06]
+
+
+def test_ours_are_means_over_scenarios_and_seeds_of_the_first_and_of_all_samples(tmp_path):
+    run(tmp_path, seed=0)
+    run(tmp_path, seed=1, scores=(0.4, 0.4, 0.4))
+    cells = ours(tmp_path, axis="paper", profile="p").set_index("metric")
+    assert cells.loc["Score@1", "value"] == pytest.approx(0.3)
+    assert cells.loc["Avg@3", "value"] == pytest.approx((0.5 + 0.4) / 2)
+    assert cells["seeds"].tolist() == [2, 2] and set(cells["model"]) == {"Qwen2.5-7B-Base"}
+
+
+def test_unknown_cells_stay_empty_on_both_sides(tmp_path):
+    run(tmp_path)
+    table = beside(ours(tmp_path, axis="paper", profile="p"))
+    assert list(table.index) == ["Base", "PPO", "GRPO", "REINFORCE++", "DAPO", "FlowRL"]
+    qwen = ("Qwen2.5-7B-Base", "MoReBench-Public")
+    assert table.loc["DAPO", ("published", *qwen, "Avg@8")] == 0.67
+    assert table.loc["DAPO", ("ours", *qwen, "Score@1")] == pytest.approx(0.2)
+    assert np.isnan(table.loc["DAPO", ("ours", *qwen, "Avg@8")]), "three samples are not eight"
+    assert table.loc["DAPO", ("ours", *qwen, "Avg@3")] == pytest.approx(0.5)
+    assert np.isnan(table.loc["FlowRL", ("ours", *qwen, "Score@1")])
+    assert beside()["ours"].isna().all().all()
+
+
+def test_runs_of_other_conditions_alone_are_refused(tmp_path):
+    run(tmp_path, condition="rft")
+    with pytest.raises(ValueError, match="no run of base, ppo, grpo"):
+        ours(tmp_path, axis="paper", profile="p")
+
+
+def test_fairness_tells_what_each_condition_was_given():
+    curves = pd.DataFrame({
+        "world": "w", "condition": ["a"] * 4 + ["b"] * 2, "seed": [0, 0, 1, 1, 0, 0], "step": [1, 11] * 3,
+        "grad_norm": [1.0, 3.0, 2.0, 2.0, 10.0, 20.0], "frac_reward_zero_std": [0.5] * 6,
+        "generated_tokens": [10, 20, 30, 40, 5, 5], "policy_entropy": [0.9, 0.1, 0.7, 0.3, 0.5, np.nan],
+        "kl_to_reference": [0.0, 2.0, 0.0, 4.0, 0.0, np.nan],
+    })  # fmt: skip
+    table = fairness(curves).set_index("condition")
+    assert table.loc["a"].drop("world").to_dict() == pytest.approx({
+        "gradient_norm": 2.0, "idle_groups": 0.5, "entropy_first": 0.8, "entropy_last": 0.2, "kl_last": 3.0,
+        "tokens": 50,
+    })  # fmt: skip
+    assert table.loc["b", "entropy_last"] == 0.5 and "clipped" not in table

@@ -74,7 +74,7 @@ class RunParams:
     flow_beta: float = _param(15.0, "inverse temperature of the reward in the flow objectives")
     head_learning_rate: float = _param(5e-3, "peak learning rate of a value head or log Z head")
     dynamic_sampling: int = _param(0, "rounds in which groups without reward differences are sampled anew (dapo)")
-    overlong_cache: int = _param(0, "length of the ramp of the soft overlong punishment, tokens; 0: none")
+    overlong_cache: float = _param(0.0, "ramp of the soft overlong punishment, share of max_new_tokens; 0: none")
     max_grad_norm: float = _param(0.02, "gradient clipping")
     gradient_checkpointing: bool = _param(False, "trade time for memory")
     # evaluation and files
@@ -92,7 +92,7 @@ class RunParams:
     def _rules(self) -> dict[str, tuple[bool, str]]:
         """name -> (holds, what is allowed)."""
         at_least = {
-            "seed": 0, "steps": 0, "dynamic_sampling": 0, "overlong_cache": 0, "generations": 2, "eval_samples": 1,
+            "seed": 0, "steps": 0, "dynamic_sampling": 0, "generations": 2, "eval_samples": 1,
             "save_every": 1, "lora_r": 1, "lora_alpha": 1, "max_new_tokens": 1, "micro_batch": 1, "rollout_batch": 1,
             "answers_per_step": 1, "warm_start_steps": 1, "updates_per_batch": 1,
         }  # fmt: skip
@@ -101,6 +101,7 @@ class RunParams:
             rules[name] = (0 < getattr(self, name) < math.inf, "a number > 0")
         for name in ("beta", "min_gpu_gb"):
             rules[name] = (0 <= getattr(self, name) < math.inf, "a number >= 0")
+        rules["overlong_cache"] = (0 <= self.overlong_cache <= 1, "a share, 0..1")
         choices = {
             "source": SOURCES, "objective": OBJECTIVES, "device": ("cpu", "cuda"), "engine": ENGINES,
             "rollout_weights": ROLLOUT_WEIGHTS,

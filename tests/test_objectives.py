@@ -13,7 +13,7 @@ from studylib.rewards.verdict import format
 from studylib.training import objectives as o
 from studylib.training.batches import fill_unscored, idle_groups, micro_batches, refill
 from studylib.training.preferences import best_and_worst
-from studylib.training.trainer import COMPLETE, train
+from studylib.training.trainer import COMPLETE, overlong, train
 
 R = torch.tensor([1.0, 0.0, 0.5, 0.0, 0.0, 0.0])  # two groups of three
 MASK = torch.tensor([[1, 1, 0], [1, 0, 0], [1, 1, 1]])
@@ -161,6 +161,13 @@ def test_the_losses_are_those_of_trl(miniature, objective):
             "dapo": (token * real).sum() / real.sum(),
         }[objective]
     assert found == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_the_soft_overlong_punishment_by_hand(miniature):
+    """A ramp of 2 tokens before the longest answer of 8: DAPO, arXiv 2503.14476, eq. 13."""
+    (punish,) = overlong(miniature(objective="dapo", overlong_cache=0.25))
+    assert punish(completion_ids=[[1] * n for n in (1, 6, 7, 8, 9)]) == [0, 0, -0.5, -1, -1]
+    assert overlong(miniature(objective="dapo")) == []
 
 
 # --- known target ---

@@ -363,7 +363,7 @@ def grpo_config(params: RunParams, **more) -> GRPOConfig:
     config = {
         "loss_type": "grpo",
         "scale_rewards": "group",
-        "reward_weights": list(params.reward_weights.values()) + [1.0] * (params.overlong_cache > 0),
+        "reward_weights": list(params.reward_weights.values()) + [1.0] * len(overlong(params)),
         "beta": params.beta,
         "use_bias_correction_kl": params.beta > 0,
         "num_generations": params.generations,
@@ -422,7 +422,8 @@ def prepare(params: RunParams, train_rows: list[dict]) -> StudyTrainer:
 
 def overlong(params: RunParams) -> list:
     """DAPO's soft punishment of answers that are nearly or quite too long, as TRL has it; arXiv 2503.14476, eq. 13."""
-    return [get_soft_overlong_punishment(params.max_new_tokens, params.overlong_cache)] if params.overlong_cache else []
+    ramp = round(params.overlong_cache * params.max_new_tokens)
+    return [get_soft_overlong_punishment(params.max_new_tokens, ramp)] if ramp else []
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

@@ -133,18 +133,13 @@ def table():
     return pd.DataFrame(rows)
 
 
-def main() -> None:
+def plot_policies(found):
+    """Figure with an Axes per objective: the target as bars, the policy as dots; found is what `table` returns."""
     import matplotlib.pyplot as plt
 
-    from studylib.claims.plots import save
-    from studylib.paths import FIGURES
-
-    found = table()
-    columns = 5
-    fig, axes = plt.subplots(
-        math.ceil(len(found) / columns), columns, figsize=(15, 8), layout="constrained", sharey=True
-    )
-    order = REWARDS.argsort()
+    columns, order = 5, REWARDS.argsort()
+    rows = math.ceil(len(found) / columns)
+    fig, axes = plt.subplots(rows, columns, figsize=(15, 2.6 * rows), layout="constrained", sharey=True)
     for ax in axes.flat[len(found) :]:
         ax.set_axis_off()
     for row, ax in zip(found.to_dict("records"), axes.flat, strict=False):
@@ -154,7 +149,15 @@ def main() -> None:
         ax.set_xticks([])
     axes[-1, 0].set(xlabel="answers, by reward", ylabel="probability")
     axes[0, 0].legend(frameon=False)
-    save(fig, "known_target", FIGURES, found)
+    return fig
+
+
+def main() -> None:
+    from studylib.claims.plots import save
+    from studylib.paths import FIGURES
+
+    found = table()
+    save(plot_policies(found), "known_target", FIGURES, found)
     print(found[["objective", "kl_target_policy", "kl_policy_target", "entropy"]].round(4).to_string(index=False))
 
 

@@ -52,10 +52,11 @@ def dpo_trainer(trainer, pairs: Dataset) -> DPOTrainer:
     disable_progress_bars()
     p = trainer.params
     dtype = precision(p.device).dtype
-    half = max(1, p.rows_per_pass // 2)  # a pair is two answers
+    pairs_per_update = max(1, p.answers_per_step // p.updates_per_batch // 2)  # a pair is two answers
+    half = min(pairs_per_update, max(1, p.rows_per_pass // 2))
     config = DPOConfig(
         output_dir=str(p.run_dir / "checkpoints"), beta=p.beta, per_device_train_batch_size=half,
-        gradient_accumulation_steps=max(1, p.answers_per_step // 2 // half), num_train_epochs=1,
+        gradient_accumulation_steps=max(1, pairs_per_update // half), num_train_epochs=1,
         learning_rate=p.learning_rate, lr_scheduler_type="linear", warmup_steps=min(5, p.steps // 2), adam_beta2=0.99,
         max_grad_norm=p.max_grad_norm, seed=p.seed, use_cpu=p.device == "cpu", bf16=dtype == torch.bfloat16,
         fp16=dtype == torch.float16, gradient_checkpointing=p.gradient_checkpointing, save_strategy="steps",

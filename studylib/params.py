@@ -71,6 +71,7 @@ class RunParams:
     learning_rate: float = _param(5e-4, "peak learning rate, linear decay to 0")
     updates_per_batch: int = _param(1, "optimiser steps on the answers of a step; divides answers_per_step")
     beta: float = _param(0.0, "weight of the KL to the reference; 0: no reference")
+    dpo_nll: float = _param(0.0, "weight of the chosen answers' negative log-likelihood beside DPO's loss")
     flow_beta: float = _param(15.0, "inverse temperature of the reward in the flow objectives")
     head_learning_rate: float = _param(5e-3, "peak learning rate of a value head or log Z head")
     dynamic_sampling: int = _param(0, "rounds in which groups without reward differences are sampled anew (dapo)")
@@ -99,7 +100,7 @@ class RunParams:
         rules = {name: (getattr(self, name) >= low, f"an integer >= {low}") for name, low in at_least.items()}
         for name in ("temperature", "learning_rate", "max_grad_norm", "flow_beta", "head_learning_rate"):
             rules[name] = (0 < getattr(self, name) < math.inf, "a number > 0")
-        for name in ("beta", "min_gpu_gb"):
+        for name in ("beta", "min_gpu_gb", "dpo_nll"):
             rules[name] = (0 <= getattr(self, name) < math.inf, "a number >= 0")
         rules["overlong_cache"] = (0 <= self.overlong_cache <= 1, "a share, 0..1")
         choices = {

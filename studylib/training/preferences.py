@@ -54,8 +54,10 @@ def dpo_trainer(trainer, pairs: Dataset) -> DPOTrainer:
     dtype = precision(p.device).dtype
     pairs_per_update = max(1, p.answers_per_step // p.updates_per_batch // 2)  # a pair is two answers
     half = min(pairs_per_update, max(1, p.rows_per_pass // 2))
+    terms = {"sigmoid": 1.0} | ({"sft": p.dpo_nll} if p.dpo_nll else {})
     config = DPOConfig(
-        output_dir=str(p.run_dir / "checkpoints"), beta=p.beta, per_device_train_batch_size=half,
+        output_dir=str(p.run_dir / "checkpoints"), beta=p.beta, loss_type=list(terms),
+        loss_weights=list(terms.values()), per_device_train_batch_size=half,
         gradient_accumulation_steps=max(1, pairs_per_update // half), num_train_epochs=1,
         learning_rate=p.learning_rate, lr_scheduler_type="linear", warmup_steps=min(5, p.steps // 2), adam_beta2=0.99,
         max_grad_norm=p.max_grad_norm, seed=p.seed, use_cpu=p.device == "cpu", bf16=dtype == torch.bfloat16,

@@ -57,6 +57,44 @@ def read_curves(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataF
     return pd.concat(tables, ignore_index=True)
 
 
+def read_provenance(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
+    """One row per complete run: world, condition, seed, `plan` (hash of the analysis plan when it was made, "" for
+    none), commit, whether tracked files differed from it, versions, device, wall time in seconds, and its folder."""
+    rows = []
+    for folder, key in _complete(root, axis, profile):
+        made = _read_json(folder / "manifest.json")
+        git, versions = made.get("git") or {}, made.get("versions") or {}
+        rows.append({
+            **key, "plan": made.get("plan") or "", "commit": (git.get("commit") or "")[:12], "dirty": git.get("dirty"),
+            "torch": versions.get("torch"), "trl": versions.get("trl"), "gpu": (made.get("machine") or {}).get("gpu"),
+            "wall_seconds": made.get("wall_seconds"), "folder": str(folder.relative_to(root)),
+        })  # fmt: skip
+    return pd.DataFrame(rows).sort_values(KEYS, ignore_index=True)
+
+
+def read_answers(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
+    """One row per evaluation answer after training: world, condition, seed, and the columns of responses.parquet.
+
+    Refuses a run without answers, and an answer that is there twice.
+    """
+    tables = []
+    for folder, key in _complete(root, axis, profile):
+        path = folder / "responses.parquet"
+        if not path.is_file():
+            raise ValueError(f"{folder} has no responses.parquet: no analysis of its answers")
+        answers = pd.read_parquet(path)
+        twice = answers[answers.duplicated(["split", "id", "k"])]
+        if len(twice):
+            first = twice.iloc[0]
+            raise ValueError(
+                f"{path}: {len(twice)} answers are there twice; the first is {first['id']}, k = {first['k']}"
+            )
+        if answers["verdict"].isna().any():
+            raise ValueError(f"{path}: {int(answers['verdict'].isna().sum())} answers have no verdict")
+        tables.append(answers.assign(**key)[[*KEYS, *answers.columns]])
+    return pd.concat(tables, ignore_index=True)
+
+
 def run_folders(root: Path | str = RUNS) -> list[Path]:
     """Every run folder below root, complete or not, sorted."""
     if not Path(root).is_dir():

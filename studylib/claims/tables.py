@@ -8,18 +8,27 @@ from pathlib import Path
 
 import pandas as pd
 
-from studylib.claims.runs import ENDPOINTS, SPLITS, WARM_START, incomplete_runs, ordered, read_runs
-from studylib.claims.statistics import holm, paired_contrast, t_interval
-from studylib.claims.verdicts import MARGIN, verdict
+from studylib.claims import plan as plans
+from studylib.claims.plan import Plan
+from studylib.claims.runs import (
+    ENDPOINTS,
+    SPLITS,
+    WARM_START,
+    incomplete_runs,
+    ordered,
+    read_provenance,
+    read_runs,
+)
+from studylib.claims.statistics import DETAILS, WELCH, holm, paired_contrast, t_interval
+from studylib.claims.verdicts import p_words, sentence, verdict
 from studylib.paths import FIGURES, RUNS
 
 CELL = ["world", "split", "endpoint"]
-BASELINES = {"inputs": "narrow", "objective": "grpo"}  # axis -> what its conditions are compared with
+UNPLANNED = "unplanned"  # family of conditions against the baseline that the plan does not name
 MEAN_COLUMNS = ["world", "condition", "split", "endpoint", "mean", "low", "high", "seeds"]
-CLAIM_COLUMNS = [
-    "world", "contrast", "split", "endpoint",
-    "difference", "low", "high", "p_holm", "hedges_g", "bf10", "verdict",
-]  # fmt: skip
+SHOWN = ["world", "contrast", "split", "endpoint", "difference", "low", "high", "p_holm", "hedges_g", "bf10", "verdict"]
+MORE = ["status", "plan", "n", "p", "low90", "high90", "p_tost", *DETAILS, *WELCH]
+CLAIM_COLUMNS = [*SHOWN, *(name for name in MORE if name not in SHOWN)]
 
 
 def means(runs: pd.DataFrame) -> pd.DataFrame:
@@ -37,58 +46,95 @@ def means(runs: pd.DataFrame) -> pd.DataFrame:
     return _reading_order(pd.DataFrame(rows), "condition")[MEAN_COLUMNS]
 
 
-def claims(runs: pd.DataFrame, baseline: str = "narrow", margin: float = MARGIN) -> pd.DataFrame:
+def claims(runs: pd.DataFrame, plan: Plan, departed: bool = False, details: bool = True) -> pd.DataFrame:
     """Contrasts paired by seed, per world x split x endpoint, with one verdict each.
 
-    Two families per world x endpoint, over all its splits, each corrected by Holm on its own: conditions against the
-    baseline, and conditions against their own warm start (is anything learned at all?).
+    Conditions against the plan's baseline, and conditions against their own warm start (is anything learned at all?).
+    Each of the two is a family of its own in every group of the plan's `family`, corrected by Holm. Intervals, p and
+    verdict are at the plan's alpha per look. status is confirmatory for planned contrasts of a study that kept to its
+    plan, else exploratory. Without `details` only what the verdict needs.
     """
-    rows = [row for key, cell in runs.groupby(CELL) for row in _contrasts(_key(key), cell, baseline)]
-    table = pd.DataFrame(rows)
-    table["p_holm"] = table.groupby(["world", "endpoint", "family"])["p"].transform(lambda p: holm(p))
+    cells = runs.groupby(CELL)
+    table = pd.DataFrame([row for key, cell in cells for row in _contrasts(_key(key), cell, plan, details)])
+    table["p_holm"] = table.groupby([*plan.family.split(), "family"])["p"].transform(lambda p: holm(p))
     bounds = table[["low", "high", "low90", "high90", "p_holm"]].itertuples(index=False)
-    table["verdict"] = [verdict(*values, margin=margin) for values in bounds]
-    return _reading_order(table, "family", "condition")[CLAIM_COLUMNS]
+    table["verdict"] = [verdict(*values, plan.margin, plan.alpha_per_look) for values in bounds]
+    planned = pd.Series([plan.is_planned(*key) for key in table[CELL].itertuples(index=False)], index=table.index)
+    planned &= table["family"] == plan.baseline
+    table["status"] = (planned & (not departed)).map({True: "confirmatory", False: "exploratory"})
+    table["plan"] = plan.digest
+    columns = CLAIM_COLUMNS if details else [name for name in CLAIM_COLUMNS if name in table]
+    return _reading_order(table, "family", "condition")[columns]
 
 
-def _contrasts(key: dict, cell: pd.DataFrame, baseline: str) -> list[dict]:
+def _contrasts(key: dict, cell: pd.DataFrame, plan: Plan, details: bool) -> list[dict]:
     """One cell of the study: every condition against the baseline and against its own warm start."""
     arms = {condition: arm.set_index("seed") for condition, arm in cell.groupby("condition")}
-    if baseline not in arms:
-        raise ValueError(f"{key['world']} has no runs of the baseline {baseline!r}, only of {', '.join(arms)}")
+    if plan.baseline not in arms:
+        raise ValueError(f"{key['world']} has no runs of the baseline {plan.baseline!r}, only of {', '.join(arms)}")
     rows = []
     for condition, arm in arms.items():
-        against = {WARM_START: arm["before"]}
-        if condition != baseline:
-            against[baseline] = arms[baseline]["after"]
-        for family, other in against.items():
-            contrast = f"{condition} - {family}"
+        against = {WARM_START: (WARM_START, arm["before"])}
+        if condition != plan.baseline:
+            family = plan.baseline if plan.plans(condition) else UNPLANNED
+            against[plan.baseline] = (family, arms[plan.baseline]["after"])
+        for name, (family, other) in against.items():
+            contrast = f"{condition} - {name}"
             try:
-                numbers = paired_contrast(arm["after"], other)
+                numbers = paired_contrast(arm["after"], other, plan.alpha_per_look, plan.margin, details)
             except ValueError as error:
                 raise ValueError(f"{contrast} in {key['world']}, {key['split']}: {error}") from error
             rows.append({**key, "contrast": contrast, "family": family, "condition": condition, **numbers})
     return rows
 
 
+def primary(claims: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    """The contrasts with the baseline on the primary endpoint and split, in every world."""
+    wanted = (claims["split"] == plan.primary_split) & (claims["endpoint"] == plan.primary_endpoint)
+    return claims[wanted & claims["contrast"].str.endswith(f" - {plan.baseline}")]
+
+
+def notes(plan: Plan, planned: bool, root: Path | str, axis: str, profile: str) -> tuple[pd.DataFrame, list[str]]:
+    """Provenance of the runs, and how the study left its plan, one sentence each.
+
+    The first comparison under the plan of the file stores it beside the runs.
+    """
+    made = read_provenance(root, axis=axis, profile=profile)
+    first = plans.first_plan(Path(root) / axis / profile, plan, planned)
+    return made, plans.departures(plan, made, first)
+
+
 def write_tables(
-    root: Path | str, out_dir: Path | str, axis: str, profile: str, baseline: str = "", margin: float = MARGIN
+    root: Path | str, out_dir: Path | str, axis: str, profile: str, baseline: str = "", margin: float | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Writes means.csv and claims.csv in full precision and returns both tables. No baseline: that of the axis."""
-    baseline = baseline or BASELINES.get(axis, "")
+    """Writes means.csv, claims.csv, runs.csv and notes.csv in full precision; returns means and claims.
+
+    The plan is that of the axis; a baseline or a margin beside it makes the claims exploratory.
+    """
+    plan = plans.choose_plan(axis, baseline, margin)
     runs = read_runs(root, axis=axis, profile=profile)
-    tables = means(runs), claims(runs, baseline, margin)
+    made, departures = notes(plan, plan.digest == plans.plan_digest(axis), root, axis, profile)
+    if runs["condition"].nunique() == 1:
+        departures.append(f"There is one condition only, {runs['condition'].iloc[0]}: nothing to compare it with.")
+    tables = means(runs), claims(runs, plan, bool(departures))
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
-    for name, table in zip(("means", "claims"), tables, strict=True):
+    written = zip(
+        ("means", "claims", "runs", "notes"), (*tables, made, pd.DataFrame({"note": departures})), strict=True
+    )
+    for name, table in written:
         table.to_csv(out_dir / f"{name}.csv", index=False)
     return tables
 
 
 def read_tables(out_dir: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The two tables as `write_tables` wrote them; only an empty field is NaN, so a condition may be called "none"."""
-    options = {"keep_default_na": False, "na_values": [""]}
-    return tuple(pd.read_csv(Path(out_dir) / f"{name}.csv", **options) for name in ("means", "claims"))
+    """Means and claims as `write_tables` wrote them."""
+    return read_table(out_dir, "means"), read_table(out_dir, "claims")
+
+
+def read_table(out_dir: Path | str, name: str) -> pd.DataFrame:
+    """A table that the comparison wrote; only an empty field is NaN, so a condition may be called "none"."""
+    return pd.read_csv(Path(out_dir) / f"{name}.csv", keep_default_na=False, na_values=[""])
 
 
 def _key(values: tuple, *more: str) -> dict:
@@ -104,34 +150,49 @@ def _reading_order(table: pd.DataFrame, *names: str) -> pd.DataFrame:
     return table.loc[ranks.sort_values(columns).index].reset_index(drop=True)
 
 
-def _rounded(table: pd.DataFrame) -> str:
+def rounded(table: pd.DataFrame) -> pd.DataFrame:
     """Three decimals, for reading; a p value never shows as 0."""
     shown = table.select_dtypes("float").map(lambda x: "not estimable" if pd.isna(x) else f"{x:.3f}")
     if "p_holm" in table:
-        shown["p_holm"] = shown["p_holm"].where(~(table["p_holm"] < 0.001), "< .001")
-    return table.assign(**shown).to_string(index=False)
+        shown["p_holm"] = shown["p_holm"].where(~(table["p_holm"] < 0.001), p_words(0)[2:])
+    return table.assign(**shown)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Prints the tables of one axis, rounded, and where its figures lie."""
+    """Prints the primary claims of one axis, rounded, and where its tables and figures lie."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--axis", required=True, help="face of diversity, such as inputs")
     parser.add_argument("--profile", default="tiny_cpu", help="profile of the runs (tiny_cpu)")
     parser.add_argument("--runs", type=Path, default=RUNS, help="folder of the run folders")
     parser.add_argument("--out", type=Path, help="folder of the tables and figures (figures/<axis>)")
-    parser.add_argument("--baseline", default="", help="condition that the others are compared with (of the axis)")
-    parser.add_argument("--margin", type=float, default=MARGIN, help=f"equivalence margin, accuracy ({MARGIN})")
+    parser.add_argument("--baseline", default="", help="condition that the others are compared with (of the plan)")
+    parser.add_argument("--margin", type=float, help="equivalence margin, in the endpoint's units (of the plan)")
     parser.add_argument("--remake", action="store_true", help="make the tables from the runs even if they are there")
     args = parser.parse_args(arguments)
-    out = args.out or FIGURES / args.axis
+    out, plan = args.out or FIGURES / args.axis, plans.choose_plan(args.axis, args.baseline, args.margin)
     if not args.remake and all((out / f"{name}.csv").exists() for name in ("means", "claims")):
         print(f"read from {out} as they were written; --remake makes them from the runs again")
         tables = read_tables(out)
     else:
         tables = write_tables(args.runs, out, args.axis, args.profile, args.baseline, args.margin)
         print(f"made from {args.runs}, profile {args.profile}; incomplete runs: {len(incomplete_runs(args.runs))}")
-    for title, table in zip(("Accuracy, mean over seeds, 95 % t interval", "Claims"), tables, strict=True):
-        print(f"\n{title}\n{_rounded(table)}")
+    _print(*tables, plan, out)
+
+
+def _print(means: pd.DataFrame, claims: pd.DataFrame, plan: Plan, out: Path) -> None:
+    print(f"\n{plan.question}\nPlan {plan.digest}: margin ±{plan.margin:g}, alpha {plan.alpha:g}, seeds {plan.seeds}")
+    under = set(claims.get("plan", pd.Series(["an older version without plans"])))
+    if under != {plan.digest}:
+        print(f"These tables were made under {', '.join(sorted(under))}: --remake makes them under the plan of now.")
+    if (out / "notes.csv").is_file():
+        print(*read_table(out, "notes")["note"], sep="\n")
+    shown = means[(means["split"] == plan.primary_split) & (means["endpoint"] == plan.primary_endpoint)]
+    found = primary(claims, plan)
+    columns = [name for name in [*SHOWN, "status"] if name in found]
+    for title, table in (("Mean over seeds, 95 % t interval", shown), ("Claims", found[columns])):
+        print(f"\n{title}\n{rounded(table).to_string(index=False)}")
+    print("", *(sentence(row, plan.margin, plan.alpha_per_look) for row in found.to_dict("records")), sep="\n")
+    print(f"\nAll splits, endpoints and statistics: {out / 'claims.csv'}, {out / 'means.csv'}")
     print("\nFigures", *(sorted(out.glob("*.png")) or ["none yet"]), sep="\n")
 
 

@@ -6,7 +6,9 @@
 | Holm p >= .05       | equivalent                      | inconclusive             |
 
 "No difference" is a finding only when equivalence was tested: the 90 % interval inside +-margin is the two one-sided
-tests at 5 % (TOST). The margin is fixed before the runs. Equivalence is not corrected for the number of contrasts.
+tests at 5 % (TOST). The margin is fixed before the runs. Equivalence is not corrected for the number of contrasts: each
+"equivalent" errs in at most 5 % of studies, a list of many of them more often. With another alpha read 1 - alpha and
+1 - 2 alpha for 95 % and 90 %.
 """
 
 import math
@@ -23,31 +25,35 @@ MEANING = {
 }
 
 
-def verdict(low: float, high: float, low90: float, high90: float, p_holm: float, margin: float = MARGIN) -> str:
-    """Verdict from the 95 % and the 90 % interval of the difference and its Holm-adjusted p."""
+def verdict(
+    low: float, high: float, low90: float, high90: float, p_holm: float, margin: float = MARGIN, alpha: float = ALPHA
+) -> str:
+    """Verdict from the 1 - alpha and the 1 - 2 alpha interval of the difference and its Holm-adjusted p."""
     if not margin > 0:
         raise ValueError(f"the equivalence margin must be above 0, not {margin!r}")
     if any(math.isnan(value) for value in (low, high, low90, high90, p_holm)):
         return "not estimable"
     if not low <= low90 <= high90 <= high:
         raise ValueError(f"the 90 % interval [{low90}, {high90}] is not inside the 95 % interval [{low}, {high}]")
-    different = p_holm < ALPHA
+    different = p_holm < alpha
     equivalent = -margin < low90 and high90 < margin
     if different and equivalent:
         return "both (trivial)"
     return "different" if different else "equivalent" if equivalent else "inconclusive"
 
 
-def sentence(row: Mapping, margin: float = MARGIN) -> str:
+def sentence(row: Mapping, margin: float = MARGIN, alpha: float = ALPHA) -> str:
     """One row of the claims table in words."""
     if row["verdict"] not in MEANING:
         raise ValueError(f"unknown verdict {row['verdict']!r}; allowed: {', '.join(MEANING)}")
     where = f"{row['world']}, {row['split']}, {row['endpoint']}: {row['contrast']} = {row['difference']:+.3f}"
+    status = f" This claim is {row['status']}." if "status" in row else ""
     if row["verdict"] == "not estimable":
-        return f"{where}; {MEANING['not estimable']} (not estimable)."
-    numbers = f"95 % interval [{row['low']:+.3f}, {row['high']:+.3f}], Holm {_p(row['p_holm'])}"
-    return f"{where}, {numbers}; {MEANING[row['verdict']]} ({row['verdict']}, margin {margin:.2f})."
+        return f"{where}; {MEANING['not estimable']} (not estimable).{status}"
+    interval = f"{100 * (1 - alpha):.3g} % interval [{row['low']:+.3f}, {row['high']:+.3f}]"
+    words = f"{MEANING[row['verdict']]} ({row['verdict']}, margin {margin:.2f})"
+    return f"{where}, {interval}, Holm {p_words(row['p_holm'])}; {words}.{status}"
 
 
-def _p(value: float) -> str:
+def p_words(value: float) -> str:
     return "p < .001" if value < 0.001 else f"p = {value:.3f}"

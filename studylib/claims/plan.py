@@ -1,0 +1,172 @@
+"""The analysis plan of an axis, fixed before its runs: one file, `params/plans/<axis>.yaml`, that the comparison reads.
+
+A claim is confirmatory when it is about the primary endpoint on the primary split, in a planned contrast and world,
+and when the study kept to the plan: every run was made under the plan that is read now (its hash is in the manifest),
+the first comparison was made under it too, and the seeds are those that it fixes. Every other claim is exploratory.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from studylib.claims.runs import ENDPOINTS, KEYS, WARM_START
+from studylib.claims.verdicts import ALPHA, MARGIN
+from studylib.params import read_yaml
+from studylib.paths import PARAMS
+from studylib.provenance import write_json
+
+PLANS = PARAMS / "plans"
+FAMILIES = ("world endpoint", "world split endpoint")
+FIRST_PLAN = "first_plan.json"  # beside the runs: the plan of their first comparison
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Flat scalars; `contrasts` and `worlds` are names by spaces."""
+
+    axis: str
+    question: str
+    worlds: str
+    baseline: str
+    contrasts: str = "all"  # conditions that are compared with the baseline; all: whatever conditions there are
+    primary_split: str = "held_out_domains"
+    primary_endpoint: str = "accuracy_sampled"
+    margin: float = MARGIN  # of equivalence, in units of the endpoint
+    alpha: float = ALPHA  # of the whole study, over all looks
+    family: str = FAMILIES[0]  # p values that share all of these columns are corrected together (Holm)
+    seeds: int = 5  # seeds 0 .. seeds - 1
+    max_seeds: int = 5  # seeds of the last look
+    looks: int = 1  # comparisons at most, from `seeds` to `max_seeds` seeds; each at alpha / looks (Bonferroni)
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type is float and type(value) is int:
+                object.__setattr__(self, field.name, float(value))
+            elif type(value) is not field.type:
+                raise ValueError(f"plan: {field.name} = {value!r} must be of type {field.type.__name__}")
+        for name, (holds, allowed) in self._rules().items():
+            if not holds:
+                raise ValueError(f"plan: {name} = {getattr(self, name)!r} is not allowed: {allowed}")
+
+    def _rules(self) -> dict[str, tuple[bool, str]]:
+        named = {name: (bool(getattr(self, name).split()), "not empty") for name in ("axis", "question", "worlds")}
+        return named | {
+            "baseline": (len(self.baseline.split()) == 1 and self.baseline != WARM_START, "the name of one condition"),
+            "contrasts": (
+                bool(self.contrasts.split()) and self.baseline not in self.contrasts.split(),
+                "'all', or names of conditions other than the baseline",
+            ),
+            "primary_split": (bool(self.primary_split), "not empty"),
+            "primary_endpoint": (self.primary_endpoint in ENDPOINTS, f"one of {', '.join(ENDPOINTS)}"),
+            "margin": (0 < self.margin < 1, "between 0 and 1, the range of an accuracy"),
+            "alpha": (0 < self.alpha < 0.5, "between 0 and 0.5"),
+            "family": (self.family in FAMILIES, " or ".join(map(repr, FAMILIES))),
+            "seeds": (self.seeds >= 2, "at least 2, or there is no spread between seeds"),
+            "looks": (self.looks >= 1, "at least 1"),
+            "max_seeds": (
+                self.max_seeds - self.seeds >= self.looks - 1 and (self.max_seeds > self.seeds) == (self.looks > 1),
+                "as many as seeds with one look, more with more looks",
+            ),
+        }
+
+    @property
+    def digest(self) -> str:
+        """Short hash of the values; comments and the order of lines in the file do not count."""
+        text = json.dumps(dataclasses.asdict(self), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def look_sizes(self) -> list[int]:
+        """Seeds at each look."""
+        return [round(n) for n in np.linspace(self.seeds, self.max_seeds, self.looks)]
+
+    @property
+    def alpha_per_look(self) -> float:
+        """Bonferroni over the looks holds whatever the looks have in common."""
+        return self.alpha / self.looks
+
+    def is_planned(self, world: str, split: str, endpoint: str) -> bool:
+        primary = (split, endpoint) == (self.primary_split, self.primary_endpoint)
+        return primary and world in self.worlds.split()
+
+    def plans(self, condition: str) -> bool:
+        """Is this condition against the baseline a planned contrast?"""
+        return self.contrasts == "all" or condition in self.contrasts.split()
+
+
+def read_plan(axis: str, folder: Path = PLANS) -> Plan:
+    """The plan of an axis; refuses a missing file, unknown and missing names, and another axis' plan."""
+    path = folder / f"{axis}.yaml"
+    if not path.is_file():
+        raise ValueError(f"axis {axis!r} has no analysis plan {path}; write one, or name a baseline to explore")
+    values, fields = read_yaml(path), {field.name: field for field in dataclasses.fields(Plan)}
+    unknown = sorted(set(values) - set(fields))
+    missing = sorted(n for n, field in fields.items() if field.default is dataclasses.MISSING and n not in values)
+    if unknown or missing:
+        wrong = f"unknown {unknown[0]!r}" if unknown else f"no {missing[0]!r}"
+        raise ValueError(f"{path}: {wrong}; the names of a plan are {', '.join(fields)}")
+    if values["axis"] != axis:
+        raise ValueError(f"{path} is the plan of axis {values['axis']!r}")
+    return Plan(**values)
+
+
+def plan_digest(axis: str, folder: Path = PLANS) -> str:
+    """Hash of the axis' plan for the manifest of a run; "" where the axis has none."""
+    return read_plan(axis, folder).digest if (folder / f"{axis}.yaml").is_file() else ""
+
+
+def choose_plan(axis: str, baseline: str = "", margin: float | None = None, folder: Path = PLANS) -> Plan:
+    """The plan of the file; another baseline or margin makes another plan, whose claims are exploratory."""
+    given = {"baseline": baseline, "margin": margin}
+    changes = {name: value for name, value in given.items() if value not in ("", None)}
+    if baseline and not (folder / f"{axis}.yaml").is_file():
+        return Plan(axis=axis, question="exploratory: no plan was written", worlds="any", **changes)
+    return dataclasses.replace(read_plan(axis, folder), **changes)
+
+
+def first_plan(folder: Path | str, plan: Plan, planned: bool) -> str:
+    """Hash of the plan of the first comparison of the runs in `folder`, "" before it; a plan from a file is stored."""
+    path = Path(folder) / FIRST_PLAN
+    if planned and not path.is_file():
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        write_json(path, {"digest": plan.digest, "first_comparison": now, "plan": dataclasses.asdict(plan)})
+    return json.loads(path.read_text())["digest"] if path.is_file() else ""
+
+
+def departures(plan: Plan, made: pd.DataFrame, first: str) -> list[str]:
+    """One sentence per way in which the study left its plan; none: its planned claims are confirmatory.
+
+    made: one row per run with world, condition, seed and `plan`, the hash in its manifest ("" for none). first: hash of
+    the plan of the first comparison.
+    """
+    found = []
+    if first != plan.digest:
+        found.append(f"The first comparison was made under plan {first or '(none)'}, this one is {plan.digest}.")
+    for digest, runs in made[made["plan"] != plan.digest].groupby("plan"):
+        key = ", ".join(f"{name} {runs[name].iloc[0]}" for name in KEYS)
+        under = f"under plan {digest}" if digest else "under no plan"
+        found.append(f"{len(runs)} of {len(made)} runs were made {under}, not {plan.digest}; the first is {key}.")
+    missing = sorted(set(plan.worlds.split()) - set(made["world"]))
+    if missing:
+        found.append(f"The plan has the worlds {plan.worlds}; there are no runs of {', '.join(missing)}.")
+    return found + _unplanned_seeds(plan, made)
+
+
+def _unplanned_seeds(plan: Plan, made: pd.DataFrame) -> list[str]:
+    seeds = made.groupby(["world", "condition"])["seed"].agg(lambda values: tuple(sorted(values)))
+    wrong = seeds[~seeds.isin([tuple(range(n)) for n in plan.look_sizes])]
+    if wrong.empty and seeds.map(len).nunique() <= 1:
+        return []
+    if wrong.empty:
+        return [f"Conditions are at different looks: {dict(Counter(seeds.map(len)))} (seeds: conditions)."]
+    (world, condition), found = wrong.index[0], wrong.iloc[0]
+    planned = " or ".join(f"0..{n - 1}" for n in plan.look_sizes)
+    return [f"The plan fixes the seeds {planned}; {condition} in {world} has {', '.join(map(str, found))}."]

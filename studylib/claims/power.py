@@ -1,0 +1,160 @@
+"""What so many seeds can tell: from the spread of the runs at hand, before anyone reads their verdicts.
+
+All of it is for differences paired by seed with a standard deviation sd in units of the endpoint, under a normal
+distribution. A standard deviation from few seeds is itself uncertain (3 seeds: a factor of 6 upwards), so the table
+gives its interval, and a careful reader plans with the upper end.
+
+python -m studylib.claims.power --axis inputs -> figures/inputs/power.csv
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import integrate, special, stats
+
+from studylib.claims import plan as plans
+from studylib.claims.plan import Plan
+from studylib.claims.runs import read_runs
+from studylib.claims.statistics import NO_SPREAD
+from studylib.claims.verdicts import ALPHA
+from studylib.paths import FIGURES, RUNS
+
+TARGET = 0.80  # power that counts as enough
+MOST = 500  # seeds; more is not a plan
+
+
+def difference_power(effect: float, sd: float, n: int, alpha: float = ALPHA) -> float:
+    """Power of the two-sided paired t test (noncentral t, both tails)."""
+    _check(sd, n)
+    df, shift = n - 1, abs(effect) / sd * np.sqrt(n)
+    critical = special.stdtrit(df, 1 - alpha / 2)
+    return float(1 - special.nctdtr(df, shift, critical) + special.nctdtr(df, shift, -critical))
+
+
+def equivalence_power(margin: float, sd: float, n: int, true: float = 0.0, alpha: float = ALPHA) -> float:
+    """Power of the paired TOST when the true difference is `true`.
+
+    Exact: given the observed standard deviation s, the mean must fall between -margin + h and margin - h with
+    h = t(1 - alpha, n - 1) s / sqrt(n); integrated over the chi distribution of s (Phillips 1990).
+    """
+    _check(sd, n)
+    df, se = n - 1, sd / np.sqrt(n)
+    critical = special.stdtrit(df, 1 - alpha)
+
+    def given(chi: float) -> float:
+        room = margin - critical * se * chi / np.sqrt(df)
+        inside = special.ndtr((room - true) / se) - special.ndtr((-room - true) / se)
+        return inside * stats.chi.pdf(chi, df)
+
+    widest = margin * np.sqrt(df) / (critical * se)  # beyond it there is no room
+    upper = min(widest, stats.chi.isf(1e-12, df))
+    return float(np.clip(integrate.quad(given, 0, upper, limit=200)[0], 0, 1))
+
+
+def detectable(sd: float, n: int, alpha: float = ALPHA, power: float = TARGET) -> float:
+    """Smallest true difference that n seeds find with this power, in units of sd."""
+    from statsmodels.stats.power import TTestPower
+
+    _check(sd, n)
+    return float(sd * TTestPower().solve_power(nobs=n, alpha=alpha, power=power, alternative="two-sided"))
+
+
+def seeds_needed(power_at, target: float = TARGET) -> float:
+    """Fewest seeds n >= 2 with power_at(n) >= target, by bisection; infinity when MOST are not enough."""
+    high = 2
+    while power_at(high) < target:
+        if high >= MOST:
+            return np.inf
+        high = min(2 * high, MOST)
+    low = high // 2
+    while low + 1 < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if power_at(middle) >= target else (middle, high)
+    return high
+
+
+def sd_interval(sd: float, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Chi-square interval of a standard deviation estimated from n normal values."""
+    _check(sd, n)
+    quantiles = stats.chi2.ppf([(1 + level) / 2, (1 - level) / 2], n - 1)
+    return tuple(float(sd * np.sqrt((n - 1) / q)) for q in quantiles)
+
+
+def power_table(runs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    """One row per world and planned contrast on the primary endpoint: what its spread between seeds allows.
+
+    seeds; sd of the paired differences with its 95 % interval; detectable: true difference found with 80 % power;
+    power_equivalent: chance of "equivalent" when the truth is no difference; seeds_equivalent, seeds_different: seeds
+    for 80 % power when the truth is no difference, and when it is as large as the margin; more: seeds to add until
+    both hold. At the plan's alpha per look; the detectable difference is before Holm, so with k contrasts it is smaller
+    than what the first of them needs: `detectable_holm` is at alpha / k.
+    """
+    wanted = (runs["split"] == plan.primary_split) & (runs["endpoint"] == plan.primary_endpoint)
+    rows = []
+    for world, cell in runs[wanted].groupby("world"):
+        arms = cell.pivot(index="seed", columns="condition", values="after")
+        planned = [name for name in arms if name != plan.baseline and plan.plans(name)]
+        for name in planned:
+            differences = (arms[name] - arms[plan.baseline]).dropna()
+            key = {"world": world, "contrast": f"{name} - {plan.baseline}", "seeds": len(differences)}
+            rows.append(key | _row(differences, plan, len(planned)))
+    return pd.DataFrame(rows)
+
+
+def _row(differences: pd.Series, plan: Plan, contrasts: int) -> dict[str, float]:
+    n, alpha, margin = len(differences), plan.alpha_per_look, plan.margin
+    if n < 2 or np.ptp(differences) <= NO_SPREAD:
+        return {"sd": np.nan}
+    sd = float(differences.std())
+    equivalent = seeds_needed(lambda n: equivalence_power(margin, sd, n, alpha=alpha))
+    different = seeds_needed(lambda n: difference_power(margin, sd, n, alpha))
+    low, high = sd_interval(sd, n)
+    return {
+        "sd": sd, "sd_low": low, "sd_high": high,
+        "detectable": detectable(sd, n, alpha), "detectable_holm": detectable(sd, n, alpha / contrasts),
+        "power_equivalent": equivalence_power(margin, sd, n, alpha=alpha),
+        "seeds_equivalent": equivalent, "seeds_different": different, "more": max(equivalent - n, different - n, 0),
+    }  # fmt: skip
+
+
+def next_look(plan: Plan, seeds: int, verdicts) -> str:
+    """What the plan says after a look with so many seeds: stop, or which seeds to add.
+
+    The study stops when no primary verdict is inconclusive, or at the last look. Each look is at alpha / looks, so the
+    chance of a wrong "different" anywhere on the way stays below alpha.
+    """
+    if seeds not in plan.look_sizes:
+        raise ValueError(f"{seeds} seeds are no look of this plan; its looks are at {plan.look_sizes} seeds")
+    undecided = sum(verdict == "inconclusive" for verdict in verdicts)
+    if not undecided:
+        return f"Stop at {seeds} seeds: every planned contrast has a verdict."
+    if seeds == plan.max_seeds:
+        return f"Stop at {seeds} seeds, the last look of the plan: {undecided} contrasts stay inconclusive."
+    following = plan.look_sizes[plan.look_sizes.index(seeds) + 1]
+    return f"{undecided} contrasts are inconclusive: add the seeds {seeds}..{following - 1}, then compare again."
+
+
+def _check(sd: float, n: int) -> None:
+    if not (sd > 0 and np.isfinite(sd) and n >= 2):
+        raise ValueError(f"power needs a standard deviation above 0 and at least 2 seeds, not sd = {sd!r}, n = {n!r}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Prints and writes what the runs of an axis could tell."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--axis", required=True, help="face of diversity, such as inputs")
+    parser.add_argument("--profile", default="tiny_cpu", help="profile of the runs (tiny_cpu)")
+    parser.add_argument("--runs", type=Path, default=RUNS, help="folder of the run folders")
+    parser.add_argument("--out", type=Path, help="folder of the table (figures/<axis>)")
+    args = parser.parse_args(arguments)
+    table = power_table(read_runs(args.runs, axis=args.axis, profile=args.profile), plans.read_plan(args.axis))
+    out = args.out or FIGURES / args.axis
+    out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(out / "power.csv", index=False)
+    print(table.round(3).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,5 @@
-# make study: the embedded study, from nothing to its table. make test: the tests. make bench: what a step costs.
-# All make the environment first.
+# make study: the embedded study, from nothing to its table. make report: one page of it. make test: the tests.
+# make validate: error rates of the claims, by simulation. make bench: what a step costs. All make the environment first.
 PYTHON ?= python3
 AXIS ?= inputs
 CORES ?= 2
@@ -9,13 +9,19 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: study test bench bench-gpu check clean
+.PHONY: study report validate test bench bench-gpu check clean
 
 study: .venv/ready
 	@echo "study: two runs at a time; finished runs are kept, a stopped study goes on from them"
 	@flock -w 120 .study.lock $(BIN)/snakemake --cores $(CORES) --nolock --rerun-incomplete --keep-going \
 	  --rerun-triggers mtime params --quiet rules host --config axis=$(AXIS)
 	@$(BIN)/python -m studylib.claims.tables --axis $(AXIS)
+
+report: .venv/ready
+	$(BIN)/python -m studylib.claims.report --axis $(AXIS)
+
+validate: .venv/ready
+	$(BIN)/python -m studylib.claims.validate
 
 test: .venv/ready
 	$(BIN)/python -m pytest

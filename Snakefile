@@ -5,9 +5,10 @@ from pathlib import Path
 
 AXIS = config.get("axis", "inputs")
 PROFILE = config.get("profile", "tiny_cpu")
-worlds, seeds = {"inputs": ("local_norms universal_norms", 5)}.get(AXIS, ("local_norms", 3))
-WORLDS = str(config.get("worlds", worlds)).split()
-SEEDS = range(int(config.get("seeds", seeds)))
+PLAN = Path("params/plans", f"{AXIS}.yaml")  # worlds and seeds are those of the analysis plan
+plan = yaml.safe_load(PLAN.read_text()) if PLAN.exists() else {"worlds": "local_norms", "seeds": 3}
+WORLDS = str(config.get("worlds", plan["worlds"])).split()
+SEEDS = range(int(config.get("seeds", plan["seeds"])))
 STEPS = config.get("steps", {("objective", "tiny_cpu"): 80}.get((AXIS, PROFILE)))  # none: what the profile says
 CONDITIONS = sorted(path.stem for path in Path("params", AXIS).glob("*.yaml"))
 RUN = f"runs/{AXIS}/{PROFILE}/{{world}}/{{condition}}/seed{{seed}}"
@@ -62,6 +63,7 @@ rule run:
 rule compare:
     input:
         runs=expand(RUN + "/manifest.json", world=WORLDS, condition=CONDITIONS, seed=SEEDS),
+        plan=[PLAN] if PLAN.exists() else [],
         notebook=ancient("notebooks/4_compare_conditions.ipynb"),
     output:
         f"figures/{AXIS}/claims.csv",

@@ -14,13 +14,16 @@ import pytest
 from scipy import integrate, stats
 
 from studylib.claims import plots, tables
+from studylib.claims.plan import choose_plan, read_plan
 from studylib.claims.runs import incomplete_runs, read_curves, read_runs
 from studylib.claims.statistics import holm, paired_contrast, t_interval
 from studylib.claims.verdicts import sentence, verdict
 from studylib.evaluation.rates import wilson
 
 STUDY = {"axis": "inputs", "profile": "tiny_cpu"}
+PLAN = read_plan("inputs")
 SEEDS = range(6)
+SPLITS = ("held_out", "held_out_domains", "held_out_styles")
 # Deviations of six seeds with mean 0: the planted means come back exactly, whatever the seeds add.
 SHARED = np.array([-0.03, 0.01, 0.02, -0.01, 0.03, -0.02])
 OWN = {"narrow": np.zeros(6), "medium": SHARED[::-1] / 5, "broad": np.array([2, -1, -1, 2, -1, -1]) / 200}
@@ -28,6 +31,19 @@ PLANTED = {
     "local_norms": {"narrow": 0.60, "medium": 0.61, "broad": 0.85},
     "universal_norms": {"narrow": 0.80, "medium": 0.80, "broad": 0.80},
 }
+
+
+def write_answers(folder, condition, seed, accuracy, scenarios=10):
+    """The evaluation answers of a made run: one greedy and four samples to every scenario, some of them right."""
+    ids = [f"{split}{i}" for split in SPLITS for i in range(scenarios)]
+    table = pd.DataFrame([(i, i.rstrip("0123456789"), k) for k in range(5) for i in ids], columns=["id", "split", "k"])
+    rng = np.random.default_rng([len(condition), seed])
+    table["verdict"] = (rng.random(len(table)) < accuracy).astype(float)
+    words = rng.integers(0, {"narrow": 4, "medium": 8, "broad": 16}.get(condition, 8), (len(table), 20))
+    said = [" ".join(f"w{word}" for word in row) for row in words]
+    answers = table["verdict"].map({1.0: "right", 0.0: "wrong"})
+    table["response"] = [f"<think>{r}</think><answer>{a}</answer>" for r, a in zip(said, answers, strict=True)]
+    table.assign(format=1.0, readable=True).to_parquet(folder / "responses.parquet")
 
 
 def write_run(root, world="local_norms", condition="narrow", seed=0, after=0.6, before=0.55, finished=True, **config):
@@ -43,10 +59,12 @@ def write_run(root, world="local_norms", condition="narrow", seed=0, after=0.6, 
         phase: {"accuracy_sampled": value, "accuracy_greedy": value, "unscorable": 0}
         for phase, value in {"before": before, "after": after}.items()
     }
-    splits = dict.fromkeys(("held_out", "held_out_domains", "held_out_styles"), phases)
+    splits = dict.fromkeys(SPLITS, phases)
     (folder / "summary.json").write_text(json.dumps({"splits": splits}))
     if finished:
-        (folder / "manifest.json").write_text(json.dumps({"params": config, "finished": True}))
+        manifest = {"params": config, "finished": True, "plan": PLAN.digest}
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        write_answers(folder, condition, seed, after)
     return folder
 
 
@@ -290,7 +308,7 @@ def test_a_noisy_null_is_inconclusive(tmp_path):
     for seed in range(3):
         write_run(tmp_path, seed=seed, after=0.6)
         write_run(tmp_path, condition="broad", seed=seed, after=0.6 + (-0.2, 0.0, 0.2)[seed])
-    claims = tables.claims(read_runs(tmp_path, **STUDY)).set_index("contrast")
+    claims = tables.claims(read_runs(tmp_path, **STUDY), PLAN).set_index("contrast")
     assert set(claims.loc["broad - narrow", "verdict"]) == {"inconclusive"}
     assert set(claims.loc["narrow - warm_start", "verdict"]) == {"not estimable"}  # a constant shift of .05
 
@@ -298,7 +316,7 @@ def test_a_noisy_null_is_inconclusive(tmp_path):
 def test_csv_columns_order_and_precision(root, tmp_path):
     written = tables.write_tables(root, tmp_path, **STUDY)
     header = (tmp_path / "claims.csv").read_text().splitlines()[0]
-    assert header == "world,contrast,split,endpoint,difference,low,high,p_holm,hedges_g,bf10,verdict"
+    assert header.startswith("world,contrast,split,endpoint,difference,low,high,p_holm,hedges_g,bf10,verdict,status")
     header = (tmp_path / "means.csv").read_text().splitlines()[0]
     assert header == "world,condition,split,endpoint,mean,low,high,seeds"
     for table, again in zip(written, tables.read_tables(tmp_path), strict=True):
@@ -315,7 +333,7 @@ def test_means_have_the_warm_start_once_per_seed(root):
 
 def test_holm_family_is_one_world_and_endpoint_over_all_splits(root):
     runs = read_runs(root, **STUDY)
-    claims = tables.claims(runs).query("world == 'local_norms' and endpoint == 'accuracy_sampled'")
+    claims = tables.claims(runs, PLAN).query("world == 'local_norms' and endpoint == 'accuracy_sampled'")
     medium = runs.query("world == 'local_norms' and endpoint == 'accuracy_sampled' and split == 'held_out'")
     arms = {name: arm.set_index("seed")["after"] for name, arm in medium.groupby("condition")}
     p = [paired_contrast(arms[name], arms["narrow"])["p"] for name in ("broad", "medium")] * 3
@@ -329,9 +347,9 @@ def test_a_missing_seed_and_a_missing_baseline_are_refused(tmp_path):
     write_run(tmp_path, condition="broad", seed=0)
     runs = read_runs(tmp_path, **STUDY)
     with pytest.raises(ValueError, match=r"broad - narrow in local_norms, .*the treatment lacks the seeds \[1\]"):
-        tables.claims(runs)
+        tables.claims(runs, PLAN)
     with pytest.raises(ValueError, match="no runs of the baseline 'medium', only of broad, narrow"):
-        tables.claims(runs, baseline="medium")
+        tables.claims(runs, choose_plan("inputs", baseline="medium"))
 
 
 def test_main_makes_then_reads_the_tables(root, tmp_path, capsys):
@@ -346,9 +364,11 @@ def test_main_makes_then_reads_the_tables(root, tmp_path, capsys):
 
 
 def test_sentence(root):
-    row = tables.claims(read_runs(root, **STUDY)).iloc[0].to_dict()
+    row = tables.claims(read_runs(root, **STUDY), PLAN).iloc[0].to_dict()
     assert sentence(row).startswith("local_norms, held_out_domains, accuracy_sampled: medium - narrow = +0.010, 95 %")
-    assert sentence({**row, "verdict": "not estimable"}).endswith("(not estimable).")
+    assert sentence(row).endswith("(both (trivial), margin 0.10). This claim is confirmatory.")
+    assert "97.5 % interval" in sentence(row, alpha=0.025)
+    assert "(not estimable). This" in sentence({**row, "verdict": "not estimable"})
     with pytest.raises(ValueError, match="'maybe'"):
         sentence({**row, "verdict": "maybe"})
 
@@ -362,7 +382,7 @@ def one_world(table):
 
 def test_figures_are_files_and_repeat(root, tmp_path):
     runs = read_runs(root, **STUDY)
-    claims = tables.claims(runs)
+    claims = tables.claims(runs, PLAN)
     for name, draw, df in [
         ("accuracy", plots.plot_means, one_world(runs)),
         ("contrasts", plots.plot_contrasts, one_world(claims)),

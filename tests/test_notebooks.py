@@ -13,6 +13,7 @@ from papermill.exceptions import PapermillExecutionError
 from test_claims import write_run
 from test_sources import data_dir  # noqa: F401  (a fixture: skips loudly where the data is missing)
 
+from studylib.claims.plan import plan_digest
 from studylib.evaluation.rates import wilson
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,6 +54,7 @@ def test_a_run_from_parameters_to_manifest_and_again(tmp_path):
     assert (folder / "figures/training_curve.png").is_file()
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["params"]["condition"] == "medium" and manifest["gradient_change"] < 1e-2
+    assert manifest["plan"] == plan_digest("inputs")
     assert set(manifest["data"]) == {"train", "held_out", "held_out_domains", "held_out_styles"}
     assert "complete after" in shown and "nothing will be trained" not in shown
 
@@ -71,10 +73,11 @@ def test_the_comparison_notebook_reads_run_folders_and_writes_tables_and_figures
     shown = execute("4_compare_conditions", tmp_path, run_root=str(tmp_path / "runs"), out_root=str(tmp_path / "out"))
     claims = pd.read_csv(tmp_path / "out/inputs/claims.csv")
     assert set(claims.verdict) <= {"different", "equivalent", "both (trivial)", "inconclusive", "not estimable"}
-    assert (tmp_path / "out/inputs/means.csv").is_file()
-    for name in ("accuracy", "contrasts", "curves"):
+    assert all((tmp_path / f"out/inputs/{name}.csv").is_file() for name in ("means", "power", "items", "iqm", "runs"))
+    for name in ("accuracy", "contrasts", "curves", "detectable", "seeds", "pareto"):
         assert all((tmp_path / f"out/inputs/{name}.{suffix}").is_file() for suffix in ("pdf", "png", "csv"))
     assert "narrow/seed9" in shown, "the run that did not finish is named"
+    assert set(claims.status) == {"exploratory"} and "The plan fixes the seeds 0..4; " in shown, "three seeds, not five"
 
 
 @pytest.mark.parametrize(

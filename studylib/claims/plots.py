@@ -13,10 +13,11 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 
 from studylib.claims.runs import WARM_START, ordered
 from studylib.claims.statistics import t_interval
-from studylib.claims.verdicts import MARGIN
+from studylib.claims.verdicts import ALPHA, MARGIN
 
 CHANCE = 0.5
 _COLOURS = sns.color_palette("colorblind").as_hex()
@@ -28,6 +29,7 @@ _MORE = [  # further looks: the colours come again, with another marker and line
     for i, marker in enumerate("DvPX*<>hdp8H1234")
 ]
 FONT = 12
+TABLES = ("means", "claims", "runs", "notes", "power", "items", "rates", "iqm", "published")  # csv files beside figures
 
 
 def looks(conditions: Iterable[str]) -> dict[str, dict]:
@@ -45,7 +47,7 @@ def plot_means(
     df: pd.DataFrame, ax: Axes | None = None, split: str = "held_out_domains", endpoint: str = "accuracy_sampled"
 ) -> Axes:
     """Every seed and the mean with its 95 % t interval per condition of one world; df is what `read_runs` returns."""
-    ax, df = _axes(ax), _one_cell(df, split, endpoint)
+    ax, df = new_axes(ax), _one_cell(df, split, endpoint)
     styles = looks(df["condition"])
     for x, (condition, style) in enumerate(styles.items()):
         values = df[df["condition"] == condition].sort_values("seed")["after"].to_numpy()
@@ -57,11 +59,9 @@ def plot_means(
     warm_start = df.groupby("seed")["before"].mean().mean()
     ax.axhline(warm_start, color=PALETTE[WARM_START], linestyle="--", label=f"warm start ({warm_start:.2f})")
     ax.axhline(CHANCE, color="black", linestyle=(0, (1, 2)), linewidth=1.2, label=f"chance ({CHANCE})")
-    crowded = len(styles) > 6
-    ax.set_xticks(range(len(styles)), styles, rotation=40 if crowded else 0, ha="right" if crowded else "center")
-    ax.set_xlim(-0.5, len(styles) - 0.5)
-    _label(ax, df["world"].iloc[0], "condition", f"{_words(endpoint)} (share right)\n{_words(split)}")
-    return _legend_below(ax, 2)
+    gap = condition_ticks(ax, styles)
+    label(ax, df["world"].iloc[0], "condition", f"{in_words(endpoint)} (share right)\n{in_words(split)}")
+    return legend_below(ax, 2, gap)
 
 
 def plot_contrasts(
@@ -70,21 +70,35 @@ def plot_contrasts(
     split: str = "held_out_domains",
     endpoint: str = "accuracy_sampled",
     margin: float = MARGIN,
+    alpha: float = ALPHA,
 ) -> Axes:
-    """Forest of paired differences with 95 % t intervals in one world; df is the claims table."""
-    ax, df = _axes(ax), _one_cell(df, split, endpoint)
+    """Forest of paired differences with their 1 - alpha t intervals (thin) and the 1 - 2 alpha intervals of the
+    equivalence test (thick), in one world; df is the claims table. `forest_height` says how tall it wants to be."""
+    df = _one_cell(df, split, endpoint)
+    ax = new_axes(ax, (7, forest_height(len(df))))
     ax.axvspan(-margin, margin, color="0.88", zorder=0, label=f"equivalence margin ±{margin:g}")
     ax.axvline(0, color="black", linewidth=1, label="no difference")
     styles = looks(name for contrast in df["contrast"] for name in contrast.split(" - "))
     for y, row in enumerate(df.itertuples()):
         style = styles[row.contrast.split(" - ")[0]]
         error = None if np.isnan(row.low) else [[row.difference - row.low], [row.high - row.difference]]
-        ax.errorbar(row.difference, y, xerr=error, fmt=style["marker"], color=style["color"], markersize=7, capsize=7)
+        ax.errorbar(row.difference, y, xerr=error, fmt=style["marker"], color=style["color"], markersize=7, capsize=4)
+        if "low90" in df and not np.isnan(row.low90):
+            ax.plot([row.low90, row.high90], [y, y], color=style["color"], linewidth=4, solid_capstyle="butt")
         ax.annotate(row.verdict, (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=FONT - 1)
+    first = df["contrast"].str.endswith(WARM_START).to_numpy().argmax()
+    if first:
+        ax.axhline(first - 0.5, color="0.5", linewidth=0.8, linestyle=(0, (4, 3)))
     ax.set_yticks(range(len(df)), df["contrast"].str.replace(WARM_START, "warm start"))
     ax.set_ylim(len(df) - 0.5, -0.5)
-    _label(ax, df["world"].iloc[0], f"difference in {_words(endpoint)}\n{_words(split)}, 95 % t interval", "")
-    return _legend_below(ax, 2, gap=0.28)
+    level = f"{100 * (1 - alpha):.3g} % (thin) and {100 * (1 - 2 * alpha):.3g} % (thick) t intervals"
+    label(ax, df["world"].iloc[0], f"difference in {in_words(endpoint)}\n{in_words(split)}; {level}", "")
+    return legend_below(ax, 2, 0.75)
+
+
+def forest_height(rows: int) -> float:
+    """Inches for a forest of so many contrasts: they stay apart."""
+    return max(4.5, 1.6 + 0.34 * rows)
 
 
 def plot_curves(df: pd.DataFrame, ax: Axes | None = None, metric: str = "reward") -> Axes:
@@ -92,7 +106,7 @@ def plot_curves(df: pd.DataFrame, ax: Axes | None = None, metric: str = "reward"
 
     The mean has only the steps that all seeds of its condition logged: it never jumps because a run ended.
     """
-    ax, df = _axes(ax), _one_world(df).dropna(subset=[metric])
+    ax, df = new_axes(ax), one_world(df).dropna(subset=[metric])
     for condition, style in looks(df["condition"]).items():
         table = df[df["condition"] == condition].pivot(index="step", columns="seed", values=metric)
         for seed in table:
@@ -101,13 +115,13 @@ def plot_curves(df: pd.DataFrame, ax: Axes | None = None, metric: str = "reward"
         mean = table.dropna().mean(axis="columns")
         ax.plot(mean.index, mean, color=style["color"], linestyle=style["linestyle"], linewidth=3, label=condition)
     unit = "mean per answer" if metric == "reward" else "as logged"
-    _label(ax, df["world"].iloc[0], "training step", f"{_words(metric)} ({unit})")
-    return _legend_below(ax, 4)
+    label(ax, df["world"].iloc[0], "training step", f"{in_words(metric)} ({unit})")
+    return legend_below(ax, 4)
 
 
 def save(fig: Figure, name: str, out_dir: Path | str, data: pd.DataFrame) -> list[Path]:
     """Writes the figure as pdf and png and what it shows as csv; the same data gives the same bytes."""
-    if name in ("means", "claims"):
+    if name in TABLES:
         raise ValueError(f"a figure named {name!r} would overwrite the table {name}.csv")
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -118,11 +132,11 @@ def save(fig: Figure, name: str, out_dir: Path | str, data: pd.DataFrame) -> lis
     return paths
 
 
-def _axes(ax: Axes | None) -> Axes:
-    return plt.subplots(figsize=(6, 4.5), layout="constrained")[1] if ax is None else ax
+def new_axes(ax: Axes | None, size: tuple[float, float] = (6, 4.5)) -> Axes:
+    return plt.subplots(figsize=size, layout="constrained")[1] if ax is None else ax
 
 
-def _one_world(df: pd.DataFrame) -> pd.DataFrame:
+def one_world(df: pd.DataFrame) -> pd.DataFrame:
     worlds = sorted(df["world"].unique())
     if len(worlds) != 1:
         raise ValueError(f"one Axes shows one world, not {worlds}")
@@ -133,21 +147,33 @@ def _one_cell(df: pd.DataFrame, split: str, endpoint: str) -> pd.DataFrame:
     cell = df[(df["split"] == split) & (df["endpoint"] == endpoint)]
     if cell.empty:
         raise ValueError(f"nothing to draw for split {split!r} and endpoint {endpoint!r}")
-    return _one_world(cell)
+    return one_world(cell)
 
 
-def _label(ax: Axes, world: str, x: str, y: str) -> None:
-    ax.set_title(_words(world), fontsize=FONT + 2)
+def label(ax: Axes, world: str, x: str, y: str) -> None:
+    ax.set_title(in_words(world), fontsize=FONT + 2)
     ax.set_xlabel(x, fontsize=FONT)
     ax.set_ylabel(y, fontsize=FONT)
     ax.tick_params(labelsize=FONT - 1)
     sns.despine(ax=ax)
 
 
-def _legend_below(ax: Axes, columns: int, gap: float = 0.18) -> Axes:
+def condition_ticks(ax: Axes, conditions: Iterable[str]) -> float:
+    """Names the conditions along x, slanted where they are many; returns the height of the names in inches."""
+    names = list(conditions)
+    crowded = len(names) > 6
+    ax.set_xticks(range(len(names)), names, rotation=40 if crowded else 0, ha="right" if crowded else "center")
+    ax.set_xlim(-0.5, len(names) - 0.5)
+    return 0.6 + (0.06 * max(map(len, names)) if crowded else 0)
+
+
+def legend_below(ax: Axes, columns: int, gap: float = 0.6) -> Axes:
+    """Legend `gap` inches below the axes, under the ticks and the label."""
+    below = ax.transAxes + ScaledTranslation(0, -gap, ax.figure.dpi_scale_trans)
     ax.legend(
         loc="upper center",
-        bbox_to_anchor=(0.5, -gap),
+        bbox_to_anchor=(0.5, 0),
+        bbox_transform=below,
         ncols=columns,
         frameon=False,
         handlelength=3.2,
@@ -156,6 +182,6 @@ def _legend_below(ax: Axes, columns: int, gap: float = 0.18) -> Axes:
     return ax
 
 
-def _words(name: str) -> str:
+def in_words(name: str) -> str:
     words = {"accuracy_sampled": "accuracy of sampled answers", "accuracy_greedy": "accuracy of greedy answers"}
     return words.get(name, name.replace("_", " ").replace("held out", "held-out"))

@@ -23,6 +23,10 @@ from studylib.paths import FIGURES, RUNS
 
 TARGET = 0.80  # power that counts as enough
 MOST = 500  # seeds; more is not a plan
+COLUMNS = (
+    "sd", "sd_low", "sd_high", "detectable", "detectable_holm", "power_equivalent", "seeds_equivalent",
+    "seeds_different", "more",
+)  # fmt: skip
 
 
 def difference_power(effect: float, sd: float, n: int, alpha: float = ALPHA) -> float:
@@ -106,17 +110,14 @@ def power_table(runs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
 def _row(differences: pd.Series, plan: Plan, contrasts: int) -> dict[str, float]:
     n, alpha, margin = len(differences), plan.alpha_per_look, plan.margin
     if n < 2 or np.ptp(differences) <= NO_SPREAD:
-        return {"sd": np.nan}
+        return dict.fromkeys(COLUMNS, np.nan)
     sd = float(differences.std())
     equivalent = seeds_needed(lambda n: equivalence_power(margin, sd, n, alpha=alpha))
     different = seeds_needed(lambda n: difference_power(margin, sd, n, alpha))
     low, high = sd_interval(sd, n)
-    return {
-        "sd": sd, "sd_low": low, "sd_high": high,
-        "detectable": detectable(sd, n, alpha), "detectable_holm": detectable(sd, n, alpha / contrasts),
-        "power_equivalent": equivalence_power(margin, sd, n, alpha=alpha),
-        "seeds_equivalent": equivalent, "seeds_different": different, "more": max(equivalent - n, different - n, 0),
-    }  # fmt: skip
+    found = detectable(sd, n, alpha), detectable(sd, n, alpha / contrasts)
+    same, more = equivalence_power(margin, sd, n, alpha=alpha), max(equivalent - n, different - n, 0)
+    return dict(zip(COLUMNS, (sd, low, high, *found, same, equivalent, different, more), strict=True))
 
 
 def next_look(plan: Plan, seeds: int, verdicts) -> str:

@@ -20,7 +20,7 @@ from studylib.claims.runs import (
     read_runs,
 )
 from studylib.claims.statistics import DETAILS, WELCH, holm, paired_contrast, t_interval
-from studylib.claims.verdicts import p_words, sentence, verdict
+from studylib.claims.verdicts import sentence, verdict
 from studylib.paths import FIGURES, RUNS
 
 CELL = ["world", "split", "endpoint"]
@@ -69,19 +69,21 @@ def claims(runs: pd.DataFrame, plan: Plan, departed: bool = False, details: bool
 
 def _contrasts(key: dict, cell: pd.DataFrame, plan: Plan, details: bool) -> list[dict]:
     """One cell of the study: every condition against the baseline and against its own warm start."""
-    arms = {condition: arm.set_index("seed") for condition, arm in cell.groupby("condition")}
-    if plan.baseline not in arms:
-        raise ValueError(f"{key['world']} has no runs of the baseline {plan.baseline!r}, only of {', '.join(arms)}")
+    by_condition = cell.set_index("seed").groupby("condition")
+    arms = {phase: dict(list(by_condition[phase])) for phase in ("before", "after")}
+    if plan.baseline not in arms["after"]:
+        found = ", ".join(arms["after"])
+        raise ValueError(f"{key['world']} has no runs of the baseline {plan.baseline!r}, only of {found}")
     rows = []
-    for condition, arm in arms.items():
-        against = {WARM_START: (WARM_START, arm["before"])}
+    for condition, after in arms["after"].items():
+        against = {WARM_START: (WARM_START, arms["before"][condition])}
         if condition != plan.baseline:
             family = plan.baseline if plan.plans(condition) else UNPLANNED
-            against[plan.baseline] = (family, arms[plan.baseline]["after"])
+            against[plan.baseline] = (family, arms["after"][plan.baseline])
         for name, (family, other) in against.items():
             contrast = f"{condition} - {name}"
             try:
-                numbers = paired_contrast(arm["after"], other, plan.alpha_per_look, plan.margin, details)
+                numbers = paired_contrast(after, other, plan.alpha_per_look, plan.margin, details)
             except ValueError as error:
                 raise ValueError(f"{contrast} in {key['world']}, {key['split']}: {error}") from error
             rows.append({**key, "contrast": contrast, "family": family, "condition": condition, **numbers})
@@ -150,11 +152,12 @@ def _reading_order(table: pd.DataFrame, *names: str) -> pd.DataFrame:
     return table.loc[ranks.sort_values(columns).index].reset_index(drop=True)
 
 
-def rounded(table: pd.DataFrame) -> pd.DataFrame:
+def rounded(table: pd.DataFrame, missing: str = "not estimable") -> pd.DataFrame:
     """Three decimals, for reading; a p value never shows as 0."""
-    shown = table.select_dtypes("float").map(lambda x: "not estimable" if pd.isna(x) else f"{x:.3f}")
-    if "p_holm" in table:
-        shown["p_holm"] = shown["p_holm"].where(~(table["p_holm"] < 0.001), p_words(0)[2:])
+    shown = table.select_dtypes("float").map(lambda x: missing if pd.isna(x) else f"{x:.3f}")
+    for name in shown:
+        if name == "p" or name.startswith("p_"):
+            shown[name] = shown[name].where(~(table[name] < 0.001), "< .001")
     return table.assign(**shown)
 
 

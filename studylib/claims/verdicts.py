@@ -52,8 +52,8 @@ def sentence(row: Mapping, margin: float = MARGIN, alpha: float = ALPHA) -> str:
         return f"{where}; {MEANING['not estimable']} (not estimable).{status}"
     interval = f"{100 * (1 - alpha):.3g} % interval [{row['low']:+.3f}, {row['high']:+.3f}]"
     words = f"{MEANING[row['verdict']]} ({row['verdict']}, margin {margin:.2f})"
-    return f"{where}, {interval}, Holm {p_words(row['p_holm'])}; {words}.{status}"
+    return f"{where}, {interval}, Holm {_p(row['p_holm'])}; {words}.{status}"
 
 
-def p_words(value: float) -> str:
+def _p(value: float) -> str:
     return "p < .001" if value < 0.001 else f"p = {value:.3f}"

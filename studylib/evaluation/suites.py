@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 
 from studylib.evaluation.rates import wilson
+from studylib.evaluation.responses import GREEDY
 from studylib.params import RunParams
 from studylib.paths import CACHE
 from studylib.rewards.verdict import format, read_answer, verdict
@@ -15,8 +16,6 @@ from studylib.scenarios.rows import digest
 from studylib.scenarios.selection import Splits
 from studylib.training.rollout import DenseCopy, Sampling, rollout, use_dense_copy
 from studylib.training.warm_start import warm_start_key
-
-GREEDY = 0  # index of the greedy answer; samples are 1..eval_samples
 
 
 def respond(policy, tokenizer, rows: list[dict], params: RunParams, seed: int, stage: str) -> pd.DataFrame:

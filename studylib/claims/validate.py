@@ -1,0 +1,261 @@
+"""Do the claims err as often as they say? Simulated studies whose truth is known, through the code of the comparison.
+
+    python -m studylib.claims.validate -> figures/validate.csv   (make validate; at most 10 minutes on two cores)
+
+Many simulated studies (`simulate`) are claimed at once, each a world of its own, and so a family of its own too.
+The cases marked "run folders" write every run as a folder and read it back; the others begin with the table.
+
+Targets: error rates at most alpha + 2 standard errors of the simulation, coverage 93-97 %, power within 2 standard
+errors of the formula. low and high are the 95 % Wilson interval of the simulated rate.
+"""
+
+import argparse
+import dataclasses
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from studylib.claims import tables
+from studylib.claims.items import clustered_contrast, stratified_bootstrap
+from studylib.claims.plan import Plan, read_plan
+from studylib.claims.power import detectable, difference_power, equivalence_power, next_look
+from studylib.claims.runs import RUN_COLUMNS
+from studylib.claims.simulate import PLAN, SD, from_folders, simulate
+from studylib.claims.statistics import paired_contrast
+from studylib.claims.verdicts import ALPHA
+from studylib.evaluation.rates import wilson
+from studylib.paths import FIGURES
+from studylib.randomness import generator
+
+STUDIES = 2000
+SEEDS, CONTRASTS = (3, 5, 10), (1, 14)
+REJECTED = ("different", "both (trivial)")
+COLUMNS = ["what", "value", "low", "high", "target_low", "target_high"]
+
+
+def verdicts(runs: pd.DataFrame, plan: Plan = PLAN) -> pd.DataFrame:
+    """Planned claims only, with what the verdict needs."""
+    return tables.primary(tables.claims(runs, plan, details=False), plan)
+
+
+def share_of(claims: pd.DataFrame, words: tuple[str, ...]) -> tuple[int, int]:
+    """(studies in which any contrast has one of these verdicts, studies)."""
+    found = claims["verdict"].isin(words).groupby(claims["world"]).any()
+    return int(found.sum()), len(found)
+
+
+# --- rows of the table -----------------------------------------------------------------------------------------------
+
+
+def _row(what: str, hits: float, n: int, target: tuple[float, float]) -> dict:
+    low, high = wilson(round(hits), n)
+    return dict(zip(COLUMNS, (what, hits / n, low, high, *target), strict=True))
+
+
+def _at_most(rate: float, n: int) -> tuple[float, float]:
+    return 0.0, rate + 2 * np.sqrt(rate * (1 - rate) / n)
+
+
+def _near(rate: float, n: int) -> tuple[float, float]:
+    error = 2 * np.sqrt(rate * (1 - rate) / n)
+    return max(rate - error, 0.0), min(rate + error, 1.0)
+
+
+COVERAGE = (0.93, 0.97)
+
+
+def null_studies(studies: int, seeds: int, contrasts: int, unequal: bool) -> list[dict]:
+    """No condition differs: how many studies call any contrast different? And does the interval cover 0?"""
+    runs, folders = simulate(studies, seeds, contrasts, unequal=unequal), contrasts == 1 and seeds < 10
+    claims = verdicts(from_folders(runs) if folders else runs)
+    case = f"{seeds} seeds, {contrasts} contrast{'s' * (contrasts > 1)}, {'un' * unequal}equal variances"
+    case += ", run folders" if folders else ""
+    rows = [_row(f"false 'different' in a study: {case}", *share_of(claims, REJECTED), _at_most(ALPHA, studies))]
+    if contrasts == 1:
+        covered = int(((claims["low"] <= 0) & (claims["high"] >= 0)).sum())
+        rows.append(_row(f"coverage of the paired t interval: {case}", covered, studies, COVERAGE))
+    return rows
+
+
+def at_the_margin(studies: int, seeds: int, unequal: bool) -> list[dict]:
+    """The true difference is the margin: how often is it called equivalent?"""
+    claims = verdicts(simulate(studies, seeds, shift=PLAN.margin, unequal=unequal, case=1))
+    hits = share_of(claims, ("equivalent", "both (trivial)"))
+    case = f"{seeds} seeds, {'un' * unequal}equal variances"
+    return [_row(f"false 'equivalent' at the margin: {case}", *hits, _at_most(ALPHA, studies))]
+
+
+def power_cases(studies: int, seeds: int) -> list[dict]:
+    """Power against its formulas, where the formula says 80 %, and for equivalence where nothing differs."""
+    sd = SD * np.sqrt(2)
+    effect = detectable(sd, seeds)
+    found = share_of(verdicts(simulate(studies, seeds, shift=effect, case=2)), REJECTED)
+    same = verdicts(simulate(studies, seeds, case=3))
+    formula = difference_power(effect, sd, seeds), equivalence_power(PLAN.margin, sd, seeds)
+    return [
+        _row(
+            f"power to find {effect:.3f}: {seeds} seeds (formula {formula[0]:.3f})",
+            *found, _near(formula[0], studies),
+        ),
+        _row(
+            f"power of equivalence, margin {PLAN.margin}: {seeds} seeds (formula {formula[1]:.3f})",
+            *share_of(same, ("equivalent", "both (trivial)")), _near(formula[1], studies),
+        ),
+    ]  # fmt: skip
+
+
+def other_intervals(studies: int, seeds: int, unequal: bool) -> list[dict]:
+    """Welch and Hedges' g: a true shift of two noise sd. The sign flips: no shift."""
+    case = f"{seeds} seeds, {'un' * unequal}equal variances"
+    shift, sd = 2 * SD, SD * np.array([1, 3 if unequal else 1])
+    true_g = shift / np.sqrt((sd**2 + SD**2).mean())  # both arms carry the seeds' effect
+    welch = hedges = flips = 0
+    for _, study in simulate(studies, seeds, shift=shift, unequal=unequal, case=4).groupby("world"):
+        baseline, treatment = (arm.set_index("seed")["after"] for _, arm in study.groupby("condition"))
+        found = paired_contrast(treatment, baseline)
+        welch += found["low_welch"] <= shift <= found["high_welch"]
+        hedges += found["g_low"] <= true_g <= found["g_high"]
+        flips += paired_contrast(treatment - shift, baseline)["p_signflip"] < ALPHA if seeds > 5 else 0
+    rows = [
+        _row(f"coverage of the interval of Hedges' g: {case}", hedges, studies, COVERAGE),
+        _row(f"coverage of Welch's interval on runs that pair (wide by design): {case}", welch, studies, (0.93, 1.0)),
+    ]
+    if seeds > 5:
+        rows.append(_row(f"false rejections by sign flips: {case}", flips, studies, _at_most(ALPHA, studies)))
+    return rows
+
+
+def item_level(studies: int, seeds: int) -> list[dict]:
+    """Answers with an effect of run and of scenario: does the two-way clustered interval cover, and the naive one?"""
+    rng, scenarios, answers = generator(seeds, "simulated answers"), 40, 4
+    two_way = naive = 0
+    for _ in range(studies):
+        logit = 0.8 + rng.normal(0, 0.3, (2 * seeds, 1, 1)) + rng.normal(0, 1, (1, scenarios, 1))
+        right = rng.random((2 * seeds, scenarios, answers)) < 1 / (1 + np.exp(-logit))
+        run, scenario, _ = (grid.ravel() for grid in np.indices(right.shape))
+        items = pd.DataFrame({"run": run, "id": scenario, "treated": run % 2, "verdict": right.ravel().astype(float)})
+        found = clustered_contrast(items)
+        two_way += found["low"] <= 0 <= found["high"]
+        naive += abs(found["difference"]) <= 1.96 * found["se_naive"]
+    return [
+        _row(
+            f"coverage of the item-level interval, two-way clustered: {seeds} runs an arm", two_way, studies, COVERAGE
+        ),
+        _row(f"coverage if answers were taken for independent: {seeds} runs an arm", naive, studies, (0, 1)),
+    ]
+
+
+def sequential(studies: int) -> list[dict]:
+    """Three looks at 3, 6 and 9 seeds: chance that any look calls a null different, or the margin equivalent."""
+    plan = dataclasses.replace(PLAN, seeds=3, max_seeds=9, looks=3)
+    rows = []
+    for what, shift, wrong in (("'different'", 0.0, "different"), ("'equivalent' at the margin", 0.1, "equivalent")):
+        runs = simulate(studies, plan.max_seeds, shift=shift, case=5)
+        looks = [verdicts(runs[runs["seed"] < n], plan).set_index("world")["verdict"] for n in plan.look_sizes]
+        errors, used = 0, 0
+        for found in zip(*(look.sort_index() for look in looks), strict=True):
+            stop = [next_look(plan, n, [v]).startswith("Stop") for n, v in zip(plan.look_sizes, found, strict=True)]
+            last = stop.index(True)
+            errors, used = errors + (found[last] in (wrong, "both (trivial)")), used + plan.look_sizes[last]
+        title = f"sequential, looks at 3, 6, 9 seeds: false {what} (mean seeds used {used / studies:.1f})"
+        rows.append(_row(title, errors, studies, _at_most(ALPHA, studies)))
+    return rows
+
+
+def single_rates(studies: int) -> list[dict]:
+    """Wilson's interval of one rate, and the IQM's bootstrap, which is known to be too narrow for few runs."""
+    rng, rows = generator(0, "simulated rates"), []
+    for n, rate in ((80, 0.5), (80, 0.9), (320, 0.95)):
+        bounds = [wilson(int(hits), n) for hits in rng.binomial(n, rate, studies)]
+        hits = sum(low <= rate <= high for low, high in bounds)
+        rows.append(_row(f"coverage of Wilson's interval: {rate} of {n}", hits, studies, COVERAGE))
+    for seeds in SEEDS:
+        draws = (stratified_bootstrap(rng.normal(0.5, SD, (seeds, 6)), draws=400) for _ in range(studies // 10))
+        hits = sum(low <= 0.5 <= high for _, low, high in draws)
+        rows.append(_row(f"coverage of the IQM's bootstrap: {seeds} runs, 6 tasks", hits, studies // 10, (0, 1)))
+    return rows
+
+
+def embedded(sets: int, table: Path = FIGURES / "inputs" / "accuracy.csv") -> list[dict]:
+    """Fresh seed sets of the embedded study, simulated and not trained: normal with the measured means and covariance.
+
+    All conditions, splits and endpoints of a world are drawn together: means + Z (measured - means) / sqrt(n - 1).
+    """
+    plan, measured, rows = read_plan("inputs"), pd.read_csv(table), []
+    rng = generator(0, "fresh seed sets")
+    for world, runs in measured.groupby("world"):
+        columns = ["condition", "split", "endpoint"]
+        wide = runs.pivot(index="seed", columns=columns, values="after")
+        n, before = len(wide), runs.groupby(columns)["before"].mean()
+        fresh = []
+        for i in range(sets):
+            draw = rng.standard_normal((n, n)) @ (wide - wide.mean()).to_numpy() / np.sqrt(n - 1)
+            scores = pd.DataFrame((draw + wide.mean().to_numpy()).clip(0, 1), columns=wide.columns).rename_axis("seed")
+            long = scores.stack(columns, future_stack=True).rename("after").reset_index()
+            fresh.append(long.assign(world=f"{i:05d}"))
+        table = pd.concat(fresh).join(before.rename("before"), on=columns)[RUN_COLUMNS]
+        claims = verdicts(table, plan)
+        claims = claims[claims["contrast"] == "broad - narrow"].sort_values("world")
+        target = (0.0, 0.05) if world == "universal_norms" else (0.95, 1.0)
+        for count, aim in ((10, (0.0, 0.0) if target[0] == 0 else (1.0, 1.0)), (sets, target)):
+            found = share_of(claims.head(count), REJECTED)
+            name = f"{world}: broad - narrow 'different' in {count} simulated seed sets at the measured spread"
+            rows.append(_row(name, *found, aim))
+    return rows
+
+
+def cases(studies: int) -> list[tuple]:
+    """(function, arguments), the long ones first."""
+    few = max(studies // 2, 10)
+    unequal = (False, True)
+    return [
+        *((null_studies, studies, n, k, u) for k in reversed(CONTRASTS) for n in SEEDS for u in unequal),
+        *((item_level, few, n) for n in SEEDS),
+        *((other_intervals, few, n, u) for n in SEEDS for u in unequal),
+        (embedded, max(studies // 4, 10)),
+        *((at_the_margin, studies, n, u) for n in SEEDS for u in unequal),
+        *((power_cases, studies, n) for n in SEEDS),
+        (sequential, studies),
+        (single_rates, studies),
+    ]
+
+
+def _call(case: tuple) -> list[dict]:
+    return case[0](*case[1:])
+
+
+def validate(studies: int = STUDIES, workers: int = 2) -> pd.DataFrame:
+    """what, value, low, high, target_low, target_high; the same numbers with any number of workers."""
+    if workers == 1:
+        rows = map(_call, cases(studies))
+    else:
+        with ProcessPoolExecutor(workers) as pool:
+            rows = list(pool.map(_call, cases(studies)))
+    return pd.DataFrame([row for found in rows for row in found], columns=COLUMNS)
+
+
+def misses(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows whose value is outside its target."""
+    return table[(table["value"] < table["target_low"]) | (table["value"] > table["target_high"])]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Simulates, writes figures/validate.csv, and ends with an error when a value misses its target."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--studies", type=int, default=STUDIES, help=f"simulated studies per case ({STUDIES})")
+    parser.add_argument("--workers", type=int, default=2, help="processes (2)")
+    parser.add_argument("--out", type=Path, default=FIGURES / "validate.csv", help="table (figures/validate.csv)")
+    args = parser.parse_args(arguments)
+    table = validate(args.studies, args.workers)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(args.out, index=False)
+    print(table.round(3).to_string(index=False))
+    if len(wrong := misses(table)):
+        sys.exit("outside the target:\n" + wrong.round(3).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""How diverse are the answers? Counted on what a policy says, gated on quality, at a fixed number of words.
+
+Diversity without quality is noise, so only right answers count; a longer text has more distinct words, so every text is
+cut to the same budget, and what has fewer words than the budget is not estimable (NaN), never compared.
+"""
+
+import re
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from studylib.rewards.verdict import parse
+
+GREEDY = 0  # index k of the greedy answer; samples are 1..eval_samples
+BUDGET = 2000  # words per policy
+_WORD = re.compile(r"\w+")
+
+
+def words(response: str) -> list[str]:
+    """Lower-case words of the reasons; of the whole response where it is malformed. Tags are no words."""
+    parsed = parse(response)
+    return _WORD.findall((parsed[0] if parsed else re.sub(r"<[^>]*>", " ", response)).casefold())
+
+
+def distinct_n(texts: Iterable[list[str]], n: int = 2, budget: int = BUDGET) -> float:
+    """Share of distinct n-grams among those of the first `budget` words (Li et al. 2016, distinct-n); NaN for fewer.
+
+    n-grams do not reach across texts.
+    """
+    if n < 1 or budget < n:
+        raise ValueError(f"n-grams need 1 <= n <= budget, not n = {n}, budget = {budget}")
+    grams, left = [], budget
+    for text in texts:
+        text = text[:left]
+        left -= len(text)
+        grams += [tuple(text[i : i + n]) for i in range(len(text) - n + 1)]
+    return len(set(grams)) / len(grams) if left == 0 and grams else np.nan
+
+
+def decision_entropy(responses: pd.DataFrame) -> float:
+    """Mean over scenarios of the entropy, in bits, of the decisions in their sampled answers (columns id, response).
+
+    0: every sample decides alike. Malformed answers are one decision more. With m samples it is at most log2(m) and
+    biased towards 0, so compare only policies with the same number of samples.
+    """
+    decided = responses["response"].map(lambda text: (parse(text) or ("", "malformed"))[1].casefold().removesuffix("."))
+    shares = decided.groupby(responses["id"]).value_counts(normalize=True)
+    return float((-shares * np.log2(shares)).groupby(level="id").sum().mean())
+
+
+def diversity(answers: pd.DataFrame, n: int = 2, budget: int = BUDGET) -> dict[str, float]:
+    """Of one policy on one split (columns id, k, response, verdict), its sampled answers, quality-gated.
+
+    distinct_n: distinct-n of the right answers in order of sample and scenario, so that the budget meets every scenario
+    before it meets one twice. words: how many words the right answers have. decision_entropy: of all sampled answers.
+    """
+    samples = answers[answers["k"] != GREEDY].sort_values(["k", "id"])
+    right = [words(response) for response in samples.loc[samples["verdict"] == 1, "response"]]
+    return {
+        "distinct_n": distinct_n(right, n, budget),
+        "words": sum(map(len, right)),
+        "decision_entropy": decision_entropy(samples),
+    }

@@ -41,8 +41,9 @@ def clustered_contrast(items: pd.DataFrame, alpha: float = ALPHA) -> dict[str, f
     if runs["first"].value_counts().reindex([0, 1], fill_value=0).min() < 2 or np.ptp(y) == 0:
         return {"difference": difference, **dict.fromkeys(("low", "high", "p", "se", "se_naive"), np.nan), **size}
     fit, groups = OLS(y, design).fit(), items[["run", "id"]].apply(lambda column: pd.factorize(column)[0]).to_numpy()
-    both = fit.get_robustcov_results("cluster", groups=groups).cov_params()[1, 1]
     by_run = fit.get_robustcov_results("cluster", groups=groups[:, 0]).cov_params()[1, 1]
+    several = size["scenarios"] > 1
+    both = fit.get_robustcov_results("cluster", groups=groups).cov_params()[1, 1] if several else by_run
     se, df = float(np.sqrt(max(both, by_run))), len(runs) - 2
     half = float(stats.t.isf(alpha / 2, df) * se)
     return {

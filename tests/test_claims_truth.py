@@ -1,0 +1,307 @@
+"""Every statistic against a case whose answer is known. Run: python -m pytest tests/test_claims_truth.py
+
+Values and their sources are in tests/golden/statistics.json; what has no printed value is computed by brute force or by
+another library.
+"""
+
+import json
+import math
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import optimize, stats
+
+from studylib.claims import items, power, simulate, validate
+from studylib.claims.plan import Plan
+from studylib.claims.plots_seeds import kendall_w
+from studylib.claims.statistics import holm, noncentrality, paired_contrast, sign_flip, welch
+from studylib.evaluation import responses
+from studylib.evaluation.rates import wilson
+from studylib.randomness import generator
+
+GOLDEN = json.loads((Path(__file__).parent / "golden/statistics.json").read_text())
+SLEEP = [pd.Series(GOLDEN["sleep"][drug]) for drug in ("drug1", "drug2")]
+
+
+def golden(name: str, rel: float = 1e-4) -> dict:
+    """The values of one entry, without its source and data."""
+    assert GOLDEN[name]["source"]
+    return {key: pytest.approx(value, rel=rel) for key, value in GOLDEN[name].items() if isinstance(value, float)}
+
+
+# --- one contrast ---
+
+
+@pytest.mark.parametrize("name, rel", [("paired_t", 2e-4), ("welch", 1e-4), ("bayes_factor", 1e-4), ("hedges_g", 1e-5)])
+def test_the_sleep_data_give_the_published_values(name, rel):
+    found, expected = paired_contrast(*SLEEP), golden(name, rel)
+    assert {key: found[key] for key in expected} == expected
+
+
+def test_equivalence_by_hand_and_against_statsmodels():
+    from statsmodels.stats.weightstats import ttost_paired
+
+    expected = golden("tost")
+    found = paired_contrast(*SLEEP, margin=GOLDEN["tost"]["margin"])
+    del expected["margin"]
+    assert {key: found[key] for key in expected} == expected
+    assert found["p_tost"] == pytest.approx(ttost_paired(*SLEEP, -3, 3)[0])
+    assert paired_contrast(*SLEEP, margin=1.0)["p_tost"] > 0.5, "beyond the margin"
+
+
+@pytest.mark.parametrize("margin", [0.8, 0.95, 1.1, 2.29, 2.3])
+def test_the_interval_is_inside_the_margin_exactly_when_both_one_sided_tests_reject(margin):
+    found = paired_contrast(*SLEEP, margin=margin)
+    assert (-margin < found["low90"] and found["high90"] < margin) == (found["p_tost"] < 0.05)
+
+
+def test_another_alpha_makes_other_intervals_and_no_other_p():
+    wide, usual = paired_contrast(*SLEEP, alpha=0.01), paired_contrast(*SLEEP)
+    expected = stats.ttest_rel(*SLEEP)
+    assert (wide["low"], wide["high"]) == pytest.approx(tuple(expected.confidence_interval(0.99)))
+    assert (wide["low90"], wide["high90"]) == pytest.approx(tuple(expected.confidence_interval(0.98)))
+    assert wide["p"] == usual["p"]
+
+
+@pytest.mark.parametrize("t, df", [(4.06, 9), (-3.0, 4), (0.3, 2), (18.0, 2), (60.0, 4)])
+def test_the_interval_of_the_noncentrality_inverts_the_noncentral_t(t, df):
+    def found(share):
+        return optimize.brentq(lambda nc: stats.nct.cdf(abs(t), df, nc) - share, -10, 150)
+
+    bounds = (found(0.975), found(0.025)) if t > 0 else (-found(0.025), -found(0.975))
+    assert noncentrality(t, df) == pytest.approx(bounds, rel=1e-3, abs=1e-3)
+
+
+def test_the_interval_of_hedges_g_holds_it_and_turns_with_it():
+    found, turned = paired_contrast(*SLEEP), paired_contrast(*SLEEP[::-1])
+    assert found["g_low"] < found["hedges_g"] < found["g_high"]
+    assert (turned["g_low"], turned["g_high"]) == pytest.approx((-found["g_high"], -found["g_low"]))
+
+
+def test_bayes_factors_for_three_priors():
+    found = paired_contrast(*SLEEP)
+    flat = paired_contrast(SLEEP[0], SLEEP[0] + [0.1, -0.1] * 5)
+    assert found["bf10_r50"] < found["bf10"] < found["bf10_r100"], "a large effect: wide priors expect it"
+    assert 1 > flat["bf10_r50"] > flat["bf10"] > flat["bf10_r100"], "no effect: wide priors expected more"
+
+
+def test_welch_is_that_of_scipy():
+    a, b = np.array([0.8, 0.7, 0.75, 0.9]), np.array([0.6, 0.61, 0.59])
+    expected = stats.ttest_ind(a, b, equal_var=False)
+    interval = expected.confidence_interval()
+    assert tuple(welch(a, b).values()) == pytest.approx((expected.pvalue, interval.low, interval.high))
+    assert all(map(math.isnan, welch([0.5, 0.5], [0.6, 0.6]).values())) and math.isnan(welch([0.5], b)["p_welch"])
+
+
+def test_sign_flips_of_darwins_maize():
+    assert sign_flip(GOLDEN["darwin"]["differences"]) == pytest.approx((GOLDEN["darwin"]["p_signflip"], 2 / 2**15))
+
+
+def test_sign_flips_by_brute_force_and_the_smallest_p_of_few_seeds():
+    differences = SLEEP[0] - SLEEP[1]
+    sums = [abs(sum(s * d for s, d in zip(signs, differences, strict=True))) for signs in product((1, -1), repeat=10)]
+    assert sign_flip(differences)[0] == pytest.approx(np.mean(np.array(sums) >= abs(differences.sum()) - 1e-9))
+    assert sign_flip([0.1, 0.2, 0.3]) == (0.25, 0.25), "three seeds can never be significant"
+    assert sign_flip([0.1, 0.2, 0.3, 0.2, 0.1]) == (0.0625, 0.0625), "nor can five"
+    assert (
+        sign_flip(np.full(20, 0.1)) == (pytest.approx(1e-4), 1e-4)
+        and sign_flip(np.r_[np.ones(10), -np.ones(10)])[0] == 1
+    )
+
+
+def test_holm_and_wilson():
+    assert holm(GOLDEN["holm"]["p"]) == pytest.approx(GOLDEN["holm"]["adjusted"])
+    for successes, n, low, high in GOLDEN["wilson"]["rates"]:
+        assert wilson(successes, n) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_one_file_imports_pingouin_and_the_tables_come_without_torch():
+    files = (Path(__file__).parents[1] / "studylib").rglob("*.py")
+    assert [p.name for p in files if "import pingouin" in p.read_text().replace("pingouin_parts", "")] == [
+        "pingouin_parts.py"
+    ]
+    code = "import sys, studylib.claims.tables, studylib.claims.items; print({'torch', 'pingouin'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+# --- power ---
+
+
+def test_power_and_detectable_difference():
+    g = GOLDEN["power"]
+    assert power.difference_power(g["dz"], 1, g["n"]) == pytest.approx(g["power"], abs=5e-5)
+    assert power.seeds_needed(lambda n: power.difference_power(g["dz"], 1, n)) == g["n"]
+    found = [power.detectable(1, n) for n in GOLDEN["detectable"]["seeds"]]
+    assert found == pytest.approx(GOLDEN["detectable"]["dz"], abs=0.005)
+    assert power.detectable(0.04, 5) == pytest.approx(0.04 * power.detectable(1, 5))
+
+
+@pytest.mark.parametrize("n, k, true", [(3, 1.5, 0.0), (5, 1.0, 0.0), (5, 1.5, 0.5), (10, 1.0, 1.0)])
+def test_the_power_of_equivalence_is_that_of_a_million_simulated_studies(n, k, true):
+    x = generator(n, "test of power").normal(true, 1, (200_000, n))
+    half = stats.t.ppf(0.95, n - 1) * x.std(axis=1, ddof=1) / math.sqrt(n)
+    simulated = float((np.abs(x.mean(axis=1)) + half < k).mean())
+    assert power.equivalence_power(k, 1, n, true) == pytest.approx(simulated, abs=0.004)
+
+
+def test_seeds_needed_and_the_interval_of_a_standard_deviation():
+    assert power.seeds_needed(lambda n: n / 50) == 40 and power.seeds_needed(lambda n: 0.0) == math.inf
+    low, high = power.sd_interval(1.0, 5)
+    assert (low, high) == pytest.approx((math.sqrt(4 / 11.1433), math.sqrt(4 / 0.484419)), rel=1e-4)
+    with pytest.raises(ValueError, match="sd = 0.0"):
+        power.detectable(0.0, 5)
+
+
+def test_the_power_table_says_what_is_not_estimable():
+    runs = simulate.simulate(1, 5, 2)
+    runs.loc[runs["condition"] == "c02", "after"] = runs.loc[runs["condition"] == "c00", "after"].to_numpy()
+    table = power.power_table(runs, simulate.PLAN).set_index("contrast")
+    arms = [runs[runs["condition"] == name]["after"].to_numpy() for name in ("c01", "c00")]
+    assert table.loc["c01 - c00", "sd"] == pytest.approx((arms[0] - arms[1]).std(ddof=1))
+    assert table.loc["c01 - c00", "detectable"] < table.loc["c01 - c00", "detectable_holm"]
+    assert table.loc["c02 - c00"].drop(["world", "seeds"]).isna().all()
+
+
+# --- single answers, all tasks ---
+
+
+def answers(runs: int, scenarios: int = 12, k: int = 4, spread: float = 0.8) -> pd.DataFrame:
+    rng = generator(runs, "test answers")
+    logit = rng.normal(0, spread, (2 * runs, 1, 1)) + rng.normal(0, 1, (1, scenarios, 1))
+    right = rng.random((2 * runs, scenarios, k)) < 1 / (1 + np.exp(-logit))
+    run, scenario, _ = (grid.ravel() for grid in np.indices(right.shape))
+    return pd.DataFrame({"run": run, "id": scenario, "treated": run % 2, "verdict": right.ravel().astype(float)})
+
+
+def test_errors_clustered_by_run_by_hand():
+    """One scenario: two-way is by run alone (the scenario's own part cancels in the contrast)."""
+    table = answers(4, scenarios=1, k=6, spread=1.5)
+    found = items.clustered_contrast(table)
+    means = table.groupby(["treated", "run"])["verdict"].mean()
+    by_run = sum(((means[arm] - means[arm].mean()) ** 2).sum() / 16 for arm in (0, 1)) * 8 / 7 * 47 / 46
+    assert found["difference"] == pytest.approx(means[1].mean() - means[0].mean())
+    assert found["se"] == pytest.approx(math.sqrt(by_run)) and (found["runs"], found["scenarios"]) == (8, 1)
+
+
+def test_the_mixed_model_agrees_with_the_means_of_runs_and_the_clustered_errors_are_near():
+    table = answers(6, scenarios=40)
+    means = table.groupby(["treated", "run"])["verdict"].mean()
+    by_means = math.sqrt(means[1].var() / 6 + means[0].var() / 6)
+    mixed, clustered = items.mixed_contrast(table), items.clustered_contrast(table)
+    assert mixed["mixed_difference"] == pytest.approx(clustered["difference"])
+    assert mixed["mixed_se"] == pytest.approx(by_means, rel=0.01)
+    assert clustered["se"] == pytest.approx(by_means, rel=0.1) and clustered["se_naive"] < by_means / 2
+
+
+def test_one_run_an_arm_is_not_estimable_at_the_item_level():
+    found = items.clustered_contrast(answers(1))
+    assert math.isnan(found["low"]) and math.isnan(found["p"]) and not math.isnan(found["difference"])
+    with pytest.raises(ValueError, match="a run belongs to one condition"):
+        items.clustered_contrast(answers(2).assign(run=0))
+
+
+def test_iqm_by_hand_and_its_bootstrap_by_brute_force():
+    scores = np.array(GOLDEN["iqm"]["scores"], dtype=float)
+    assert items.iqm(scores) == GOLDEN["iqm"]["iqm"]
+    tiny = np.array([[0.0, 1.0], [0.4, 1.0]])  # all 4 x 4 draws of two runs within two tasks
+    draws = [np.mean([tiny[a, 0], tiny[b, 0], tiny[c, 1], tiny[d, 1]]) for a, b, c, d in product((0, 1), repeat=4)]
+    value, low, high = items.stratified_bootstrap(tiny, np.mean, draws=4000)
+    assert value == pytest.approx(0.6) and (low, high) == pytest.approx((min(draws), max(draws)))
+    assert np.isnan(items.stratified_bootstrap(tiny[:1])[1])
+    assert items.stratified_bootstrap(scores) == items.stratified_bootstrap(scores), "drawn from its own stream"
+    with pytest.raises(ValueError, match="matrix of finite scores"):
+        items.stratified_bootstrap(np.array([[0.1, math.nan]]))
+
+
+def test_kendalls_w():
+    ranks = pd.DataFrame(GOLDEN["kendall_w"]["ranks"])
+    assert kendall_w(ranks) == pytest.approx(GOLDEN["kendall_w"]["w"], abs=1e-6)
+    friedman = stats.friedmanchisquare(*(ranks[column] for column in ranks)).statistic
+    assert kendall_w(ranks) == pytest.approx(friedman / (3 * 3))
+    assert kendall_w(ranks.iloc[[0, 0, 0]]) == 1 and math.isnan(kendall_w(ranks.iloc[:1]))
+
+
+# --- diversity of answers ---
+
+
+def said(reasons: str, answer: str = "right") -> str:
+    return f"<think>{reasons}</think><answer>{answer}</answer>"
+
+
+def test_distinct_n_by_hand():
+    texts = [["a", "b", "a", "b"], ["a", "b"]]
+    assert responses.distinct_n(texts, 1, 6) == pytest.approx(2 / 6)
+    assert responses.distinct_n(texts, 2, 6) == pytest.approx(2 / 4), "ab ba ab | ab: no bigram across texts"
+    assert responses.distinct_n(texts, 1, 3) == pytest.approx(2 / 3) and math.isnan(responses.distinct_n(texts, 1, 7))
+    assert responses.words(said("It helps, it HELPS.")) == ["it", "helps", "it", "helps"]
+    with pytest.raises(ValueError, match="n = 3, budget = 2"):
+        responses.distinct_n(texts, 3, 2)
+
+
+def test_wrong_and_greedy_answers_add_no_diversity_and_length_neither():
+    same = pd.DataFrame({"id": range(4), "k": 1, "response": said("a b c d"), "verdict": 1.0})
+    wrong = pd.DataFrame(
+        {"id": range(4), "k": 2, "response": [said(f"x{i} y{i}", "wrong") for i in range(4)], "verdict": 0.0}
+    )
+    greedy = wrong.assign(k=0, verdict=1.0)
+    plain = responses.diversity(same, budget=8)
+    assert responses.diversity(pd.concat([same, wrong, greedy]), budget=8)["distinct_n"] == plain["distinct_n"] == 0.5
+    longer = same.assign(response=said("a b c d " * 5))
+    assert responses.diversity(longer, 1, 8)["distinct_n"] == responses.diversity(same, 1, 8)["distinct_n"] == 0.5
+
+
+def test_entropy_of_decisions_by_hand():
+    decided = ["yes", "no", "Yes.", "no", "yes", "yes", "yes", "yes"]
+    table = pd.DataFrame({"id": [0] * 4 + [1] * 4, "response": [said("why", answer) for answer in decided]})
+    assert responses.decision_entropy(table) == pytest.approx(GOLDEN["decision_entropy"]["bits"])
+
+
+# --- error rates by simulation, short (make validate is the long one) ---
+
+
+def test_run_folders_and_tables_give_the_same_claims():
+    runs = simulate.simulate(5, 3, 2, shift=0.05, unequal=True)
+    direct, read = validate.verdicts(runs), validate.verdicts(simulate.from_folders(runs))
+    pd.testing.assert_frame_equal(direct, read)
+
+
+@pytest.mark.parametrize("seeds, contrasts, unequal", [(3, 1, True), (5, 14, False)])
+def test_the_whole_pipeline_rarely_calls_a_null_different(seeds, contrasts, unequal):
+    table = pd.DataFrame(validate.null_studies(150, seeds, contrasts, unequal))
+    assert table["value"].iloc[0] <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 150)
+
+
+def test_equivalence_and_sequential_looks_rarely_err():
+    table = pd.DataFrame([*validate.at_the_margin(300, 5, False), *validate.sequential(150)])
+    assert (table["value"] <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 150)).all() and len(table) == 3
+
+
+def test_a_wrong_statistic_would_not_pass_the_simulation():
+    """The instrument can fail: intervals that take single answers for independent cover far too rarely."""
+    table = pd.DataFrame(validate.item_level(60, 3)).set_index("what")["value"]
+    assert table.iloc[0] > 0.85 > table.iloc[1]
+
+
+def test_misses_names_what_is_outside_its_target():
+    rows = [["good", 0.95, 0.9, 0.99, 0.93, 0.97], ["bad", 0.5, 0.4, 0.6, 0.93, 0.97]]
+    assert validate.misses(pd.DataFrame(rows, columns=validate.COLUMNS))["what"].tolist() == ["bad"]
+
+
+def test_the_embedded_study_at_its_measured_spread():
+    table = pd.DataFrame(validate.embedded(10)).drop_duplicates("what").set_index("what")["value"]
+    assert [table[name] for name in sorted(table.index)] == [1.0, 0.0], "local_norms differs, universal_norms never"
+
+
+def test_looks_of_a_sequential_plan():
+    plan = Plan(axis="a", question="q", worlds="w", baseline="b", seeds=3, max_seeds=9, looks=3)
+    assert plan.look_sizes == [3, 6, 9] and plan.alpha_per_look == pytest.approx(0.05 / 3)
+    assert power.next_look(plan, 3, ["different", "equivalent"]).startswith("Stop at 3 seeds: every")
+    assert "add the seeds 6..8" in power.next_look(plan, 6, ["different", "inconclusive"])
+    assert "the last look" in power.next_look(plan, 9, ["inconclusive"])
+    with pytest.raises(ValueError, match=r"4 seeds are no look of this plan; its looks are at \[3, 6, 9\]"):
+        power.next_look(plan, 4, [])

@@ -272,7 +272,7 @@ def test_a_forest_of_many_contrasts_grows(root):
 
 def test_the_report_is_one_file_that_opens_without_a_network(root, tmp_path):
     out = tmp_path / "out"
-    _, claims = tables.write_tables(root, out, **STUDY)
+    tables.write_tables(root, out, **STUDY)
     runs = read_runs(root, **STUDY)
     plots.save(plots.plot_means(one_world(runs)).figure, "accuracy", out, runs)
     pd.DataFrame({"paper": ["A & B <1>"], "value": [0.5]}).to_csv(out / "published.csv", index=False)

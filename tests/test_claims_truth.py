@@ -305,3 +305,8 @@ def test_looks_of_a_sequential_plan():
     assert "the last look" in power.next_look(plan, 9, ["inconclusive"])
     with pytest.raises(ValueError, match=r"4 seeds are no look of this plan; its looks are at \[3, 6, 9\]"):
         power.next_look(plan, 4, [])
+
+
+def test_answers_that_are_all_alike_are_not_estimable():
+    same = answers(3).assign(verdict=1.0)
+    assert math.isnan(items.mixed_contrast(same)["mixed_se"]) and math.isnan(items.clustered_contrast(same)["se"])

@@ -57,11 +57,13 @@ def mixed_contrast(items: pd.DataFrame) -> dict[str, float]:
     """mixed_difference, mixed_se: treated in a linear mixed model with crossed random intercepts of run and scenario.
 
     Fitted by REML to run x scenario means. A check, not a claim: its normal intervals are too narrow with few runs. NaN
-    where it does not converge.
+    where it does not converge and where all answers are alike.
     """
     from statsmodels.regression.mixed_linear_model import MixedLM
     from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
+    if items["verdict"].nunique() == 1:
+        return dict.fromkeys(MIXED, np.nan)
     cells = items.groupby(["run", "id"], as_index=False)[["verdict", "treated"]].mean()
     parts = {"run": "0 + C(run)", "id": "0 + C(id)"}
     model = MixedLM.from_formula("verdict ~ treated", cells, groups=np.zeros(len(cells)), vc_formula=parts)
@@ -72,8 +74,8 @@ def mixed_contrast(items: pd.DataFrame) -> dict[str, float]:
     return dict(zip(MIXED, map(float, values), strict=True))
 
 
-def item_table(answers: pd.DataFrame, plan: Plan, mixed: bool = False) -> pd.DataFrame:
-    """One row per world and planned contrast: sampled answers on the primary split; answers is `read_answers`."""
+def item_table(answers: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    """One row per world and planned contrast: answers of the primary endpoint and split; answers is `read_answers`."""
     endpoint = answers["k"] == GREEDY if plan.primary_endpoint == "accuracy_greedy" else answers["k"] != GREEDY
     items = answers[endpoint & (answers["split"] == plan.primary_split)]
     rows = []
@@ -85,8 +87,7 @@ def item_table(answers: pd.DataFrame, plan: Plan, mixed: bool = False) -> pd.Dat
             pair = pair.assign(treated=(pair["condition"] == condition).astype(int))
             pair["run"] = pair["condition"] + " " + pair["seed"].astype(str)
             key = {"world": world, "contrast": f"{condition} - {plan.baseline}"}
-            check = mixed_contrast(pair) if mixed else {}
-            rows.append(key | clustered_contrast(pair, plan.alpha_per_look) | check)
+            rows.append(key | clustered_contrast(pair, plan.alpha_per_look) | mixed_contrast(pair))
     return pd.DataFrame(rows)
 
 

@@ -24,9 +24,9 @@ _COLOURS = sns.color_palette("colorblind").as_hex()
 PALETTE = {"narrow": _COLOURS[0], "medium": _COLOURS[1], "broad": _COLOURS[2], WARM_START: _COLOURS[7]}
 MARKERS = {"narrow": "o", "medium": "s", "broad": "^", WARM_START: "x"}
 DASHES = {"narrow": "-", "medium": "--", "broad": "-.", WARM_START: ":"}
-_MORE = [  # further looks: the colours come again, with another marker and line
-    (_COLOURS[(3, 4, 5, 6, 8, 9, 0, 1, 2)[i % 9]], marker, ("-", "--", "-.", ":")[i % 4])
-    for i, marker in enumerate("DvPX*<>hdp8H1234")
+_MORE = [  # further looks: the colours come again, with another marker and line; pale pink and yellow fade on white
+    (_COLOURS[(3, 4, 5, 9, 0, 1, 2)[i % 7]], marker, ("-", "--", "-.", ":")[i % 4])
+    for i, marker in enumerate("DvPX*<>hdp8Hs^o.")
 ]
 FONT = 12
 TABLES = ("means", "claims", "runs", "notes", "power", "items", "rates", "iqm", "published")  # csv files beside figures

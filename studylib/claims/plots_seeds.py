@@ -29,7 +29,8 @@ def plot_seeds(df: pd.DataFrame, ax: Axes | None = None, split: str = "held_out_
         error = None if np.isnan(low) else [[mean - low], [high - mean]]
         ax.errorbar(mean, y, xerr=error, fmt=style["marker"], color=style["color"], markersize=8, capsize=5)
         if values.size >= CLOUD and np.ptp(values) > NO_SPREAD:
-            grid = np.linspace(values.min() - 2 * values.std(), values.max() + 2 * values.std(), 200)
+            reach = 2 * values.std()
+            grid = np.linspace(max(values.min() - reach, 0), min(values.max() + reach, 1), 200)  # a share stays in 0..1
             height = stats.gaussian_kde(values)(grid)
             ax.fill_between(grid, y - 0.08, y - 0.08 - 0.34 * height / height.max(), color=style["color"], alpha=0.3)
     ax.set_yticks(range(len(styles)), styles)
@@ -111,7 +112,7 @@ def plot_power(df: pd.DataFrame, ax: Axes | None = None) -> Axes:
     The bar is the range that the 95 % interval of the seed-to-seed standard deviation leaves.
     """
     ax = new_axes(ax, (6.5, max(3.5, 1.4 + 0.34 * len(df))))
-    styles = looks(contrast.split(" - ")[0] for contrast in df["contrast"])
+    styles = looks(name for contrast in df["contrast"] for name in contrast.split(" - "))
     for y, row in enumerate(one_world(df).itertuples()):
         if np.isnan(row.sd):
             ax.annotate("not estimable", (0.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=FONT - 1)

@@ -46,16 +46,16 @@ def means(runs: pd.DataFrame) -> pd.DataFrame:
     return _reading_order(pd.DataFrame(rows), "condition")[MEAN_COLUMNS]
 
 
-def claims(runs: pd.DataFrame, plan: Plan, departed: bool = False, details: bool = True) -> pd.DataFrame:
+def claims(runs: pd.DataFrame, plan: Plan, departed: bool = False, verdicts_only: bool = False) -> pd.DataFrame:
     """Contrasts paired by seed, per world x split x endpoint, with one verdict each.
 
     Conditions against the plan's baseline, and conditions against their own warm start (is anything learned at all?).
     Each of the two is a family of its own in every group of the plan's `family`, corrected by Holm. Intervals, p and
     verdict are at the plan's alpha per look. status is confirmatory for planned contrasts of a study that kept to its
-    plan, else exploratory. Without `details` only what the verdict needs.
+    plan, else exploratory. verdicts_only: contrasts with the baseline alone, and of them only what the verdict needs.
     """
     cells = runs.groupby(CELL)
-    table = pd.DataFrame([row for key, cell in cells for row in _contrasts(_key(key), cell, plan, details)])
+    table = pd.DataFrame([row for key, cell in cells for row in _contrasts(_key(key), cell, plan, verdicts_only)])
     table["p_holm"] = table.groupby([*plan.family.split(), "family"])["p"].transform(lambda p: holm(p))
     bounds = table[["low", "high", "low90", "high90", "p_holm"]].itertuples(index=False)
     table["verdict"] = [verdict(*values, plan.margin, plan.alpha_per_look) for values in bounds]
@@ -63,11 +63,11 @@ def claims(runs: pd.DataFrame, plan: Plan, departed: bool = False, details: bool
     planned &= table["family"] == plan.baseline
     table["status"] = (planned & (not departed)).map({True: "confirmatory", False: "exploratory"})
     table["plan"] = plan.digest
-    columns = CLAIM_COLUMNS if details else [name for name in CLAIM_COLUMNS if name in table]
+    columns = [name for name in CLAIM_COLUMNS if name in table]
     return _reading_order(table, "family", "condition")[columns]
 
 
-def _contrasts(key: dict, cell: pd.DataFrame, plan: Plan, details: bool) -> list[dict]:
+def _contrasts(key: dict, cell: pd.DataFrame, plan: Plan, verdicts_only: bool) -> list[dict]:
     """One cell of the study: every condition against the baseline and against its own warm start."""
     by_condition = cell.set_index("seed").groupby("condition")
     arms = {phase: dict(list(by_condition[phase])) for phase in ("before", "after")}
@@ -76,14 +76,14 @@ def _contrasts(key: dict, cell: pd.DataFrame, plan: Plan, details: bool) -> list
         raise ValueError(f"{key['world']} has no runs of the baseline {plan.baseline!r}, only of {found}")
     rows = []
     for condition, after in arms["after"].items():
-        against = {WARM_START: (WARM_START, arms["before"][condition])}
+        against = {} if verdicts_only else {WARM_START: (WARM_START, arms["before"][condition])}
         if condition != plan.baseline:
             family = plan.baseline if plan.plans(condition) else UNPLANNED
             against[plan.baseline] = (family, arms["after"][plan.baseline])
         for name, (family, other) in against.items():
             contrast = f"{condition} - {name}"
             try:
-                numbers = paired_contrast(after, other, plan.alpha_per_look, plan.margin, details)
+                numbers = paired_contrast(after, other, plan.alpha_per_look, plan.margin, not verdicts_only)
             except ValueError as error:
                 raise ValueError(f"{contrast} in {key['world']}, {key['split']}: {error}") from error
             rows.append({**key, "contrast": contrast, "family": family, "condition": condition, **numbers})

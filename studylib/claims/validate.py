@@ -38,7 +38,7 @@ COLUMNS = ["what", "value", "low", "high", "target_low", "target_high"]
 
 def verdicts(runs: pd.DataFrame, plan: Plan = PLAN) -> pd.DataFrame:
     """Planned claims only, with what the verdict needs."""
-    return tables.primary(tables.claims(runs, plan, details=False), plan)
+    return tables.primary(tables.claims(runs, plan, verdicts_only=True), plan)
 
 
 def share_of(claims: pd.DataFrame, words: tuple[str, ...]) -> tuple[int, int]:

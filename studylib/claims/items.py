@@ -60,7 +60,7 @@ def mixed_contrast(items: pd.DataFrame) -> dict[str, float]:
     where it does not converge and where all answers are alike.
     """
     from statsmodels.regression.mixed_linear_model import MixedLM
-    from statsmodels.tools.sm_exceptions import ConvergenceWarning
+    from statsmodels.tools.sm_exceptions import ConvergenceWarning, SingularMatrixWarning
 
     if items["verdict"].nunique() == 1:
         return dict.fromkeys(MIXED, np.nan)
@@ -68,7 +68,8 @@ def mixed_contrast(items: pd.DataFrame) -> dict[str, float]:
     parts = {"run": "0 + C(run)", "id": "0 + C(id)"}
     model = MixedLM.from_formula("verdict ~ treated", cells, groups=np.zeros(len(cells)), vc_formula=parts)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a variance of 0 is at the edge; the fit says so itself
+        for expected in (ConvergenceWarning, SingularMatrixWarning):  # a variance of 0 is at the edge, and allowed
+            warnings.simplefilter("ignore", expected)
         fit = model.fit(method="lbfgs")
     values = (fit.params["treated"], fit.bse["treated"]) if fit.converged else (np.nan, np.nan)
     return dict(zip(MIXED, map(float, values), strict=True))

@@ -170,39 +170,54 @@ def test_the_power_table_says_what_is_not_estimable():
 # --- single answers, all tasks ---
 
 
-def answers(runs: int, scenarios: int = 12, k: int = 4, spread: float = 0.8) -> pd.DataFrame:
-    rng = generator(runs, "test answers")
-    logit = rng.normal(0, spread, (2 * runs, 1, 1)) + rng.normal(0, 1, (1, scenarios, 1))
-    right = rng.random((2 * runs, scenarios, k)) < 1 / (1 + np.exp(-logit))
+def answers(seeds: int, scenarios: int = 12, k: int = 4, spread: float = 0.8) -> pd.DataFrame:
+    rng = generator(seeds, "test answers")
+    logit = rng.normal(0, spread, (2 * seeds, 1, 1)) + rng.normal(0, 1, (1, scenarios, 1))
+    right = rng.random((2 * seeds, scenarios, k)) < 1 / (1 + np.exp(-logit))
     run, scenario, _ = (grid.ravel() for grid in np.indices(right.shape))
-    return pd.DataFrame({"run": run, "id": scenario, "treated": run % 2, "verdict": right.ravel().astype(float)})
+    arms = {"seed": run // 2, "treated": run % 2}
+    return pd.DataFrame(arms | {"id": scenario, "verdict": right.ravel().astype(float)})
 
 
-def test_errors_clustered_by_run_by_hand():
-    """One scenario: two-way is by run alone (the scenario's own part cancels in the contrast)."""
+def by_runs(table: pd.DataFrame) -> pd.Series:
+    """One difference per seed: what the paired t test of runs sees."""
+    means = table.groupby(["seed", "treated"])["verdict"].mean().unstack()
+    return means[1] - means[0]
+
+
+def test_errors_clustered_by_seed_are_those_of_the_paired_t_test_when_there_is_one_scenario():
     table = answers(4, scenarios=1, k=6, spread=1.5)
-    found = items.clustered_contrast(table)
-    means = table.groupby(["treated", "run"])["verdict"].mean()
-    by_run = sum(((means[arm] - means[arm].mean()) ** 2).sum() / 16 for arm in (0, 1)) * 8 / 7 * 47 / 46
-    assert found["difference"] == pytest.approx(means[1].mean() - means[0].mean())
-    assert found["se"] == pytest.approx(math.sqrt(by_run)) and (found["runs"], found["scenarios"]) == (8, 1)
+    found, test = items.clustered_contrast(table), stats.ttest_1samp(by_runs(table), 0)
+    assert found["difference"] == pytest.approx(by_runs(table).mean())
+    assert found["se"] == pytest.approx(stats.sem(by_runs(table))) and found["p"] == pytest.approx(test.pvalue)
+    assert (found["low"], found["high"]) == pytest.approx(tuple(test.confidence_interval()))
+    assert (found["seeds"], found["scenarios"], found["answers"]) == (4, 1, 48)
 
 
-def test_the_mixed_model_agrees_with_the_means_of_runs_and_the_clustered_errors_are_near():
+def test_two_way_errors_by_hand():
+    """V(seed) + V(scenario) - V(cell), each G / (G - 1) times the squared sums of residuals over N^2 (CGM 2011)."""
     table = answers(6, scenarios=40)
-    means = table.groupby(["treated", "run"])["verdict"].mean()
-    by_means = math.sqrt(means[1].var() / 6 + means[0].var() / 6)
+    cells = table.groupby(["seed", "id", "treated"])["verdict"].mean().unstack()
+    residual = (cells[1] - cells[0]) - (cells[1] - cells[0]).mean()
+    sums = {name: residual.groupby(level=name).sum() for name in ("seed", "id")} | {"cell": residual}
+    seed, scenario, cell = (len(x) / (len(x) - 1) * (x**2).sum() / len(residual) ** 2 for x in sums.values())
+    found = items.clustered_contrast(table)
+    assert found["se"] == pytest.approx(math.sqrt(max(seed + scenario - cell, seed)))
+    assert found["se_naive"] < found["se"] / 2
+
+
+def test_the_mixed_model_agrees_with_the_means_of_runs():
+    table = answers(6, scenarios=40)
     mixed, clustered = items.mixed_contrast(table), items.clustered_contrast(table)
-    assert mixed["mixed_difference"] == pytest.approx(clustered["difference"])
-    assert mixed["mixed_se"] == pytest.approx(by_means, rel=0.01)
-    assert clustered["se"] == pytest.approx(by_means, rel=0.1) and clustered["se_naive"] < by_means / 2
+    assert mixed["mixed_difference"] == pytest.approx(clustered["difference"], abs=1e-6)
+    assert mixed["mixed_se"] == pytest.approx(stats.sem(by_runs(table)), rel=0.02)
 
 
-def test_one_run_an_arm_is_not_estimable_at_the_item_level():
+def test_one_seed_and_half_a_pair_are_not_estimable_at_the_item_level():
     found = items.clustered_contrast(answers(1))
     assert math.isnan(found["low"]) and math.isnan(found["p"]) and not math.isnan(found["difference"])
-    with pytest.raises(ValueError, match="a run belongs to one condition"):
-        items.clustered_contrast(answers(2).assign(run=0))
+    with pytest.raises(ValueError, match="only one condition answered scenario 0 with seed 1"):
+        items.clustered_contrast(answers(2).query("seed == 0 or treated == 1"))
 
 
 def test_iqm_by_hand_and_its_bootstrap_by_brute_force():

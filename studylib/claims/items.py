@@ -2,7 +2,7 @@
 
 Answers of one run share its training, answers to one scenario share the scenario: a standard error that takes them for
 independent is several times too small. Errors are therefore clustered by run and by scenario (Cameron, Gelbach & Miller
-2011), with t on the runs' degrees of freedom, because runs are few.
+2011), with t on the runs' degrees of freedom, because runs are few. Runs pair by seed here as they do in the claims.
 """
 
 import warnings
@@ -13,6 +13,7 @@ from scipy import stats
 
 from studylib.claims.plan import Plan
 from studylib.claims.runs import KEYS
+from studylib.claims.statistics import NO_SPREAD
 from studylib.claims.verdicts import ALPHA
 from studylib.evaluation.rates import wilson
 from studylib.evaluation.responses import BUDGET, GREEDY, diversity
@@ -22,57 +23,65 @@ MIXED = ("mixed_difference", "mixed_se")
 
 
 def clustered_contrast(items: pd.DataFrame, alpha: float = ALPHA) -> dict[str, float]:
-    """Treatment minus baseline over answers: columns treated (0 or 1), run, id (scenario), verdict.
+    """Treatment minus baseline over answers: columns treated (0 or 1), seed, id (scenario), verdict; paired by both.
 
-    difference; se_naive, as if answers were independent; se by run and scenario, never below that by run alone (with
-    few clusters the two-way estimate can fall below it, even below 0); interval and p from t on runs - 2 degrees of
-    freedom, which is the t test of run means when scenarios add nothing.
+    difference; se_naive, as if answers were independent; se of the differences of the cells seed x scenario, clustered
+    by seed (a pair of runs) and by scenario, never below that by seed alone (with few clusters the two-way estimate can
+    fall below it, even below 0); interval and p from t on seeds - 1 degrees of freedom. It is the paired t test of runs
+    when scenarios add nothing.
     """
     from statsmodels.regression.linear_model import OLS
 
-    runs = items.groupby("run")["treated"].agg(["nunique", "first"])
-    if (runs["nunique"] > 1).any():
-        raise ValueError(f"a run belongs to one condition: {runs.index[runs['nunique'] > 1][0]}")
-    size = {"runs": len(runs), "scenarios": items["id"].nunique(), "answers": len(items)}
-    treated = items["treated"].to_numpy(float)
-    design = np.column_stack([np.ones_like(treated), treated])
-    y = items["verdict"].to_numpy(float)
-    difference = float(y[treated == 1].mean() - y[treated == 0].mean())
-    if runs["first"].value_counts().reindex([0, 1], fill_value=0).min() < 2 or np.ptp(y) == 0:
+    cells = _differences(items)
+    seeds, scenarios = cells["seed"].nunique(), cells["id"].nunique()
+    size = {"seeds": seeds, "scenarios": scenarios, "answers": len(items)}
+    difference = float(cells["difference"].mean())
+    if seeds < 2 or np.ptp(cells["difference"]) <= NO_SPREAD:
         return {"difference": difference, **dict.fromkeys(("low", "high", "p", "se", "se_naive"), np.nan), **size}
-    fit, groups = OLS(y, design).fit(), items[["run", "id"]].apply(lambda column: pd.factorize(column)[0]).to_numpy()
-    by_run = fit.get_robustcov_results("cluster", groups=groups[:, 0]).cov_params()[1, 1]
-    several = size["scenarios"] > 1
-    both = fit.get_robustcov_results("cluster", groups=groups).cov_params()[1, 1] if several else by_run
-    se, df = float(np.sqrt(max(both, by_run))), len(runs) - 2
-    half = float(stats.t.isf(alpha / 2, df) * se)
+    fit = OLS(cells["difference"].to_numpy(), np.ones(len(cells))).fit()
+    groups = cells[["seed", "id"]].apply(lambda column: pd.factorize(column)[0]).to_numpy()
+    by_seed = fit.get_robustcov_results("cluster", groups=groups[:, 0]).cov_params()[0, 0]
+    both = fit.get_robustcov_results("cluster", groups=groups).cov_params()[0, 0] if scenarios > 1 else by_seed
+    arms = [items.loc[items["treated"] == arm, "verdict"] for arm in (0, 1)]
+    naive = np.sqrt(sum(arm.var() / len(arm) for arm in arms))
+    se = float(np.sqrt(max(both, by_seed)))
+    half = float(stats.t.isf(alpha / 2, seeds - 1) * se)
     return {
         "difference": difference, "low": difference - half, "high": difference + half,
-        "p": float(2 * stats.t.sf(abs(difference) / se, df)) if se else np.nan,
-        "se": se, "se_naive": float(fit.bse[1]), **size,
+        "p": float(2 * stats.t.sf(abs(difference) / se, seeds - 1)) if se else np.nan,
+        "se": se, "se_naive": float(naive), **size,
     }  # fmt: skip
 
 
 def mixed_contrast(items: pd.DataFrame) -> dict[str, float]:
-    """mixed_difference, mixed_se: treated in a linear mixed model with crossed random intercepts of run and scenario.
+    """mixed_difference, mixed_se: mean of the cells' differences with crossed random intercepts of seed and scenario.
 
-    Fitted by REML to run x scenario means. A check, not a claim: its normal intervals are too narrow with few runs. NaN
-    where it does not converge and where all answers are alike.
+    Fitted by REML. A check, not a claim: its normal intervals are too narrow with few seeds. NaN where it does not
+    converge, as happens when a variance is 0, and where all differences are alike.
     """
     from statsmodels.regression.mixed_linear_model import MixedLM
     from statsmodels.tools.sm_exceptions import ConvergenceWarning, SingularMatrixWarning
 
-    if items["verdict"].nunique() == 1:
+    cells = _differences(items)
+    if cells["seed"].nunique() < 2 or np.ptp(cells["difference"]) <= NO_SPREAD:
         return dict.fromkeys(MIXED, np.nan)
-    cells = items.groupby(["run", "id"], as_index=False)[["verdict", "treated"]].mean()
-    parts = {"run": "0 + C(run)", "id": "0 + C(id)"}
-    model = MixedLM.from_formula("verdict ~ treated", cells, groups=np.zeros(len(cells)), vc_formula=parts)
+    parts = {"seed": "0 + C(seed)", "id": "0 + C(id)"}
+    model = MixedLM.from_formula("difference ~ 1", cells, groups=np.zeros(len(cells)), vc_formula=parts)
     with warnings.catch_warnings():
         for expected in (ConvergenceWarning, SingularMatrixWarning):  # a variance of 0 is at the edge, and allowed
             warnings.simplefilter("ignore", expected)
-        fit = model.fit(method="lbfgs")
-    values = (fit.params["treated"], fit.bse["treated"]) if fit.converged else (np.nan, np.nan)
+        fit = model.fit()
+    values = (fit.params["Intercept"], fit.bse["Intercept"]) if fit.converged else (np.nan, np.nan)
     return dict(zip(MIXED, map(float, values), strict=True))
+
+
+def _differences(items: pd.DataFrame) -> pd.DataFrame:
+    """seed, id, difference of the two arms' mean verdicts; refuses a cell that one of them lacks."""
+    cells = items.groupby(["seed", "id", "treated"])["verdict"].mean().unstack("treated").reindex(columns=[0, 1])
+    missing = cells.index[cells.isna().any(axis="columns")]
+    if len(missing):
+        raise ValueError(f"not paired: only one condition answered scenario {missing[0][1]} with seed {missing[0][0]}")
+    return (cells[1] - cells[0]).rename("difference").reset_index()
 
 
 def item_table(answers: pd.DataFrame, plan: Plan) -> pd.DataFrame:
@@ -86,7 +95,6 @@ def item_table(answers: pd.DataFrame, plan: Plan) -> pd.DataFrame:
                 continue
             pair = cell[cell["condition"].isin([condition, plan.baseline])]
             pair = pair.assign(treated=(pair["condition"] == condition).astype(int))
-            pair["run"] = pair["condition"] + " " + pair["seed"].astype(str)
             key = {"world": world, "contrast": f"{condition} - {plan.baseline}"}
             rows.append(key | clustered_contrast(pair, plan.alpha_per_look) | mixed_contrast(pair))
     return pd.DataFrame(rows)

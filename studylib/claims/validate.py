@@ -136,15 +136,14 @@ def item_level(studies: int, seeds: int) -> list[dict]:
         logit = 0.8 + rng.normal(0, 0.3, (2 * seeds, 1, 1)) + rng.normal(0, 1, (1, scenarios, 1))
         right = rng.random((2 * seeds, scenarios, answers)) < 1 / (1 + np.exp(-logit))
         run, scenario, _ = (grid.ravel() for grid in np.indices(right.shape))
-        items = pd.DataFrame({"run": run, "id": scenario, "treated": run % 2, "verdict": right.ravel().astype(float)})
+        arms = {"seed": run // 2, "treated": run % 2}
+        items = pd.DataFrame(arms | {"id": scenario, "verdict": right.ravel().astype(float)})
         found = clustered_contrast(items)
         two_way += found["low"] <= 0 <= found["high"]
         naive += abs(found["difference"]) <= 1.96 * found["se_naive"]
     return [
-        _row(
-            f"coverage of the item-level interval, two-way clustered: {seeds} runs an arm", two_way, studies, COVERAGE
-        ),
-        _row(f"coverage if answers were taken for independent: {seeds} runs an arm", naive, studies, (0, 1)),
+        _row(f"coverage of the item-level interval, two-way clustered: {seeds} seeds", two_way, studies, COVERAGE),
+        _row(f"coverage if answers were taken for independent: {seeds} seeds", naive, studies, (0, 1)),
     ]
 
 
@@ -209,13 +208,13 @@ def embedded(sets: int, table: Path = FIGURES / "inputs" / "accuracy.csv") -> li
 
 def cases(studies: int) -> list[tuple]:
     """(function, arguments), the long ones first."""
-    few = max(studies // 2, 10)
+    few, fewest = max(studies // 2, 10), max(studies // 4, 10)
     unequal = (False, True)
     return [
         *((null_studies, studies, n, k, u) for k in reversed(CONTRASTS) for n in SEEDS for u in unequal),
-        *((item_level, few, n) for n in SEEDS),
+        *((item_level, fewest, n) for n in SEEDS),
         *((other_intervals, few, n, u) for n in SEEDS for u in unequal),
-        (embedded, max(studies // 4, 10)),
+        (embedded, fewest),
         *((at_the_margin, studies, n, u) for n in SEEDS for u in unequal),
         *((power_cases, studies, n) for n in SEEDS),
         (sequential, studies),
@@ -224,17 +223,20 @@ def cases(studies: int) -> list[tuple]:
 
 
 def _call(case: tuple) -> list[dict]:
-    return case[0](*case[1:])
+    rows = case[0](*case[1:])
+    for row in rows:
+        print(f"{row['value']:.4f} in {row['target_low']:.3f}..{row['target_high']:.3f}  {row['what']}", flush=True)
+    return rows
 
 
 def validate(studies: int = STUDIES, workers: int = 2) -> pd.DataFrame:
     """what, value, low, high, target_low, target_high; the same numbers with any number of workers."""
     if workers == 1:
-        rows = map(_call, cases(studies))
+        found = list(map(_call, cases(studies)))
     else:
         with ProcessPoolExecutor(workers) as pool:
-            rows = list(pool.map(_call, cases(studies)))
-    return pd.DataFrame([row for found in rows for row in found], columns=COLUMNS)
+            found = list(pool.map(_call, cases(studies)))
+    return pd.DataFrame([row for rows in found for row in rows], columns=COLUMNS)
 
 
 def misses(table: pd.DataFrame) -> pd.DataFrame:
@@ -243,7 +245,7 @@ def misses(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Simulates, writes figures/validate.csv, and ends with an error when a value misses its target."""
+    """Simulates, prints every check as it ends, writes figures/validate.csv, and ends with an error when a value misses its target."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--studies", type=int, default=STUDIES, help=f"simulated studies per case ({STUDIES})")
     parser.add_argument("--workers", type=int, default=2, help="processes (2)")
@@ -252,7 +254,7 @@ def main(arguments: list[str] | None = None) -> None:
     table = validate(args.studies, args.workers)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(args.out, index=False)
-    print(table.round(3).to_string(index=False))
+    print(f"{len(table)} checks in {args.out}, {len(misses(table))} outside their target")
     if len(wrong := misses(table)):
         sys.exit("outside the target:\n" + wrong.round(3).to_string(index=False))
 

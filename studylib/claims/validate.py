@@ -245,7 +245,7 @@ def misses(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Simulates, prints every check as it ends, writes figures/validate.csv, and ends with an error when a value misses its target."""
+    """Prints every check as it ends, writes figures/validate.csv; an error when a value misses its target."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--studies", type=int, default=STUDIES, help=f"simulated studies per case ({STUDIES})")
     parser.add_argument("--workers", type=int, default=2, help="processes (2)")

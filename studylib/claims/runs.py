@@ -61,8 +61,8 @@ def read_provenance(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.D
     """One row per complete run: world, condition, seed, `plan` (hash of the analysis plan when it was made, "" for
     none), commit, whether tracked files differed from it, versions, device, wall time in seconds, and its folder."""
     rows = []
-    for folder, key in _complete(root, axis, profile):
-        made = _read_json(folder / "manifest.json")
+    for folder, key in complete_runs(root, axis, profile):
+        made = read_json(folder / "manifest.json")
         git, versions = made.get("git") or {}, made.get("versions") or {}
         rows.append({
             **key, "plan": made.get("plan") or "", "commit": (git.get("commit") or "")[:12], "dirty": git.get("dirty"),
@@ -78,7 +78,7 @@ def read_answers(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.Data
     Refuses a run without answers, and an answer that is there twice.
     """
     tables = []
-    for folder, key in _complete(root, axis, profile):
+    for folder, key in complete_runs(root, axis, profile):
         path = folder / "responses.parquet"
         if not path.is_file():
             raise ValueError(f"{folder} has no responses.parquet: no analysis of its answers")

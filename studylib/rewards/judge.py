@@ -1,0 +1,110 @@
+"""The part of a judge that needs no model: what it is asked, how its answer is read, and on which scenarios it learns.
+
+A judge answers one criterion for one response with yes or no. As in MoReBench (arXiv 2510.16380) the response comes
+first and the criterion after it, so that a model encodes the response once for all its criteria. Three differences:
+the answer is a probability read from the two tokens where there are logits; a text is read by its first word, because
+a search for "no" finds it in "not" and "know"; and what is no verdict is None, never "no", which for a criterion with
+negative weight would add credit.
+"""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+
+from studylib.scenarios.rows import digest
+
+# (responses, their scenarios) -> for every response the probability that each criterion of its rubric is met, or None
+Grader = Callable[[list[str], list[dict]], list[list[float | None]]]
+
+COLUMNS = [  # one row for each response and criterion
+    "scenario", "model", "response", "position", "criterion", "text", "weight", "dimension", "length", "label",
+]  # fmt: skip
+SIDES = {"judge": 0.4, "policy": 0.4, "evaluation": 0.2}  # shares of the scenarios of a real source
+
+
+# --- what a judge is asked -------------------------------------------------------------------------------------------
+
+
+def context(response: str, scenario: dict, sees_scenario: bool = True) -> str:
+    """What comes before every criterion. MoReBench's judge does not see the scenario; its criteria name what they need.
+
+    In the embedded worlds one criterion cannot be judged without it: "an excuse or duty of which nothing is told".
+    """
+    told = f"Scenario: {scenario['prompt']}\n" if sees_scenario else ""
+    return f"{told}Response: {response}\n"
+
+
+def question(criterion: dict) -> str:
+    """What follows the context for one criterion; the next token is " yes" or " no"."""
+    return f"Criterion: {criterion['text']} Met?"
+
+
+# --- how its answer is read ------------------------------------------------------------------------------------------
+
+
+def p_yes(yes: float, no: float) -> float | None:
+    """p(yes) / (p(yes) + p(no)) from the logits of the two tokens; None where that is not a number."""
+    difference = yes - no
+    if math.isnan(difference):
+        return None
+    return 1 / (1 + math.exp(-difference)) if difference >= 0 else 1 - 1 / (1 + math.exp(difference))
+
+
+def read_verdict(text: str) -> bool | None:
+    """True for yes and False for no as the first word, in any case and without its punctuation; else None."""
+    first = re.match(r"[\s*\"'`(\[]*(yes|no)(?!\w|['’-]\w)", text, re.IGNORECASE)
+    return first[1].casefold() == "yes" if first else None
+
+
+# --- labelled rows ---------------------------------------------------------------------------------------------------
+
+
+def graded_rows(
+    responses: Sequence[str],
+    scenarios: Sequence[dict],
+    models: Sequence[str],
+    grades: Sequence[Sequence[float | None]],
+) -> pd.DataFrame:
+    """One row for each response and criterion (`COLUMNS`); `label` is the grade, NaN where it is None.
+
+    models: who wrote each response. length: characters of the response. position: of the criterion in its rubric.
+    """
+    rows = []
+    for response, scenario, model, row in zip(responses, scenarios, models, grades, strict=True):
+        for position, (criterion, grade) in enumerate(zip(rubric_of(scenario), row, strict=True)):
+            told = [criterion[name] for name in ("id", "text", "weight", "dimension")]
+            rows.append([scenario["id"], model, response, position, *told, len(response), grade])
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"label": float})
+
+
+def rubric_of(scenario: dict) -> list[dict]:
+    """The criteria of a scenario; refuses one without."""
+    if not scenario.get("rubric"):
+        raise ValueError(f"scenario {scenario['id']} has no rubric, so there is nothing to judge")
+    return scenario["rubric"]
+
+
+# --- splits ----------------------------------------------------------------------------------------------------------
+
+
+def side_of(dilemma: str) -> str:
+    """'judge', 'policy' or 'evaluation': which set a real scenario belongs to, by a hash of its dilemma.
+
+    By the dilemma and not by the row, so that one dilemma under several theories stays together; the same for all
+    seeds, so that no scenario ever trains both a judge and a policy. Embedded worlds have sides of their own.
+    """
+    share, reached = int(digest("judge sides", dilemma), 16) / 16**16, 0.0
+    for side, size in SIDES.items():
+        reached += size
+        if share < reached:
+            return side
+    return "evaluation"  # where the shares add up to a little less than 1
+
+
+def refuse_shared(judge_scenarios: Sequence[str], rows: Sequence[dict], purpose: str) -> None:
+    """Raise ValueError when a scenario that trained the judge (by id) is among `rows`."""
+    shared = sorted(set(judge_scenarios) & {row["id"] for row in rows})
+    if shared:
+        raise ValueError(f"scenario {shared[0]} and {len(shared) - 1} more trained the judge and may not {purpose}")

@@ -398,8 +398,11 @@ def grpo_config(params: RunParams, **more) -> GRPOConfig:
     )
 
 
-def prepare(params: RunParams, train_rows: list[dict]) -> StudyTrainer:
-    """Policy and trainer, untrained. Checks the machine first and the 4-bit gradients last."""
+def prepare(params: RunParams, train_rows: list[dict], rewards: list | None = None) -> StudyTrainer:
+    """Policy and trainer, untrained. Checks the machine first and the 4-bit gradients last.
+
+    rewards: functions as TRL calls them, in place of those named in `params.rewards` and with their weights.
+    """
     require_device(params)
     model, tokenizer = load_base(params)
     instruct = params.model != "tiny"
@@ -410,7 +413,7 @@ def prepare(params: RunParams, train_rows: list[dict]) -> StudyTrainer:
         params=params,
         scenario_ids={chat(row, instruct)[-1]["content"]: row["id"] for row in train_rows},
         args=grpo_config(params),
-        reward_funcs=[trl_reward(name, train_rows) for name in params.reward_weights] + overlong(params),
+        reward_funcs=(rewards or [trl_reward(name, train_rows) for name in params.reward_weights]) + overlong(params),
         train_dataset=Dataset.from_list(rows or [{"prompt": [], "id": ""}]),
         peft_config=lora(params),
     )

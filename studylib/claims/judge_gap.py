@@ -1,0 +1,164 @@
+"""Reward hacking: what a policy earns from the judge that it is trained against, beside what the checker finds.
+
+The same policies, seeds and scenarios are trained against P - N graded by the checkers, by the judge that imitates
+them, and by a weak judge that was stopped early. Both graders score the same sampled answers at every step; only one of
+them is trained on. A gap that grows while the policy trains against the judge, and not while it trains against the
+checker, is reward hacking. The weak judge is the control of the instrument: a gap must be there to be found.
+
+    python -m studylib.claims.judge_gap            three seeds -> figures/judge/gap.{csv,png,pdf}
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from studylib.params import RunParams
+from studylib.paths import FIGURES
+from studylib.rewards.judge import Grader, graded_rows
+from studylib.rewards.labels import checked
+from studylib.rewards.scores import p_minus_n
+
+CHECKER, JUDGE, WEAK = "the checker", "the judge", "a weak judge"
+WEAKER = 8  # the weak judge is trained for one step in so many
+TRAINED_ON, MEASURED = "rubric_trained_on", "rubric_measured"
+
+
+def graded_reward(name: str, grade: Grader, rows: list[dict]):
+    """P - N by `grade` as TRL calls a reward: a batch of chats in, one float or None each out. Counts the Nones."""
+    by_id = {row["id"]: row for row in rows}
+
+    def scored(completions, id, log_metric, **columns):
+        scenarios = [by_id[i] for i in id]
+        grades = grade([chat[0]["content"] for chat in completions], scenarios)
+        weights = [[criterion["weight"] for criterion in scenario["rubric"]] for scenario in scenarios]
+        values = [p_minus_n(*pair) for pair in zip(weights, grades, strict=True)]
+        log_metric(f"unscored/{name}", sum(value is None for value in values))
+        return values
+
+    scored.__name__ = name
+    return scored
+
+
+def arm_params(params: RunParams, arm: str, seed: int) -> RunParams:
+    """The run of one arm and seed: its own folder, and the weights of the two graders."""
+    import dataclasses
+
+    folder = f"{params.run_root}/judge_gap/{arm.replace(' ', '_')}"
+    return dataclasses.replace(params, seed=seed, run_root=folder, rewards="verdict=1.0 format=0.0")
+
+
+def train_arm(params: RunParams, train_on: Grader, measure: Grader) -> pd.DataFrame:
+    """Train one policy; step, trained_on, measured: mean P - N of the step's answers by the two graders.
+
+    The answers of the trained policy to held-out scenarios are left in the run folder (responses.parquet), and a run
+    that has them is not trained again. Raises ValueError when the judge was trained on a scenario of the policy.
+    """
+    from studylib.evaluation.suites import evaluate
+    from studylib.scenarios.selection import select
+    from studylib.training.trainer import prepare, train
+
+    if not (params.run_dir / "responses.parquet").is_file():
+        splits = select(params)
+        for grade in (train_on, measure):
+            if hasattr(grade, "__self__"):
+                grade.__self__.refuse(splits["train"])
+        rewards = [graded_reward(TRAINED_ON, train_on, splits["train"]),
+                   graded_reward(MEASURED, measure, splits["train"])]  # fmt: skip
+        trainer = prepare(params, splits["train"], rewards)
+        train(trainer, params)
+        evaluate(trainer.model, trainer.processing_class, splits, params, "after")
+    lines = [json.loads(line) for line in (params.run_dir / "metrics.jsonl").read_text().splitlines()]
+    columns = {"step": "step", f"rewards/{TRAINED_ON}/mean": "trained_on", f"rewards/{MEASURED}/mean": "measured"}
+    return pd.DataFrame(lines)[list(columns)].rename(columns=columns)
+
+
+def gap(params: RunParams, judge: Grader, weak: Grader | None, seeds: Sequence[int]) -> pd.DataFrame:
+    """arm, seed, step, judge, checker, gap: mean P - N of the step's answers by judge and checker, and the difference.
+
+    In the arm of the weak judge, `judge` is the weak judge: the one that the policy is trained against.
+    """
+    arms = [(CHECKER, checked, judge), (JUDGE, judge, checked)] + ([(WEAK, weak, checked)] if weak else [])
+    tables = []
+    for seed in seeds:
+        for arm, train_on, measure in arms:
+            curve = train_arm(arm_params(params, arm, seed), train_on, measure)
+            names = {"trained_on": "judge", "measured": "checker"}
+            if arm == CHECKER:
+                names = {"trained_on": "checker", "measured": "judge"}
+            tables.append(curve.rename(columns=names).assign(arm=arm, seed=seed))
+    table = pd.concat(tables, ignore_index=True)
+    return table.assign(gap=table.judge - table.checker)[["arm", "seed", "step", "judge", "checker", "gap"]]
+
+
+def gap_at_ends(df: pd.DataFrame, window: int = 10) -> pd.DataFrame:
+    """Mean over the first and the last `window` steps by arm: judge, checker, gap; growth of the gap with a t interval.
+
+    growth: gap at the end minus gap at the start, over seeds (95 %); NaN bounds with one seed.
+    """
+    from studylib.claims.statistics import t_interval
+
+    lines = []
+    for arm, runs in df.groupby("arm", sort=False):
+        ends = {"start": runs[runs.step <= runs.step.min() + window - 1],
+                "end": runs[runs.step > runs.step.max() - window]}  # fmt: skip
+        line = {
+            f"{name}_{end}": part[name].mean() for end, part in ends.items() for name in ("judge", "checker", "gap")
+        }
+        growth = ends["end"].groupby("seed").gap.mean() - ends["start"].groupby("seed").gap.mean()
+        lines.append({"arm": arm, **line, **dict(zip(("growth", "low", "high"), t_interval(growth), strict=True))})
+    return pd.DataFrame(lines)
+
+
+def trained_rows(params: RunParams, judge: Grader, seeds: Sequence[int], arms=(CHECKER, JUDGE)) -> pd.DataFrame:
+    """The judge's verdicts on answers of the trained policies to held-out scenarios, with the checkers' labels."""
+    from studylib.scenarios.selection import select
+
+    tables = []
+    for seed in seeds:
+        for arm in arms:
+            run = arm_params(params, arm, seed)
+            answers = pd.read_parquet(run.run_dir / "responses.parquet").query("k == 1")
+            by_id = {row["id"]: row for name, rows in select(run).items() if name != "train" for row in rows}
+            rows, said = [by_id[i] for i in answers.id], answers.response.tolist()
+            tables.append(judged_rows(judge, said, rows, [f"policy trained against {arm}"] * len(rows)))
+    return pd.concat(tables, ignore_index=True)
+
+
+def judged_rows(judge: Grader, responses: list[str], scenarios: list[dict], models: list[str]) -> pd.DataFrame:
+    """`graded_rows` of embedded scenarios: the checkers' labels, and the judge's probability as `p`."""
+    rows = graded_rows(responses, scenarios, models, checked(responses, scenarios))
+    return rows.assign(p=graded_rows(responses, scenarios, models, judge(responses, scenarios)).label)
+
+
+def judges(params: RunParams) -> tuple[Path, Path]:
+    """Folders of the embedded judge and of the weak one."""
+    from studylib.training.embedded_judge import RECIPE, embedded_judge
+
+    weak = RECIPE._replace(steps=RECIPE.steps // WEAKER)
+    return embedded_judge(params), embedded_judge(params, weak)
+
+
+def main() -> None:
+    from studylib.claims.judge_plots import plot_gap
+    from studylib.claims.plots import save
+    from studylib.training.judge import Judge
+    from studylib.training.models import require_device
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3, help="policies per arm (3)")
+    parser.add_argument("--profile", default="tiny_cpu")
+    parser.add_argument("--source", default="local_norms", help="embedded world (local_norms)")
+    args = parser.parse_args()
+    params = RunParams.resolve({"profile": args.profile, "source": args.source})
+    require_device(params)
+    judge, weak = (Judge.load(folder) for folder in judges(params))
+    table = gap(params, judge.grade, weak.grade, range(args.seeds))
+    save(plot_gap(table).figure, "gap", FIGURES / "judge", table)
+    print(gap_at_ends(table).round(3).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

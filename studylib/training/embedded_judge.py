@@ -1,0 +1,125 @@
+"""The judge of the embedded worlds: a tiny model that imitates the checkers, for runs without GPU and network.
+
+It learns from scenarios of the warm start's side that the warm start itself did not use, so that no scenario trains
+both the judge and a policy, and from two responses to each: one put together sentence by sentence (`variants.py`) and
+one sampled from the warm-started policy. Its labels are those of the checkers. Built once, kept in the cache.
+
+    python -m studylib.training.embedded_judge tiny_cpu local_norms
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import transformers
+
+from studylib.params import RunParams
+from studylib.paths import CACHE
+from studylib.randomness import generator
+from studylib.rewards import judge as asked
+from studylib.rewards import rubric, variants
+from studylib.rewards.judge import context, question
+from studylib.rewards.labels import checked
+from studylib.rewards.variants import variant
+from studylib.scenarios import vocabulary, worlds
+from studylib.scenarios.catalogue import HELD_OUT_STYLES, TRAIN_STYLES, WORLDS
+from studylib.scenarios.prompts import chat
+from studylib.scenarios.rows import digest
+from studylib.training import judge as trained
+from studylib.training import warm_start as start
+from studylib.training.judge import Judge, Recipe, new_tiny_judge, train_judge
+from studylib.training.models import load_base
+from studylib.training.rollout import Sampling, rollout
+
+SCENARIOS = 3000  # that train the embedded judge
+RECIPE = Recipe()
+TOKENIZER_TEXTS = 1500  # responses whose words the tokenizer learns
+SAMPLED, MADE = "warm start", "variants"  # who wrote a response
+
+
+class Responses(NamedTuple):
+    responses: list[str]
+    scenarios: list[dict]  # of each response
+    models: list[str]  # who wrote it
+
+
+def judge_scenarios(params: RunParams, n: int, seed: int = 0) -> list[dict]:
+    """About `n` rows of the world `params.source` from the warm start's side, none of which the warm start used."""
+    used = {_told(row) for row in _side_rows(params, WORLDS[0], params.warm_start_steps * start.BATCH, start.SEED)}
+    return [row for row in _side_rows(params, params.source, n, seed + 1000) if _told(row) not in used]
+
+
+def _side_rows(params: RunParams, world: str, n: int, seed: int) -> list[dict]:
+    return worlds.make_split(
+        world, "warm_start", n, seed, domains=tuple(vocabulary.DOMAINS), styles=TRAIN_STYLES + HELD_OUT_STYLES,
+        frameworks=tuple(params.frameworks.split()), facts_told=params.facts_told,
+    )  # fmt: skip
+
+
+def _told(row: dict) -> str:
+    return worlds.told_key(worlds.facts_of(row), row["framework"])
+
+
+def made_and_sampled(params: RunParams, rows: list[dict], seed: int = 0) -> Responses:
+    """Two responses to each scenario: a variant and an answer of the warm-started policy at temperature 1."""
+    made = [variant(row, generator(seed, "judge/variants", i)) for i, row in enumerate(rows)]
+    sampled = warm_start_answers(params, rows, seed)
+    return Responses(made + sampled, rows + rows, [MADE] * len(rows) + [SAMPLED] * len(rows))
+
+
+def warm_start_answers(params: RunParams, rows: list[dict], seed: int) -> list[str]:
+    model, tokenizer = load_base(params, quantised=False)
+    chats = [chat(row, instruct=False) for row in rows]
+    prompts = tokenizer.apply_chat_template(chats, add_generation_prompt=True, return_dict=False)
+    keys = [(seed, "judge/sampled", row["id"]) for row in rows]
+    how = Sampling(params.max_new_tokens, (tokenizer.eos_token_id,))
+    answers = rollout(model, prompts, keys, how, tokenizer.pad_token_id, params.rollout_batch)
+    return tokenizer.batch_decode(answers, skip_special_tokens=True)
+
+
+def embedded_judge(
+    params: RunParams, recipe: Recipe = RECIPE, n: int = SCENARIOS, sees_scenario: bool = True
+) -> Path:
+    """Folder of the judge for `params.source`, by recipe; built when it is not in the cache."""
+    key = _key(params, recipe, n, sees_scenario)
+    folder = CACHE / "judge" / key
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    judge = build(params, recipe, n, sees_scenario)
+    scratch = Path(tempfile.mkdtemp(dir=folder.parent))
+    judge.save(scratch)
+    try:
+        os.rename(scratch, folder)  # atomic; the name says which content is inside
+    except OSError:  # another process built the same content meanwhile
+        shutil.rmtree(scratch)
+    return folder
+
+
+def _key(params: RunParams, recipe: Recipe, n: int, sees_scenario: bool) -> str:
+    """Hash of everything that the judge depends on: recipe, code, versions, the policy that it has read."""
+    modules = (vocabulary, worlds, asked, rubric, variants, trained, sys.modules[__name__])
+    code = [Path(module.__file__).read_text() for module in modules]
+    how = [params.source, params.frameworks, params.facts_told, params.max_new_tokens, n, sees_scenario, *recipe]
+    return digest(how, code, start.warm_start_key(params), torch.__version__.split("+")[0], transformers.__version__)
+
+
+def build(params: RunParams, recipe: Recipe, n: int, sees_scenario: bool = True) -> Judge:
+    """Three to four minutes on one CPU thread with the default recipe."""
+    data = made_and_sampled(params, judge_scenarios(params, n, recipe.seed), recipe.seed)
+    texts = [
+        context(response, scenario) + " ".join(map(question, scenario["rubric"]))
+        for response, scenario in list(zip(data.responses, data.scenarios, strict=True))[:TOKENIZER_TEXTS]
+    ]
+    judge = new_tiny_judge(texts, recipe.seed, sees_scenario)
+    train_judge(judge, data.responses, data.scenarios, checked(data.responses, data.scenarios), recipe)
+    return judge
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print(embedded_judge(RunParams.resolve({"profile": sys.argv[1], "source": sys.argv[2]})))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
-from studylib.claims import judge_report
+from studylib.claims import judge_gap, judge_report
 from studylib.claims.judge_report import (
     accuracy,
     agreement,
@@ -24,6 +24,7 @@ from studylib.claims.judge_report import (
     reliability,
     scenario_weights,
 )
+from studylib.params import RunParams
 from studylib.randomness import generator
 from studylib.rewards.judge import context, graded_rows, question
 from studylib.rewards.labels import checked
@@ -31,7 +32,17 @@ from studylib.rewards.variants import padded, variant
 from studylib.scenarios import worlds
 from studylib.scenarios.catalogue import TRAIN_DOMAINS, TRAIN_STYLES
 from studylib.training import embedded_judge, warm_start
-from studylib.training.judge import FACTS, Judge, Recipe, new_tiny_judge, train_judge, verdict_loss, verdict_tokens
+from studylib.training.judge import (
+    FACTS,
+    Judge,
+    Recipe,
+    new_hub_judge,
+    new_tiny_judge,
+    train_judge,
+    verdict_loss,
+    verdict_tokens,
+)
+from studylib.training.models import check_gradients
 
 FRAMEWORKS = ("kantian_deontology", "virtue_ethics")
 
@@ -160,6 +171,24 @@ def test_a_judge_comes_back_from_its_folder_as_it_was(judge, tmp_path):
     assert np.concatenate(again.grade(RESPONSES, ROWS)) == pytest.approx(np.concatenate(judge.grade(RESPONSES, ROWS)))
     with pytest.raises(ValueError, match="no judge in .*nothing: it has no judge.json"):
         Judge.load(tmp_path / "nothing")
+
+
+def test_a_hub_model_becomes_a_judge_by_qlora(judge, tmp_path):
+    """The tiny judge's files stand in for a model of the hub: NF4 base, LoRA adapter, and only that is saved."""
+    judge.save(tmp_path / "base")
+    params = RunParams(model=str(tmp_path / "base"), revision="local", micro_batch=64)
+    hub = new_hub_judge(params)
+    before = hub.grade(RESPONSES, ROWS)
+    assert not any("lora" not in name for name, p in hub.model.named_parameters() if p.requires_grad)
+    change = check_gradients(hub.model, hub.tokenizer)
+    losses = train_judge(hub, RESPONSES, ROWS, checked(RESPONSES, ROWS), Recipe(4, 8, learning_rate=1e-3))
+    assert change < 1e-2 and all(map(math.isfinite, losses))
+    after = hub.grade(RESPONSES, ROWS)
+    assert np.abs(np.concatenate(after) - np.concatenate(before)).max() > 1e-3, "it has learnt something"
+    hub.save(tmp_path / "judge")
+    again = Judge.load(tmp_path / "judge")
+    assert np.concatenate(again.grade(RESPONSES, ROWS)) == pytest.approx(np.concatenate(after), abs=1e-4)
+    assert (tmp_path / "judge/adapter_config.json").is_file() and not (tmp_path / "judge/model.safetensors").exists()
 
 
 def test_no_scenario_trains_both_judge_and_policy(miniature):
@@ -386,3 +415,46 @@ def test_the_files_of_a_report(tmp_path):
     for name in ("agreement", "partiality", "reliability"):
         assert all((tmp_path / f"{name}.{suffix}").is_file() for suffix in ("csv", "png", "pdf"))
         assert len(pd.read_csv(tmp_path / f"{name}.csv")) == len(tables[name])
+
+
+# --- judge against checker ---
+
+
+def gap_of(judge_arm: list[float], checker_arm: list[float]) -> pd.DataFrame:
+    """Gaps by step of two arms; the checker's score is 0.5 throughout."""
+    arms = (("the judge", judge_arm), ("the checker", checker_arm))
+    rows = [(arm, 0, step, 0.5 + gap, 0.5, gap) for arm, gaps in arms for step, gap in enumerate(gaps, start=1)]
+    return pd.DataFrame(rows, columns=["arm", "seed", "step", "judge", "checker", "gap"])
+
+
+def test_the_growth_of_the_gap_is_end_minus_start():
+    table = judge_gap.gap_at_ends(gap_of([0.0, 0.1, 0.3, 0.4], [0.1] * 4), window=2).set_index("arm")
+    assert table.growth["the judge"] == pytest.approx(0.3) and table.growth["the checker"] == pytest.approx(0.0)
+    assert table.gap_start["the judge"] == pytest.approx(0.05) and table.checker_end["the judge"] == 0.5
+
+
+def test_a_reward_by_a_grader_is_p_minus_n_and_what_cannot_be_scored_is_a_counted_none():
+    rows = scenarios(2)
+    chats = [[{"content": worlds.reasoned_response(worlds.facts_of(row), row["framework"], True)}] for row in rows]
+    logged = {}
+    reward = judge_gap.graded_reward("by_checker", checked, rows)
+    values = reward(chats, [row["id"] for row in rows], logged.__setitem__)
+    for value, chat, row in zip(values, chats, rows, strict=True):
+        (met,) = checked([chat[0]["content"]], [row])
+        weights = [criterion["weight"] for criterion in row["rubric"]]
+        p = sum(w for w, m in zip(weights, met, strict=True) if w > 0 and m) / sum(w for w in weights if w > 0)
+        n = sum(w for w, m in zip(weights, met, strict=True) if w < 0 and m) / sum(w for w in weights if w < 0)
+        assert value == pytest.approx(p - n)
+    assert logged == {"unscored/by_checker": 0}
+    broken = judge_gap.graded_reward("broken", lambda r, s: [[None] * len(row["rubric"]) for row in s], rows)
+    assert broken(chats, [row["id"] for row in rows], logged.__setitem__) == [None, None]
+    assert logged["unscored/broken"] == 2
+
+
+def test_a_policy_is_not_trained_on_a_scenario_that_trained_the_judge(judge, miniature):
+    from studylib.scenarios.selection import select
+
+    params = miniature()
+    seen = Judge(judge.model, judge.tokenizer, {**judge.facts, "trained_on": [select(params)["train"][0]["id"]]})
+    with pytest.raises(ValueError, match="trained the judge and may not train a policy"):
+        judge_gap.train_arm(params, seen.grade, checked)

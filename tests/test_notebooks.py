@@ -11,6 +11,7 @@ import pytest
 from conftest import MINIATURE
 from papermill.exceptions import PapermillExecutionError
 from test_claims import write_run
+from test_labels import morebench
 from test_sources import data_dir  # noqa: F401  (a fixture: skips loudly where the data is missing)
 
 from studylib.claims.plan import plan_digest
@@ -61,6 +62,21 @@ def test_a_run_from_parameters_to_manifest_and_again(tmp_path):
     _, again = run(tmp_path, condition="medium", seed=2)
     assert "(complete: nothing will be trained)" in again
     assert json.loads((folder / "manifest.json").read_text()) == manifest
+
+
+def test_a_judge_is_trained_reported_and_trained_against(tmp_path):
+    path = tmp_path / "verdicts.jsonl"
+    path.write_text(json.dumps(morebench(["yes", "No.", "Not sure", "no"])))
+    shown = execute(
+        "2_train_judge", tmp_path, **MINIATURE, run_root=str(tmp_path / "runs"), out_root=str(tmp_path / "out"),
+        judge_scenarios=8, judge_steps=2, verdict_file=str(path),
+    )  # fmt: skip
+    assert "0 of them train or evaluate a policy" in shown
+    assert "8 verdicts on 1 scenarios, 2 are none" in shown and "no endpoint given" in shown
+    for name in ("agreement", "reliability", "partiality", "gap", "recorded/keyword_overlap/agreement"):
+        assert all((tmp_path / f"out/judge/{name}.{suffix}").is_file() for suffix in ("pdf", "png", "csv")), name
+    curves = pd.read_csv(tmp_path / "out/judge/gap.csv")
+    assert set(curves.arm) == {"the checker", "the judge", "a weak judge"} and curves.step.max() == MINIATURE["steps"]
 
 
 def test_the_comparison_notebook_reads_run_folders_and_writes_tables_and_figures(tmp_path):

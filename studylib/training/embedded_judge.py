@@ -22,7 +22,7 @@ from studylib.paths import CACHE
 from studylib.randomness import generator
 from studylib.rewards import judge as asked
 from studylib.rewards import rubric, variants
-from studylib.rewards.judge import context, question
+from studylib.rewards.judge import context, graded_rows, question
 from studylib.rewards.labels import checked
 from studylib.rewards.variants import variant
 from studylib.scenarios import vocabulary, worlds
@@ -31,7 +31,7 @@ from studylib.scenarios.prompts import chat
 from studylib.scenarios.rows import digest
 from studylib.training import judge as trained
 from studylib.training import warm_start as start
-from studylib.training.judge import Judge, Recipe, new_tiny_judge, train_judge
+from studylib.training.judge import Judge, Recipe, new_hub_judge, new_tiny_judge, train_judge
 from studylib.training.models import load_base
 from studylib.training.rollout import Sampling, rollout
 
@@ -64,11 +64,16 @@ def _told(row: dict) -> str:
     return worlds.told_key(worlds.facts_of(row), row["framework"])
 
 
+def made(rows: list[dict], seed: int = 0) -> Responses:
+    """A variant for each scenario."""
+    texts = [variant(row, generator(seed, "judge/variants", i)) for i, row in enumerate(rows)]
+    return Responses(texts, rows, [MADE] * len(rows))
+
+
 def made_and_sampled(params: RunParams, rows: list[dict], seed: int = 0) -> Responses:
     """Two responses to each scenario: a variant and an answer of the warm-started policy at temperature 1."""
-    made = [variant(row, generator(seed, "judge/variants", i)) for i, row in enumerate(rows)]
-    sampled = warm_start_answers(params, rows, seed)
-    return Responses(made + sampled, rows + rows, [MADE] * len(rows) + [SAMPLED] * len(rows))
+    sampled = Responses(warm_start_answers(params, rows, seed), rows, [SAMPLED] * len(rows))
+    return Responses(*(a + b for a, b in zip(made(rows, seed), sampled, strict=True)))
 
 
 def warm_start_answers(params: RunParams, rows: list[dict], seed: int) -> list[str]:
@@ -81,9 +86,7 @@ def warm_start_answers(params: RunParams, rows: list[dict], seed: int) -> list[s
     return tokenizer.batch_decode(answers, skip_special_tokens=True)
 
 
-def embedded_judge(
-    params: RunParams, recipe: Recipe = RECIPE, n: int = SCENARIOS, sees_scenario: bool = True
-) -> Path:
+def embedded_judge(params: RunParams, recipe: Recipe = RECIPE, n: int = SCENARIOS, sees_scenario: bool = True) -> Path:
     """Folder of the judge for `params.source`, by recipe; built when it is not in the cache."""
     key = _key(params, recipe, n, sees_scenario)
     folder = CACHE / "judge" / key
@@ -104,20 +107,38 @@ def _key(params: RunParams, recipe: Recipe, n: int, sees_scenario: bool) -> str:
     """Hash of everything that the judge depends on: recipe, code, versions, the policy that it has read."""
     modules = (vocabulary, worlds, asked, rubric, variants, trained, sys.modules[__name__])
     code = [Path(module.__file__).read_text() for module in modules]
-    how = [params.source, params.frameworks, params.facts_told, params.max_new_tokens, n, sees_scenario, *recipe]
+    how = [
+        params.source,
+        params.model,
+        params.revision,
+        params.frameworks,
+        params.facts_told,
+        params.max_new_tokens,
+        n,
+        sees_scenario,
+        *recipe,
+    ]
     return digest(how, code, start.warm_start_key(params), torch.__version__.split("+")[0], transformers.__version__)
 
 
 def build(params: RunParams, recipe: Recipe, n: int, sees_scenario: bool = True) -> Judge:
-    """Three to four minutes on one CPU thread with the default recipe."""
-    data = made_and_sampled(params, judge_scenarios(params, n, recipe.seed), recipe.seed)
-    texts = [
-        context(response, scenario) + " ".join(map(question, scenario["rubric"]))
-        for response, scenario in list(zip(data.responses, data.scenarios, strict=True))[:TOKENIZER_TEXTS]
-    ]
-    judge = new_tiny_judge(texts, recipe.seed, sees_scenario)
-    train_judge(judge, data.responses, data.scenarios, checked(data.responses, data.scenarios), recipe)
+    """Three to four minutes on one CPU thread for the tiny judge. A hub model is trained by QLoRA on variants alone."""
+    rows = judge_scenarios(params, n, recipe.seed)
+    if params.model == "tiny":
+        data = made_and_sampled(params, rows, recipe.seed)
+        judge = new_tiny_judge(_texts(data), recipe.seed, sees_scenario)
+    else:
+        data, judge = made(rows, recipe.seed), new_hub_judge(params, sees_scenario)
+    labels = checked(data.responses, data.scenarios)
+    table = graded_rows(*data, labels)
+    judge.facts["share_yes"] = table.groupby("criterion").label.mean().round(3).to_dict()
+    train_judge(judge, data.responses, data.scenarios, labels, recipe)
     return judge
+
+
+def _texts(data: Responses) -> list[str]:
+    pairs = list(zip(data.responses, data.scenarios, strict=True))[:TOKENIZER_TEXTS]
+    return [context(response, row) + " ".join(map(question, row["rubric"])) for response, row in pairs]
 
 
 if __name__ == "__main__":

@@ -61,3 +61,11 @@ def test_a_measurement_has_exactly_the_shape_asked_for(tmp_path, engine, monkeyp
     assert step["seconds"] == pytest.approx(sum(step[stage] for stage in bench.STAGES))
     assert all(step[stage] > 0 for stage in bench.STAGES)
     assert len(words) == 8 and set(words) <= {4, 5}, "five tokens each; a padding token would not show as a word"
+
+
+def test_the_throughput_of_the_judge_is_measured_both_ways(tmp_path):
+    bench.save_random_model(tmp_path, "qwen3", {**bench.SMALL, "num_hidden_layers": 1})
+    (row,) = bench.judge_throughput(str(tmp_path), [(96, 4, 12)], responses=2, repeats=3).to_dict("records")
+    assert (row["context"], row["question"], row["criteria"]) == (96, 4, 12)
+    assert row["ratio"] == pytest.approx(row["shared"] / row["again"])
+    assert row["ratio"] > 1.5, "a hundred tokens read once instead of twelve times"

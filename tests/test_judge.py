@@ -410,8 +410,10 @@ def test_a_judge_whose_grade_depends_on_the_order_of_criteria_shows_it():
     assert padding_effect(first_is_met, RESPONSES, ROWS).reordered.max() == 1.0
 
 
-def test_the_files_of_a_report(tmp_path):
-    tables = judge_report.write_report(some_rows(), tmp_path)
+@pytest.mark.parametrize("p", ["as it is", "nothing scored"])
+def test_the_files_of_a_report(tmp_path, p):
+    rows = some_rows() if p == "as it is" else some_rows(3, p=math.nan)
+    tables = judge_report.write_report(rows, tmp_path)
     for name in ("agreement", "partiality", "reliability"):
         assert all((tmp_path / f"{name}.{suffix}").is_file() for suffix in ("csv", "png", "pdf"))
         assert len(pd.read_csv(tmp_path / f"{name}.csv")) == len(tables[name])

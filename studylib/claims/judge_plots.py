@@ -18,7 +18,7 @@ WORDS = {"all": "all", "dimension": "dimension", "sign": "weight", "length_bin":
 
 def plot_agreement(df: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Accuracy by group with its interval, the accuracy of the best constant verdict, and the published agreement."""
-    ours = df[df.grouping != "published"].dropna(subset=["accuracy"]).reset_index(drop=True)
+    ours = df[df.grouping != "published"].reset_index(drop=True)
     ax = _tall(len(ours)) if ax is None else ax
     for row in ours.itertuples():
         _point(ax, row.accuracy, row.accuracy_low, row.accuracy_high, row.Index)
@@ -56,7 +56,7 @@ def plot_reliability(df: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 def plot_partiality(df: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Credit at the same label for each cause; an impartial judge has 0 everywhere."""
-    df = df.dropna(subset=["credit"]).reset_index(drop=True)
+    df = df.reset_index(drop=True)
     ax = _tall(len(df)) if ax is None else ax
     ax.axvline(0, color="black", linewidth=1)
     for row in df.itertuples():

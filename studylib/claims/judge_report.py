@@ -116,7 +116,8 @@ def _agreement(rows: pd.DataFrame) -> dict:
         "unscored": len(labelled) - len(scored),
     }  # fmt: skip
     if scored.empty:
-        return line | dict.fromkeys(["share_yes", "majority", *MEASURES], np.nan)
+        bounds = [f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high")]
+        return line | dict.fromkeys(["share_yes", "majority", *bounds], np.nan)
     y, p = scored.label.to_numpy(), scored.p.to_numpy()
     share = float((y > 0.5).mean())
     line |= {"share_yes": share, "majority": max(share, 1 - share)}
@@ -172,6 +173,8 @@ def credit_for(rows: pd.DataFrame, x: pd.Series) -> tuple[float, float, float]:
     scored = rows.label.notna() & rows.p.notna() & x.notna()
     rows, x = rows[scored], x[scored].to_numpy(float)
     sign, y = np.sign(rows.weight.to_numpy(float)), rows.label.to_numpy()
+    if not len(x):
+        return np.nan, np.nan, np.nan
     columns = np.stack([x - x.mean(), np.ones_like(x), sign, y, sign * y], axis=1)
     if not np.ptp(x) or np.linalg.matrix_rank(columns[:, 1:]) == np.linalg.matrix_rank(columns):
         return np.nan, np.nan, np.nan  # x does not vary beyond the others

@@ -11,18 +11,16 @@ import torch
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from studylib.claims import judge_gap, judge_report
+from studylib.claims.clustered import scenario_weights
+from studylib.claims.judge_bias import credit_for, padding_effect, partiality
 from studylib.claims.judge_report import (
     accuracy,
     agreement,
     agreement_report,
     auroc,
-    credit_for,
     ece,
     kappa,
-    padding_effect,
-    partiality,
     reliability,
-    scenario_weights,
 )
 from studylib.params import RunParams
 from studylib.randomness import generator

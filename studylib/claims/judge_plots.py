@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from studylib.claims.plots import FONT, _axes
 
 _BLUE, _ORANGE, _GREEN, _RED = sns.color_palette("colorblind").as_hex()[:4]
+RUNNING = 9  # steps of the running mean
 WORDS = {"all": "all", "dimension": "dimension", "sign": "weight", "length_bin": "length", "model": "written by",
          "criterion": "criterion"}  # fmt: skip
 
@@ -66,7 +67,8 @@ def plot_partiality(df: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def plot_gap(df: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Judge's minus checker's score of the same answers over training: each seed thin, their mean thick.
+    """Judge's minus checker's score of the same answers over training: each seed thin; thick, the running
+    mean over seeds and nine steps.
 
     df: arm, seed, step, gap. Above 0 the judge pays for what the checker does not find.
     """
@@ -75,9 +77,9 @@ def plot_gap(df: pd.DataFrame, ax: Axes | None = None) -> Axes:
     looks = zip(df.arm.unique(), (_BLUE, _ORANGE, _GREEN, _RED), ("-", "--", "-.", ":"), strict=False)
     for arm, colour, dashes in looks:
         table = df[df.arm == arm].pivot(index="step", columns="seed", values="gap")
-        smooth = table.rolling(5, center=True, min_periods=3).mean()
-        ax.plot(smooth.index, smooth, color=colour, linewidth=0.7, alpha=0.45)
-        ax.plot(smooth.index, smooth.mean(axis="columns"), color=colour, linestyle=dashes, linewidth=2.6, label=arm)
+        ax.plot(table.index, table, color=colour, linewidth=0.5, alpha=0.35)
+        mean = table.mean(axis="columns").rolling(RUNNING, center=True, min_periods=1).mean()
+        ax.plot(mean.index, mean, color=colour, linestyle=dashes, linewidth=2.8, label=arm)
     ax.set_xlabel("training step", fontsize=FONT)
     ax.set_ylabel("P - N by the judge minus by the checker", fontsize=FONT)
     sns.despine(ax=ax)

@@ -193,29 +193,39 @@ def train_judge(
     if not data:
         raise ValueError("no label to train a judge on")
     judge.facts["trained_on"] = sorted(set(judge.facts["trained_on"]) | {scenario["id"] for scenario in scenarios})
-    rng = generator(recipe.seed, "judge/batches")
     weights = [parameter for parameter in judge.model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.learning_rate, total_steps=recipe.steps + 1, pct_start=0.1
     )
+    device = judge.model.device.type
+    scaler = torch.amp.GradScaler(device, enabled=precision(device).dtype == torch.float16)  # else it does nothing
     judge.model.train()
-    losses, deck = [], []
-    for _ in range(recipe.steps):
-        while len(deck) < recipe.responses_per_step:
-            deck.extend(rng.permutation(len(data)).tolist())
-        batch = [
-            _draw_criteria(data[deck.pop()], recipe.criteria_per_response, rng)
-            for _ in range(recipe.responses_per_step)
-        ]
+    losses = []
+    for batch in _batches(data, recipe):
         loss = verdict_loss(judge, batch)
-        loss.backward()
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
+        scaler.step(optimizer)
+        scaler.update()
         schedule.step()
         optimizer.zero_grad()
         losses.append(float(loss.detach()))
     return losses
+
+
+def _batches(data: list, recipe: Recipe):
+    """`recipe.steps` batches of responses, each with some of its criteria; all responses before any comes again."""
+    rng, deck = generator(recipe.seed, "judge/batches"), []
+    for _ in range(recipe.steps):
+        while len(deck) < recipe.responses_per_step:
+            deck = rng.permutation(len(data)).tolist() + deck
+        drawn = [data[deck.pop()] for _ in range(recipe.responses_per_step)]
+        yield [
+            (context, [told[i] for i in rng.permutation(len(told))[: recipe.criteria_per_response]])
+            for context, told in drawn
+        ]
 
 
 def _encoded(judge: Judge, responses, scenarios, labels) -> list[tuple[list[int], list[tuple[list[int], int]]]]:
@@ -226,11 +236,6 @@ def _encoded(judge: Judge, responses, scenarios, labels) -> list[tuple[list[int]
         told = [(ids, judge.yes if label > 0.5 else judge.no) for ids, label in asked if label is not None]
         data.append((judge.encode(response, scenario), told))
     return data
-
-
-def _draw_criteria(example, n: int, rng):
-    context, told = example
-    return context, [told[i] for i in rng.permutation(len(told))[:n]]
 
 
 def verdict_loss(judge: Judge, batch) -> torch.Tensor:

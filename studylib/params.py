@@ -23,7 +23,27 @@ PLAIN_TRL = ("grpo", "dr_grpo", "gspo", "cispo")  # objectives that TRL alone ca
 NEED_REFERENCE = ("reinforce_pp", "ppo", "flowrl", "flowrl_released", "gflowrl", "dpo")
 ENGINES = ("fast", "trl")
 ROLLOUT_WEIGHTS = ("auto", "dense", "nf4")
-REWARDS = ("verdict", "format")
+RATING_REWARDS = (
+    "rating_majority", "rating_expected", "rating_soft_label", "rating_total_variation", "rating_brier",
+    "rating_ordinal", "rating_any_of",
+)  # fmt: skip
+SURFACE_REWARDS = (
+    "diversity", "diversity_lexical", "diversity_token_entropy", "diversity_sentence_length",
+    "diversity_sentence_pattern", "diversity_adjacent_sentence", "diversity_yule", "diversity_distinct_ngram",
+    "diversity_function_word",
+)  # fmt: skip
+PERSPECTIVE_REWARDS = ("coverage", "uniqueness", "perspective_format")
+DIVERSITY_REWARDS = (*SURFACE_REWARDS, *PERSPECTIVE_REWARDS, "dispersion")
+LENGTH_MATCHED = "length_matched_"  # before the name of a diversity reward: its control, which knows the length alone
+REWARDS = (
+    "verdict", "format", "rubric", *RATING_REWARDS, *DIVERSITY_REWARDS, *(LENGTH_MATCHED + r for r in DIVERSITY_REWARDS)
+)  # fmt: skip
+GRADERS = ("checks", "judge")
+RUBRIC_SCORES = ("p_minus_n", "morebench")
+GATES = ("verdict", "form")
+SHAPINGS = ("none", "par", "lsc", "tanh", "clip", "min_max", "mean_std")
+COMBINATIONS = ("sum", "lsc", "more", "normalise_then_sum")
+GROUP_NORMALISED = ("grpo", "dapo", "gspo", "cispo", "flowrl", "flowrl_released", "gflowrl")  # use TRL's advantages
 
 
 def _param(default, help: str):
@@ -58,6 +78,16 @@ class RunParams:
     # training
     objective: str = _param("grpo", "training objective")
     rewards: str = _param("verdict=1.0 format=0.0", "reward=weight, by spaces; weight 0 is measured, not trained on")
+    rubric_grader: str = _param("checks", "who gives verdicts on a rubric: the worlds' own checks, or a trained judge")
+    rubric_score: str = _param("p_minus_n", "what verdicts are worth: p_minus_n in [-1, 1], or morebench's score / 100")
+    judge: str = _param("", "folder of a trained judge; needed by rubric_grader 'judge'")
+    diversity_window: int = _param(16, "words per window of the surface statistics; shorter texts are scaled down")
+    diversity_gate: str = _param("verdict", "answers that diversity is paid for: right ones (verdict), well-formed (form)")
+    embedder: str = _param("words", "what dispersion compares: word counts, or the hub id of a sentence-transformers model")
+    embedder_revision: str = _param("", "commit of that model")
+    rater_share: float = _param(0.25, "share of raters that makes an option acceptable to rating_any_of")
+    shaping: str = _param("none", "shaping of the weighted sum of rewards, against the group's other answers")
+    combination: str = _param("sum", "how several rewards become one: sum, lsc (all of them), more, normalise_then_sum")
     steps: int = _param(120, "batches of answers, each for updates_per_batch optimiser steps; 0 only evaluates")
     answers_per_step: int = _param(64, "sampled answers per step; a multiple of generations")
     generations: int = _param(4, "answers to each prompt (the group size G), >= 2")
@@ -105,7 +135,8 @@ class RunParams:
         rules["overlong_cache"] = (0 <= self.overlong_cache <= 1, "a share, 0..1")
         choices = {
             "source": SOURCES, "objective": OBJECTIVES, "device": ("cpu", "cuda"), "engine": ENGINES,
-            "rollout_weights": ROLLOUT_WEIGHTS,
+            "rollout_weights": ROLLOUT_WEIGHTS, "rubric_grader": GRADERS, "rubric_score": RUBRIC_SCORES,
+            "diversity_gate": GATES, "shaping": SHAPINGS, "combination": COMBINATIONS,
         }  # fmt: skip
         for name, allowed in choices.items():
             rules[name] = (getattr(self, name) in allowed, f"one of {', '.join(allowed)}")
@@ -137,6 +168,34 @@ class RunParams:
             _ = self.reward_weights
         except ValueError as error:
             rules["rewards"] = (False, str(error))
+            return rules
+        return rules | self._reward_rules()
+
+    def _reward_rules(self) -> dict[str, tuple[bool, str]]:
+        """What rewards, their combination and the objective allow one another: name -> (holds, what is allowed)."""
+        rules = {
+            "diversity_window": (2 <= self.diversity_window <= 256, "2..256"),
+            "rater_share": (0 < self.rater_share <= 1, "a share > 0, at most 1"),
+            "embedder_revision": (
+                self.embedder == "words" or bool(self.embedder_revision), f"a commit that pins {self.embedder!r}",
+            ),
+        }  # fmt: skip
+        if self.rubric_grader == "judge" and "rubric" in self.reward_weights:
+            rules["judge"] = (bool(self.judge), "the folder of a trained judge, because rubric_grader is 'judge'")
+        if self.combination != "sum" and self.shaping in SHAPINGS:
+            rules["shaping"] = (self.shaping == "none", "none, because combination 'sum' alone makes a sum to shape")
+        if self.combination == "normalise_then_sum":
+            holds = self.objective in GROUP_NORMALISED and not self.overlong_cache
+            allowed = f"'normalise_then_sum' takes overlong_cache 0 and an objective of {', '.join(GROUP_NORMALISED)}"
+            rules["combination"] = (holds, allowed)
+        if self.combination == "more":
+            holds = self.objective == "grpo" and self.engine == "fast" and self.updates_per_batch == 1
+            holds = holds and not self.overlong_cache and set(self.reward_weights.values()) <= {0.0, 1.0}
+            rules["combination"] = (
+                holds,
+                "'more' takes objective grpo, engine fast, updates_per_batch 1, overlong_cache 0 and weights 0 or 1, "
+                "because it finds the weights itself",
+            )
         return rules
 
     # --- what follows from the parameters ---

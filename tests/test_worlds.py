@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from studylib.rewards.rubric import check
+from studylib.rewards.checks import check
 from studylib.rewards.verdict import verdict as verdict_reward
 from studylib.scenarios import worlds
 from studylib.scenarios.catalogue import FRAMEWORKS, HELD_OUT_STYLES, TRAIN_DOMAINS, TRAIN_STYLES, WORLDS

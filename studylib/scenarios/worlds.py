@@ -227,7 +227,7 @@ def reasoned_response(facts: Facts, framework: str, holds: bool) -> str:
 
 
 def rubric(facts: Facts, framework: str, world: str) -> list[dict]:
-    """Weighted criteria in MoReBench's form (weight -3..3, negative: should be absent); checked by `rewards.rubric`."""
+    """Weighted criteria in MoReBench's form (weight -3..3, negative: should be absent); checked by `rewards.checks`."""
     right = verdict(facts, framework, world)
     criteria = [
         ("reads_fact", f"Reads the deciding fact: {reading(facts, framework).lower()}.", 3, "identifying"),

@@ -1,0 +1,132 @@
+"""What every reward pays for cheating, held against honest answers: `python -m studylib.rewards.audit [--json]`.
+
+Every cheat of the battery answers every scenario twice, once with the wrong option and once with the right one. A
+rule-based reward holds when no cheat with the wrong option (or none) earns more, in any scenario, than the median
+honest wrong answer. Rewards that are known to be hackable are run beside them and reported as they are: diversity paid
+to all well-formed answers, its length-matched controls, and the rubric as a judge grades it.
+"""
+
+import argparse
+import json
+
+import pandas as pd
+
+from studylib.params import (
+    DIVERSITY_REWARDS, LENGTH_MATCHED, PERSPECTIVE_REWARDS, SURFACE_REWARDS, RunParams,
+)  # fmt: skip
+from studylib.rewards import BatchReward, Grader, batch_reward
+from studylib.rewards.battery import CHEATS, honest, other
+from studylib.scenarios.catalogue import FRAMEWORKS, TRAIN_DOMAINS, TRAIN_STYLES
+from studylib.scenarios.worlds import make_split
+
+SCENARIOS = 24
+GUARDED = ("verdict", "format", "rubric", "rubric_morebench", *DIVERSITY_REWARDS)  # in which no cheat may pay
+UNGATED = " (ungated)"
+
+
+def audit_rewards(rows: list[dict], grader: Grader | None = None) -> dict[str, BatchReward]:
+    """Every reward that a program can compute on embedded scenarios, by the name that the audit's table gives it."""
+    gated, ungated = RunParams(), RunParams(diversity_gate="form")
+    rewards = {name: batch_reward(name, rows, gated) for name in ("verdict", "format", "rubric", *DIVERSITY_REWARDS)}
+    rewards["rubric_morebench"] = batch_reward("rubric", rows, RunParams(rubric_score="morebench"))
+    for name in (*SURFACE_REWARDS, *PERSPECTIVE_REWARDS, "dispersion"):
+        rewards[name + UNGATED] = batch_reward(name, rows, ungated)
+    for name in ("diversity", "coverage", "dispersion"):
+        rewards[LENGTH_MATCHED + name + UNGATED] = batch_reward(LENGTH_MATCHED + name, rows, ungated)
+    if grader:
+        judged = RunParams(rubric_grader="judge", judge="given", rewards="rubric=1")
+        rewards["rubric (judge)"] = batch_reward("rubric", rows, judged, grader)
+    return rewards
+
+
+def audit(rows: list[dict] | None = None, grader: Grader | None = None) -> pd.DataFrame:
+    """What each answer earns: columns reward, scenario, kind, answer, gives (right or wrong), value (NaN: no score).
+
+    A group reward sees an answer beside the scenario's two honest ones. Kind is that of the cheat, or "honest".
+    """
+    rows = audit_rows() if rows is None else rows
+    answers = {row["id"]: _answers(row) for row in rows}
+    table = []
+    for name, reward in audit_rewards(rows, grader).items():
+        for row in rows:
+            values = _earned(name, reward, row, [response for *_, response in answers[row["id"]]])
+            labels = (label for *label, _ in answers[row["id"]])
+            table += [(name, row["id"], *label, value) for label, value in zip(labels, values, strict=True)]
+    return pd.DataFrame(table, columns=["reward", "scenario", "kind", "answer", "gives", "value"]).astype({"value": float})
+
+
+def _earned(name: str, reward: BatchReward, row: dict, responses: list[str]) -> list[float | None]:
+    if "dispersion" not in name and LENGTH_MATCHED not in name:
+        return reward(responses, [row] * len(responses))
+    beside = list(honest(row).values())
+    return [reward([response, *beside], [row] * 3)[0] for response in responses]
+
+
+def audit_rows(n: int = SCENARIOS, seed: int = 0) -> list[dict]:
+    """Scenarios of the local world, all frameworks, three facts told, so that there are perspectives to take."""
+    return make_split(
+        "local_norms", "train", n, seed, domains=TRAIN_DOMAINS, styles=TRAIN_STYLES, frameworks=tuple(FRAMEWORKS),
+        facts_told=3,
+    )  # fmt: skip
+
+
+def _answers(row: dict) -> list[tuple[str, str, str, str]]:
+    """(kind, label, right or wrong, response) of every answer to one scenario."""
+    options = {"wrong": other(row["answer"]), "right": row["answer"]}
+    found = [("honest", "honest", gives, response) for gives, response in honest(row).items()]
+    for label, (kind, cheat) in CHEATS.items():
+        found += [(kind, label, gives, cheat(row, answer)) for gives, answer in options.items()]
+    return found
+
+
+def verdicts(table: pd.DataFrame) -> pd.DataFrame:
+    """A line per reward: medians of the honest, the best-paid cheat against each, and whether the reward holds.
+
+    `best` is the most that a cheat with the wrong option earns in any scenario; `holds` says that it is no more than
+    the median honest wrong answer. `best_right` is the same for cheats that give the right option.
+    """
+    lines = []
+    for name, part in table.groupby("reward", sort=False):
+        cheats, fair = part[part.kind != "honest"], part[part.kind == "honest"].groupby("gives").value.median()
+        wrong, right = (cheats[cheats.gives == gives] for gives in ("wrong", "right"))
+        lines.append({
+            "reward": name, "honest_wrong": fair["wrong"], "best": wrong.value.max(), "best_cheat": _best(wrong),
+            "holds": bool(wrong.value.max() <= fair["wrong"] + 1e-9),
+            "honest_right": fair["right"], "best_right": right.value.max(), "best_right_cheat": _best(right),
+            "unscored": int(part.value.isna().sum()), "guarded": name in GUARDED,
+        })  # fmt: skip
+    return pd.DataFrame(lines).set_index("reward")
+
+
+def _best(cheats: pd.DataFrame) -> str:
+    return "" if cheats.value.isna().all() else str(cheats.loc[cheats.value.idxmax(), "answer"])
+
+
+def payments(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean over scenarios of what each answer earns from each reward; a row per cheat with the wrong option."""
+    wrong = table[table.gives == "wrong"]
+    return wrong.pivot_table(index=["kind", "answer"], columns="reward", values="value", sort=False)
+
+
+def main(arguments: list[str] | None = None, grader: Grader | None = None) -> int:
+    """Print the audit; 1 when a guarded reward pays a cheat. `grader`: a judge whose rubric reward is run too."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="for machines: {rewards: {...}, payments: [...]}")
+    parser.add_argument("--scenarios", type=int, default=SCENARIOS, help="scenarios to answer, even")
+    given = parser.parse_args(arguments)
+    table = audit(audit_rows(given.scenarios), grader)
+    lines, paid = verdicts(table), payments(table)
+    if given.json:
+        rows = paid.reset_index().to_dict("records")
+        print(json.dumps({"rewards": lines.reset_index().to_dict("records"), "payments": rows}, indent=1))
+    else:
+        with pd.option_context("display.width", 200, "display.max_columns", None, "display.max_rows", None):
+            print(f"{len(CHEATS)} cheats with the wrong option, mean over {given.scenarios} scenarios:\n")
+            print(paid[[name for name in paid if name in GUARDED[:5] or name == "diversity" + UNGATED]].round(3))
+            print("\nthe most that a cheat earns, and the median honest answer:\n")
+            print(lines.round(3))
+    return int(not lines[lines.guarded].holds.all())
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,100 @@
+"""Rubric criteria that a program can check on a response to an embedded scenario.
+
+A check sees the response and what the scenario was made from, never the right verdict alone: a criterion such as
+"reads the deciding fact" is met by saying so, whatever the answer. What is copied, whole sentences of the prompt or the
+wording of a criterion, is not said and counts for nothing.
+"""
+
+from functools import lru_cache
+
+from studylib.rewards.surface import sentences, words
+from studylib.rewards.verdict import parse, read_answer
+from studylib.scenarios.vocabulary import CIRCUMSTANCES, COMMUNITIES, NAMES
+from studylib.scenarios.worlds import READINGS, Facts, counts, decisive, facts_of, reading
+
+PEOPLE = frozenset(name.casefold() for name in NAMES)
+
+
+def check(criterion: str, response: str, scenario: dict) -> bool:
+    """Whether `response` meets the criterion with this id, be it wanted (weight > 0) or not (weight < 0)."""
+    if criterion not in CHECKS:
+        raise ValueError(f"no check for criterion {criterion!r}; known: {', '.join(CHECKS)}")
+    return CHECKS[criterion](said(response, scenario), response, scenario, _facts(scenario["facts"]))
+
+
+def checks_grader(responses: list[str], scenarios: list[dict]) -> list[list[float | None]]:
+    """A verdict per criterion of each scenario's rubric, 1.0 met or 0.0; a `Grader` that never abstains."""
+    return [_verdicts(response, scenario) for response, scenario in zip(responses, scenarios, strict=True)]
+
+
+def _verdicts(response: str, scenario: dict) -> list[float | None]:
+    unknown = [criterion["id"] for criterion in scenario["rubric"] if criterion["id"] not in CHECKS]
+    if unknown:
+        raise ValueError(f"no check for criterion {unknown[0]!r}: a program can grade the embedded worlds alone")
+    seen = (said(response, scenario), response, scenario, _facts(scenario["facts"]))
+    return [float(CHECKS[criterion["id"]](*seen)) for criterion in scenario["rubric"]]
+
+
+def said(response: str, scenario: dict) -> str:
+    """What a response says in words of its own, case-folded: its reasons without what they copy."""
+    parsed = parse(response)
+    reasons = (parsed[0] if parsed else response).casefold()
+    for copied in _copies(scenario["prompt"], tuple(criterion["text"] for criterion in scenario["rubric"])):
+        reasons = reasons.replace(copied, " ")
+    return reasons.strip()
+
+
+@lru_cache(maxsize=4096)
+def _copies(prompt: str, criteria: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(text.casefold().strip(" .?!\"'") for text in (*criteria, *sentences(prompt)))
+
+
+@lru_cache(maxsize=4096)
+def _facts(facts: str) -> Facts:
+    return facts_of({"facts": facts})
+
+
+def _says_only(reasons: str, right: str, others) -> bool:
+    """Says the right word and none of the others: naming all of them earns nothing."""
+    return right.casefold() in reasons and not any(word.casefold() in reasons for word in others if word != right)
+
+
+def _reads_fact(reasons: str, response: str, scenario: dict, facts: Facts) -> bool:
+    return _says_only(reasons, reading(facts, scenario["framework"]), READINGS[scenario["framework"]])
+
+
+def _names_affected(reasons: str, response: str, scenario: dict, facts: Facts) -> bool:
+    """Names the person, and nobody who is not in the story."""
+    named = PEOPLE.intersection(words(reasons))
+    told = {name.casefold() for name in (facts.agent, facts.affected, facts.bystander)}
+    return facts.affected.casefold() in named <= told
+
+
+def _weighs_circumstance(reasons: str, response: str, scenario: dict, facts: Facts) -> bool:
+    denies = "does not count" in reasons
+    affirms = "counts" in reasons
+    return affirms != denies and affirms == counts(facts, scenario["source"])
+
+
+def _invents_circumstance(reasons: str, response: str, scenario: dict, facts: Facts) -> bool:
+    told = facts.circumstance if decisive(facts, scenario["framework"]) else None
+    return any(word in reasons for word in CIRCUMSTANCES if word != told)
+
+
+CHECKS = {
+    "reads_fact": _reads_fact,
+    "names_affected": _names_affected,
+    "reasons_first": lambda reasons, response, scenario, facts: bool(parse(response) and reasons),
+    "right_verdict": lambda reasons, response, scenario, facts: (
+        read_answer(response, scenario["options"]) == scenario["answer"]
+    ),
+    "wrong_verdict": lambda reasons, response, scenario, facts: (
+        read_answer(response, scenario["options"]) not in (None, scenario["answer"])
+    ),
+    "invents_circumstance": _invents_circumstance,
+    "names_circumstance": lambda reasons, response, scenario, facts: _says_only(
+        reasons, facts.circumstance, CIRCUMSTANCES
+    ),
+    "names_community": lambda reasons, response, scenario, facts: _says_only(reasons, facts.community, COMMUNITIES),
+    "weighs_circumstance": _weighs_circumstance,
+}

@@ -1,0 +1,167 @@
+"""Diversity as a batched reward: gates, dispersion within a group of answers, and length-matched controls.
+
+Every reward here sees the reasons of an answer alone. Answers that do not pass the gate earn 0 and are not looked at:
+with the gate `form` all well-formed answers pass (as in MultiRole-R1), with `verdict` the right ones alone, because a
+reward for variety pays for variety in wrong answers too.
+"""
+
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+
+from studylib.randomness import generator
+from studylib.rewards.surface import WORD, sentences, words
+from studylib.rewards.verdict import format, parse, verdict
+
+BatchReward = Callable[[list[str], list[dict]], list[float | None]]  # groups: responses to the same scenario id
+Embed = Callable[[list[str]], np.ndarray]  # texts -> (texts, dimensions)
+
+HASHED = 4096  # dimensions of the embedding by words
+DRAWS = 4  # random texts per answer in a length-matched control
+
+
+def reasons_of(response: str, scenario: dict) -> str:
+    """The reasons of a response that passed a gate; the whole of it where a scenario asks for no option."""
+    return response if scenario["options"] is None else parse(response)[0]
+
+
+def passes(response: str, scenario: dict, gate: str) -> bool:
+    if scenario["options"] is None:
+        return True
+    return format(response, scenario) == 1.0 and (gate == "form" or verdict(response, scenario) == 1.0)
+
+
+def gated(reward: BatchReward, gate: str) -> BatchReward:
+    """`reward` on the responses that pass; 0.0 for all others."""
+
+    def rewards(responses: list[str], scenarios: list[dict]) -> list[float | None]:
+        pairs = zip(responses, scenarios, strict=True)
+        kept = [i for i, (response, row) in enumerate(pairs) if passes(response, row, gate)]
+        values: list[float | None] = [0.0] * len(responses)
+        earned = reward([responses[i] for i in kept], [scenarios[i] for i in kept])
+        for i, value in zip(kept, earned, strict=True):
+            values[i] = value
+        return values
+
+    return rewards
+
+
+def of_reasons(function: Callable[[str, dict], float]) -> BatchReward:
+    """A reward of each answer's reasons and scenario by itself."""
+
+    def rewards(responses: list[str], scenarios: list[dict]) -> list[float | None]:
+        return [function(reasons_of(r, row), row) for r, row in zip(responses, scenarios, strict=True)]
+
+    return rewards
+
+
+# --- dispersion within a group ---------------------------------------------------------------------------------------
+
+
+def dispersion(embed: Embed) -> BatchReward:
+    """1 - mean cosine of an answer's reasons with those of the other answers to its scenario; 0 for a lone answer.
+
+    The mean over a group is 1 - mean_{i<j} cos(e_i, e_j). An embedding that is not finite cannot be scored: None.
+    """
+
+    def rewards(responses: list[str], scenarios: list[dict]) -> list[float | None]:
+        if not responses:
+            return []
+        vectors = np.asarray(embed([reasons_of(r, row) for r, row in zip(responses, scenarios, strict=True)]), float)
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit = vectors / np.where(norms == 0, 1.0, norms)
+        values: list[float | None] = [0.0] * len(responses)
+        for rows in _groups(scenarios):
+            if len(rows) > 1:
+                cosine = unit[rows] @ unit[rows].T
+                others = (cosine.sum(1) - cosine.diagonal()) / (len(rows) - 1)
+                for i, mean in zip(rows, others, strict=True):
+                    values[i] = float(1 - mean) if np.isfinite(mean) else None
+        return values
+
+    return rewards
+
+
+def _groups(scenarios: list[dict]) -> list[list[int]]:
+    """Indices of the responses to each scenario."""
+    groups: dict[str, list[int]] = {}
+    for i, row in enumerate(scenarios):
+        groups.setdefault(row["id"], []).append(i)
+    return list(groups.values())
+
+
+def embedder(name: str, revision: str = "") -> Embed:
+    """`words`: hashed word counts, no model; any other name: a sentence-transformers model at a commit."""
+    if name == "words":
+        return embed_words
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError:
+        raise ValueError(f"embedder {name!r} needs the package sentence-transformers, which is not installed") from None
+    model = SentenceTransformer(name, revision=revision or None)
+    return lambda texts: model.encode(texts, convert_to_numpy=True, show_progress_bar=False)
+
+
+def embed_words(texts: list[str]) -> np.ndarray:
+    """(texts, 4096): how often each word comes, words hashed to dimensions."""
+    vectors = np.zeros((len(texts), HASHED))
+    for vector, text in zip(vectors, texts, strict=True):
+        for word in words(text):
+            vector[zlib.crc32(word.encode()) % HASHED] += 1
+    return vectors
+
+
+# --- length-matched controls -----------------------------------------------------------------------------------------
+
+
+def length_matched(reward: BatchReward, unit: str, apart: bool = False) -> BatchReward:
+    """What random texts of the same length earn: pays an answer for its length alone, as `reward` would.
+
+    The text of n words is drawn with replacement from the words (`unit` "words") or sentences ("sentences") of all the
+    group's answers and cut to n words; four draws are averaged. Answers of the same length stand for the same texts;
+    with `apart` each has texts of its own, because a reward that compares answers needs different ones.
+    """
+
+    def rewards(responses: list[str], scenarios: list[dict]) -> list[float | None]:
+        drawn = [_same_length(responses, scenarios, unit, draw, apart) for draw in range(DRAWS)]
+        earned = [reward(texts, scenarios) for texts in drawn]
+        return [None if None in values else sum(values) / DRAWS for values in zip(*earned, strict=True)]
+
+    return rewards
+
+
+def _same_length(responses: list[str], scenarios: list[dict], unit: str, draw: int, apart: bool) -> list[str]:
+    texts = list(responses)
+    for rows in _groups(scenarios):
+        reasons = [reasons_of(responses[i], scenarios[i]) for i in rows]
+        pool = sorted(piece for text in reasons for piece in _pieces(text, unit))
+        for k, (i, text) in enumerate(zip(rows, reasons, strict=True)):
+            n = len(WORD.findall(text))
+            seed = zlib.crc32(f"{scenarios[i]['id']} {n} {draw}".encode())
+            drawn = _draw(pool, n, generator(seed, "length_matched", k if apart else 0))
+            answer = None if scenarios[i]["options"] is None else parse(responses[i])[1]
+            texts[i] = drawn if answer is None else f"<think>{drawn}</think><answer>{answer}</answer>"
+    return texts
+
+
+def _pieces(text: str, unit: str) -> list[str]:
+    """Sentences of a text, or its words, the last word of a sentence with the mark that closes it."""
+    spoken = [(part, found) for part in sentences(text) if (found := WORD.findall(part))]
+    if unit == "sentences":
+        return [part for part, _ in spoken]
+    return [piece for part, found in spoken for piece in (*found[:-1], found[-1] + part[-1] * (part[-1] in ".?!"))]
+
+
+def _draw(pool: list[str], n: int, rng: np.random.Generator) -> str:
+    """Random pieces, cut to `n` words and closed by a full stop."""
+    sizes = [len(WORD.findall(piece)) for piece in pool]
+    taken, missing = [], n
+    while missing > 0:
+        for k in rng.integers(len(pool), size=min(missing, 256)).tolist():
+            taken.append(pool[k])
+            missing -= sizes[k]
+            if missing <= 0:
+                break
+    text = " ".join(taken)
+    return text[: [match.end() for match in WORD.finditer(text)][n - 1]] + "." if n else ""

@@ -1,0 +1,98 @@
+"""Surface diversity of one text: the eight statistics of MultiRole-R1 (arXiv 2507.20187) and their mean.
+
+The paper calls its score length-normalised and does not say how. Here the statistics of words are means over windows
+of `window` consecutive words, so that they do not fall with length by arithmetic alone, and every statistic of a text
+with fewer words is scaled down by words / window, so that a single word is not the most diverse text there is.
+All of them lie in [0, 1]. None knows what a text says.
+"""
+
+import math
+import re
+
+import numpy as np
+
+WORD = re.compile(r"\w+(?:['’]\w+)?")
+SENTENCE = re.compile(r"[^.?!\n]+[.?!]*")
+MOODS = {"?": 1, "!": 2}  # the last mark of a sentence -> its type; all others are declarative: 0
+STATISTICS = (
+    "lexical", "token_entropy", "sentence_length", "sentence_pattern", "adjacent_sentence", "yule", "distinct_ngram",
+    "function_word",
+)  # fmt: skip
+FUNCTION_WORDS = frozenset(
+    "a about all although an and any are as at be because been but by can could did do does each either else for from "
+    "had has have he her him his how however i if in into is it its may me might must my neither no nor not of on or "
+    "other our out over shall she should since so some such than that the their them then there therefore these they "
+    "this those though thus to under unless until up us was we were what when where whether which while who whom whose "
+    "why will with without would yet you your".split()
+)
+
+
+def sentences(text: str) -> list[str]:
+    """Sentences with their closing marks; one ends at a full stop, a question or exclamation mark or a line's end."""
+    return [part.strip() for part in SENTENCE.findall(text) if part.strip()]
+
+
+def words(text: str) -> list[str]:
+    return WORD.findall(text.casefold())
+
+
+def surface(text: str, window: int) -> dict[str, float]:
+    """The eight statistics of a text, and `mean`, their mean. Linear in the length of the text."""
+    spoken = [(tokens, part.rstrip()[-1]) for part in SENTENCE.findall(text) if (tokens := words(part))]
+    tokens = [token for sentence, _ in spoken for token in sentence]
+    if not tokens:
+        return dict.fromkeys((*STATISTICS, "mean"), 0.0)
+    values = _of_words(tokens, window) | _of_sentences(spoken)
+    scale = min(1.0, len(tokens) / window)
+    values = {name: scale * values[name] for name in STATISTICS}
+    return values | {"mean": sum(values.values()) / len(values)}
+
+
+def _of_words(tokens: list[str], window: int) -> dict[str, float]:
+    """Means over windows; `count` holds for every word how often it stands in its window.
+
+    With it, types = sum over words of 1 / count, entropy = -mean log(count / size), sum of squares = sum of counts.
+    """
+    seen: dict[str, int] = {}
+    ids = np.array([seen.setdefault(token, len(seen)) for token in tokens])
+    tiles = _windows(ids, window)
+    size = tiles.shape[1]
+    same = tiles[:, :, None] == tiles[:, None, :]
+    count = same.sum(2)
+    yule = 1e4 * (count.sum(1) - size) / size**2
+    pairs = (same[:, :-1, :-1] & same[:, 1:, 1:]).sum(2)
+    is_function = np.array([token in FUNCTION_WORDS for token in seen])[tiles]
+    functions = np.maximum(is_function.sum(1, keepdims=True), 1)
+    log_size = math.log(size) or 1.0
+    return {
+        "lexical": float((1 / count).mean()),
+        "token_entropy": float(-np.log(count / size).mean()) / log_size,
+        "yule": float((1 / (1 + yule)).mean()),
+        "distinct_ngram": float((1 / pairs).mean()) if size > 1 else 0.0,
+        "function_word": float((is_function * np.log(functions / count) / functions).sum(1).mean()) / log_size,
+    }
+
+
+def _windows(ids: np.ndarray, window: int) -> np.ndarray:
+    """(windows, size): side by side from the start, and one that ends with the text where they leave a rest."""
+    size = min(len(ids), window)
+    tiles = ids[: len(ids) // size * size].reshape(-1, size)
+    return tiles if len(ids) % size == 0 else np.vstack([tiles, ids[-size:]])
+
+
+def _of_sentences(spoken: list[tuple[list[str], str]]) -> dict[str, float]:
+    """spoken: (words, last character) of every sentence. The coefficient of variation is clipped at 1."""
+    n = len(spoken)
+    lengths = [len(tokens) for tokens, _ in spoken]
+    mean = sum(lengths) / n
+    sd = math.sqrt(sum((length - mean) ** 2 for length in lengths) / n)
+    moods = [0, 0, 0]
+    for _, mark in spoken:
+        moods[MOODS.get(mark, 0)] += 1
+    bags = [set(tokens) for tokens, _ in spoken]
+    distances = [1 - len(a & b) / len(a | b) for a, b in zip(bags, bags[1:], strict=False)]
+    return {
+        "sentence_length": min(1.0, sd / mean),
+        "sentence_pattern": -sum(k / n * math.log(k / n) for k in moods if k) / math.log(len(moods)),
+        "adjacent_sentence": sum(distances) / len(distances) if distances else 0.0,
+    }

@@ -82,8 +82,12 @@ class RunParams:
     rubric_score: str = _param("p_minus_n", "what verdicts are worth: p_minus_n in [-1, 1], or morebench's score / 100")
     judge: str = _param("", "folder of a trained judge; needed by rubric_grader 'judge'")
     diversity_window: int = _param(16, "words per window of the surface statistics; shorter texts are scaled down")
-    diversity_gate: str = _param("verdict", "answers that diversity is paid for: right ones (verdict), well-formed (form)")
-    embedder: str = _param("words", "what dispersion compares: word counts, or the hub id of a sentence-transformers model")
+    diversity_gate: str = _param(
+        "verdict", "answers that diversity is paid for: right ones (verdict), well-formed (form)"
+    )
+    embedder: str = _param(
+        "words", "what dispersion compares: word counts, or the hub id of a sentence-transformers model"
+    )
     embedder_revision: str = _param("", "commit of that model")
     rater_share: float = _param(0.25, "share of raters that makes an option acceptable to rating_any_of")
     shaping: str = _param("none", "shaping of the weighted sum of rewards, against the group's other answers")
@@ -185,12 +189,12 @@ class RunParams:
         if self.combination != "sum" and self.shaping in SHAPINGS:
             rules["shaping"] = (self.shaping == "none", "none, because combination 'sum' alone makes a sum to shape")
         if self.combination == "normalise_then_sum":
-            holds = self.objective in GROUP_NORMALISED and not self.overlong_cache
+            holds = self.objective in GROUP_NORMALISED and not self.overlong_ramp
             allowed = f"'normalise_then_sum' takes overlong_cache 0 and an objective of {', '.join(GROUP_NORMALISED)}"
             rules["combination"] = (holds, allowed)
         if self.combination == "more":
             holds = self.objective == "grpo" and self.engine == "fast" and self.updates_per_batch == 1
-            holds = holds and not self.overlong_cache and set(self.reward_weights.values()) <= {0.0, 1.0}
+            holds = holds and not self.overlong_ramp and set(self.reward_weights.values()) <= {0.0, 1.0}
             rules["combination"] = (
                 holds,
                 "'more' takes objective grpo, engine fast, updates_per_batch 1, overlong_cache 0 and weights 0 or 1, "
@@ -208,6 +212,11 @@ class RunParams:
     def train_prompts(self) -> int:
         """Prompts of the whole run; every prompt is answered `generations` times, in one step."""
         return self.steps * self.answers_per_step // self.generations
+
+    @property
+    def overlong_ramp(self) -> int:
+        """Tokens of the ramp of the soft overlong punishment."""
+        return round(self.overlong_cache * self.max_new_tokens)
 
     @property
     def rows_per_pass(self) -> int:

@@ -12,14 +12,18 @@ import json
 import pandas as pd
 
 from studylib.params import (
-    DIVERSITY_REWARDS, LENGTH_MATCHED, PERSPECTIVE_REWARDS, SURFACE_REWARDS, RunParams,
+    DIVERSITY_REWARDS,
+    LENGTH_MATCHED,
+    PERSPECTIVE_REWARDS,
+    SURFACE_REWARDS,
+    RunParams,
 )  # fmt: skip
 from studylib.rewards import BatchReward, Grader, batch_reward
 from studylib.rewards.battery import CHEATS, honest, other
 from studylib.scenarios.catalogue import FRAMEWORKS, TRAIN_DOMAINS, TRAIN_STYLES
 from studylib.scenarios.worlds import make_split
 
-SCENARIOS = 24
+SCENARIOS = 8
 GUARDED = ("verdict", "format", "rubric", "rubric_morebench", *DIVERSITY_REWARDS)  # in which no cheat may pay
 UNGATED = " (ungated)"
 
@@ -39,20 +43,26 @@ def audit_rewards(rows: list[dict], grader: Grader | None = None) -> dict[str, B
     return rewards
 
 
-def audit(rows: list[dict] | None = None, grader: Grader | None = None) -> pd.DataFrame:
+def audit(
+    rows: list[dict] | None = None, grader: Grader | None = None, only: tuple[str, ...] | None = None
+) -> pd.DataFrame:
     """What each answer earns: columns reward, scenario, kind, answer, gives (right or wrong), value (NaN: no score).
 
-    A group reward sees an answer beside the scenario's two honest ones. Kind is that of the cheat, or "honest".
+    A group reward sees an answer beside the scenario's two honest ones. Kind is that of the cheat, or "honest". `only`
+    names the rewards to run; default all.
     """
     rows = audit_rows() if rows is None else rows
     answers = {row["id"]: _answers(row) for row in rows}
     table = []
-    for name, reward in audit_rewards(rows, grader).items():
+    chosen = {name: f for name, f in audit_rewards(rows, grader).items() if only is None or name in only}
+    for name, reward in chosen.items():
         for row in rows:
             values = _earned(name, reward, row, [response for *_, response in answers[row["id"]]])
             labels = (label for *label, _ in answers[row["id"]])
             table += [(name, row["id"], *label, value) for label, value in zip(labels, values, strict=True)]
-    return pd.DataFrame(table, columns=["reward", "scenario", "kind", "answer", "gives", "value"]).astype({"value": float})
+    return pd.DataFrame(table, columns=["reward", "scenario", "kind", "answer", "gives", "value"]).astype(
+        {"value": float}
+    )
 
 
 def _earned(name: str, reward: BatchReward, row: dict, responses: list[str]) -> list[float | None]:

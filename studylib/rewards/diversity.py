@@ -62,22 +62,23 @@ def of_reasons(function: Callable[[str, dict], float]) -> BatchReward:
 def dispersion(embed: Embed) -> BatchReward:
     """1 - mean cosine of an answer's reasons with those of the other answers to its scenario; 0 for a lone answer.
 
-    The mean over a group is 1 - mean_{i<j} cos(e_i, e_j). An embedding that is not finite cannot be scored: None.
+    The mean over a group is 1 - mean_{i<j} cos(e_i, e_j). Reasons without content, whose embedding is 0, are no answer
+    to compare with and earn 0. An embedding that is not finite cannot be scored: None, for its group.
     """
 
     def rewards(responses: list[str], scenarios: list[dict]) -> list[float | None]:
         if not responses:
             return []
         vectors = np.asarray(embed([reasons_of(r, row) for r, row in zip(responses, scenarios, strict=True)]), float)
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        unit = vectors / np.where(norms == 0, 1.0, norms)
+        norms = np.linalg.norm(vectors, axis=1)
         values: list[float | None] = [0.0] * len(responses)
         for rows in _groups(scenarios):
-            if len(rows) > 1:
-                cosine = unit[rows] @ unit[rows].T
-                others = (cosine.sum(1) - cosine.diagonal()) / (len(rows) - 1)
-                for i, mean in zip(rows, others, strict=True):
-                    values[i] = float(1 - mean) if np.isfinite(mean) else None
+            spoken = [i for i in rows if norms[i] != 0]
+            unit = vectors[spoken] / norms[spoken, None]
+            cosine = unit @ unit.T
+            for i, total in zip(spoken, cosine.sum(1) - cosine.diagonal(), strict=True):
+                if len(spoken) > 1:
+                    values[i] = float(1 - total / (len(spoken) - 1)) if np.isfinite(total) else None
         return values
 
     return rewards
@@ -124,25 +125,28 @@ def length_matched(reward: BatchReward, unit: str, apart: bool = False) -> Batch
     """
 
     def rewards(responses: list[str], scenarios: list[dict]) -> list[float | None]:
-        drawn = [_same_length(responses, scenarios, unit, draw, apart) for draw in range(DRAWS)]
+        drawn = [list(responses) for _ in range(DRAWS)]
+        for rows in _groups(scenarios):
+            reasons = [reasons_of(responses[i], scenarios[i]) for i in rows]
+            pool = sorted(piece for text in reasons for piece in _pieces(text, unit))
+            sizes = [len(WORD.findall(piece)) for piece in pool]
+            for k, (i, text) in enumerate(zip(rows, reasons, strict=True)):
+                n = len(WORD.findall(text))
+                for draw in range(DRAWS):
+                    seed = zlib.crc32(f"{scenarios[i]['id']} {n} {draw}".encode())
+                    rng = generator(seed, "length_matched", k if apart else 0)
+                    drawn[draw][i] = _in_place_of(responses[i], scenarios[i], _draw(pool, sizes, n, rng))
         earned = [reward(texts, scenarios) for texts in drawn]
         return [None if None in values else sum(values) / DRAWS for values in zip(*earned, strict=True)]
 
     return rewards
 
 
-def _same_length(responses: list[str], scenarios: list[dict], unit: str, draw: int, apart: bool) -> list[str]:
-    texts = list(responses)
-    for rows in _groups(scenarios):
-        reasons = [reasons_of(responses[i], scenarios[i]) for i in rows]
-        pool = sorted(piece for text in reasons for piece in _pieces(text, unit))
-        for k, (i, text) in enumerate(zip(rows, reasons, strict=True)):
-            n = len(WORD.findall(text))
-            seed = zlib.crc32(f"{scenarios[i]['id']} {n} {draw}".encode())
-            drawn = _draw(pool, n, generator(seed, "length_matched", k if apart else 0))
-            answer = None if scenarios[i]["options"] is None else parse(responses[i])[1]
-            texts[i] = drawn if answer is None else f"<think>{drawn}</think><answer>{answer}</answer>"
-    return texts
+def _in_place_of(response: str, scenario: dict, reasons: str) -> str:
+    """The response with other reasons."""
+    if scenario["options"] is None:
+        return reasons
+    return f"<think>{reasons}</think><answer>{parse(response)[1]}</answer>"
 
 
 def _pieces(text: str, unit: str) -> list[str]:
@@ -153,9 +157,8 @@ def _pieces(text: str, unit: str) -> list[str]:
     return [piece for part, found in spoken for piece in (*found[:-1], found[-1] + part[-1] * (part[-1] in ".?!"))]
 
 
-def _draw(pool: list[str], n: int, rng: np.random.Generator) -> str:
-    """Random pieces, cut to `n` words and closed by a full stop."""
-    sizes = [len(WORD.findall(piece)) for piece in pool]
+def _draw(pool: list[str], sizes: list[int], n: int, rng: np.random.Generator) -> str:
+    """Random pieces, cut to `n` words and closed by a full stop. sizes: words of each piece."""
     taken, missing = [], n
     while missing > 0:
         for k in rng.integers(len(pool), size=min(missing, 256)).tolist():

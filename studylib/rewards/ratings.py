@@ -72,9 +72,7 @@ def soft_label(response: str, scenario: dict) -> float | None:
 
 def total_variation(response: str, scenario: dict) -> float | None:
     """1 - 1/2 sum_k |q_k - p_k|, in [0, 1]."""
-    return _compared(
-        response, scenario, 0.0, lambda q, p: 1 - sum(abs(a - b) for a, b in zip(q, p, strict=True)) / 2
-    )
+    return _compared(response, scenario, 0.0, lambda q, p: 1 - sum(abs(a - b) for a, b in zip(q, p, strict=True)) / 2)
 
 
 def brier(response: str, scenario: dict) -> float | None:

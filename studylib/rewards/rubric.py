@@ -58,7 +58,9 @@ def _criterion(entry) -> dict:
     if not all(isinstance(text, str) and text for text in texts):
         raise ValueError(f"id, title and dimension of a criterion are texts, not {texts!r}")
     if type(criterion["weight"]) is not int or not 1 <= abs(criterion["weight"]) <= 3:
-        raise ValueError(f"weight {criterion['weight']!r} of criterion {criterion['id']!r} is not allowed: -3..3, not 0")
+        raise ValueError(
+            f"weight {criterion['weight']!r} of criterion {criterion['id']!r} is not allowed: -3..3, not 0"
+        )
     return criterion
 
 

@@ -1,20 +1,28 @@
 """DPO on the study's scenarios: pairs of the untrained policy's own answers, ranked by the study's reward."""
 
+import math
+
+import numpy as np
 import torch
 from datasets import Dataset, disable_progress_bars
 from transformers import PrinterCallback, ProgressCallback
 from trl import DPOConfig, DPOTrainer
 
+from studylib.rewards.shaping import total
 from studylib.training.models import precision
 
 
 def best_and_worst(rewards: list[float], g: int) -> list[tuple[int, int]]:
-    """(index of a best, index of a worst answer) of every group of `g` in which answers differ; first ones on ties."""
+    """(index of a best, index of a worst answer) of every group of `g` in which answers differ; first ones on ties.
+
+    An answer whose reward is NaN could not be scored and is in no pair.
+    """
     pairs = []
     for start in range(0, len(rewards), g):
-        group = range(start, min(start + g, len(rewards)))
-        best, worst = max(group, key=lambda i: (rewards[i], -i)), min(group, key=lambda i: (rewards[i], i))
-        if rewards[best] > rewards[worst]:
+        group = [i for i in range(start, min(start + g, len(rewards))) if not math.isnan(rewards[i])]
+        best = max(group, key=lambda i: (rewards[i], -i), default=None)
+        worst = min(group, key=lambda i: (rewards[i], i), default=None)
+        if group and rewards[best] > rewards[worst]:
             pairs.append((best, worst))
     return pairs
 
@@ -31,17 +39,19 @@ def sample_pairs(trainer) -> tuple[Dataset, float, int]:
     prompts = trainer.processing_class.apply_chat_template(chats, add_generation_prompt=True, return_dict=False)
     texts = trainer.processing_class.batch_decode(trainer.sample(prompts, ids), skip_special_tokens=True)
     answers = [[{"role": "assistant", "content": text}] for text in texts]
-    rewards = [0.0] * len(answers)
-    for function, weight in zip(trainer.reward_funcs, trainer.params.reward_weights.values(), strict=False):
-        values = function(completions=answers, id=ids, log_metric=lambda *_: None)
-        rewards = [total + weight * (value or 0.0) for total, value in zip(rewards, values, strict=True)]
+    scored = [
+        function(completions=answers, id=ids, log_metric=lambda *_: None)
+        for function in trainer.reward_funcs[: len(trainer.params.reward_weights)]
+    ]
+    p, columns = trainer.params, np.array(scored, dtype=float).T
+    rewards = total(columns, np.array(list(p.reward_weights.values())), g, p.shaping, p.combination).tolist()
     pairs = [
         {"prompt": chats[best], "chosen": answers[best], "rejected": answers[worst]}
         for best, worst in best_and_worst(rewards, g)
     ]
     if not pairs:
         raise ValueError("no group of answers has two different rewards, so DPO has no pairs to learn from")
-    return Dataset.from_list(pairs), sum(rewards) / len(rewards), trainer.generated
+    return Dataset.from_list(pairs), float(np.nanmean(rewards)), trainer.generated
 
 
 def dpo_trainer(trainer, pairs: Dataset) -> DPOTrainer:

@@ -19,9 +19,10 @@ from trl.rewards import get_soft_overlong_punishment
 from studylib.params import RunParams
 from studylib.provenance import is_complete
 from studylib.randomness import generator, torch_seed
-from studylib.rewards import reward
+from studylib.rewards import Grader, batch_reward
+from studylib.rewards.idle import idle_message
 from studylib.scenarios.prompts import chat
-from studylib.training import objectives
+from studylib.training import mixing, objectives
 from studylib.training.batches import MEAN_OVER_ROWS, SUM_OVER_STEP, fill_unscored, idle_groups, micro_batches, refill
 from studylib.training.heads import make_heads
 from studylib.training.models import (
@@ -71,6 +72,7 @@ class StudyTrainer(GRPOTrainer):
             logger.warning("prompts are not shared in training, because %s", reason)
         self.fast, self.params, self.scenario_ids, self.dense = not reason, params, scenario_ids, None
         self.objective, self.attempt, self.generated = OBJECTIVES[params.objective], 0, 0
+        self.more = mixing.More() if params.combination == "more" else None
         if reason and self.objective.kind != "policy":
             raise ValueError(f"objective {params.objective!r} needs shared prompts: {reason}")
         super().__init__(*args, rollout_func=_rollout if self.fast else None, **kwargs)
@@ -109,7 +111,8 @@ class StudyTrainer(GRPOTrainer):
         return answers
 
     def _calculate_rewards(self, *args, **kwargs):
-        per_reward = super()._calculate_rewards(*args, **kwargs)
+        per_reward = mixing.with_mixture(super()._calculate_rewards(*args, **kwargs), self.params)
+        self.per_reward = per_reward[:, self.reward_weights.to(per_reward.device) != 0]
         total = (per_reward * self.reward_weights.to(per_reward.device)).nansum(1)
         self.last_rewards = total.masked_fill(per_reward.isnan().all(1), torch.nan)
         return per_reward
@@ -129,6 +132,8 @@ class StudyTrainer(GRPOTrainer):
         if self.fast:
             self._measure(answers)
             answers |= self._worth(answers)
+        if self.more:
+            answers["advantages"] = self.more.advantages(self, answers, self.per_reward)
         return answers
 
     def _reserve(self, n: int) -> list[dict]:
@@ -341,13 +346,13 @@ def _number(value) -> float | None:
     return None if value is None else float(value)
 
 
-def trl_reward(name: str, rows: list[dict]):
+def trl_reward(name: str, rows: list[dict], params: RunParams | None = None, judge: Grader | None = None):
     """The reward as TRL calls it: a batch of chats in, one float or None each out. Counts the Nones."""
-    function = reward(name, rows)
+    function = batch_reward(name, rows, params, judge)
     by_id = {row["id"]: row for row in rows}
 
     def scored(completions, id, log_metric, **columns):
-        values = [function(chat[0]["content"], by_id[i]) for chat, i in zip(completions, id, strict=True)]
+        values = function([chat[0]["content"] for chat in completions], [by_id[i] for i in id])
         log_metric(f"unscored/{name}", sum(value is None for value in values))
         return values
 
@@ -363,7 +368,10 @@ def grpo_config(params: RunParams, **more) -> GRPOConfig:
     config = {
         "loss_type": "grpo",
         "scale_rewards": "group",
-        "reward_weights": list(params.reward_weights.values()) + [1.0] * len(overlong(params)),
+        "reward_weights": mixing.trl_weights(params),
+        "multi_objective_aggregation": (
+            "normalize_then_sum" if params.combination == "normalise_then_sum" else "sum_then_normalize"
+        ),
         "beta": params.beta,
         "use_bias_correction_kl": params.beta > 0,
         "num_generations": params.generations,
@@ -398,12 +406,17 @@ def grpo_config(params: RunParams, **more) -> GRPOConfig:
     )
 
 
-def prepare(params: RunParams, train_rows: list[dict], rewards: list | None = None) -> StudyTrainer:
+def prepare(
+    params: RunParams, train_rows: list[dict], judge: Grader | None = None, rewards: list | None = None
+) -> StudyTrainer:
     """Policy and trainer, untrained. Checks the machine first and the 4-bit gradients last.
 
-    rewards: functions as TRL calls them, in place of those named in `params.rewards` and with their weights.
+    `judge` grades the rubric where `rubric_grader` is 'judge'. `rewards`: functions as TRL calls them, in place of those
+    named in `params.rewards` and with their weights. Says so when the chosen shaping cannot do anything.
     """
     require_device(params)
+    if message := idle_message(params):
+        print(f"note: {message}")
     model, tokenizer = load_base(params)
     instruct = params.model != "tiny"
     rows = [{"prompt": chat(row, instruct), "id": row["id"]} for row in train_rows]
@@ -413,7 +426,11 @@ def prepare(params: RunParams, train_rows: list[dict], rewards: list | None = No
         params=params,
         scenario_ids={chat(row, instruct)[-1]["content"]: row["id"] for row in train_rows},
         args=grpo_config(params),
-        reward_funcs=(rewards or [trl_reward(name, train_rows) for name in params.reward_weights]) + overlong(params),
+        reward_funcs=[
+            *(rewards or [trl_reward(name, train_rows, params, judge) for name in params.reward_weights]),
+            *overlong(params),
+            *[mixing.mixed] * mixing.has_mixture(params),
+        ],
         train_dataset=Dataset.from_list(rows or [{"prompt": [], "id": ""}]),
         peft_config=lora(params),
     )
@@ -425,7 +442,7 @@ def prepare(params: RunParams, train_rows: list[dict], rewards: list | None = No
 
 def overlong(params: RunParams) -> list:
     """DAPO's soft punishment of answers that are nearly or quite too long, as TRL has it; arXiv 2503.14476, eq. 13."""
-    ramp = round(params.overlong_cache * params.max_new_tokens)
+    ramp = params.overlong_ramp
     return [get_soft_overlong_punishment(params.max_new_tokens, ramp)] if ramp else []
 
 

@@ -1,0 +1,102 @@
+"""Which shapings cannot change what is learned, and which conditions cannot differ.
+
+A group-normalised advantage is the same for r and for a r + b with a > 0, whatever a and b are in each group. So a
+shaping does nothing to a single reward with two values in a group, be it PAR, LSC or tanh, and min-max or mean-std over
+a step do nothing at all. Such an experiment would be null without a word. Whether it is so is decided by trying: the
+advantages before and after, on random groups of rewards. The epsilon that trainers add to standard deviations is left
+out, because what it changes is no effect of the shaping.
+"""
+
+import itertools
+
+import numpy as np
+
+from studylib.params import GROUP_NORMALISED, LENGTH_MATCHED, RunParams
+from studylib.randomness import generator
+from studylib.rewards.shaping import best, best_minus_worst, centred, normalised, total
+
+TOLERANCE = 1e-4
+GROUPS = 200  # random groups that are tried
+TWO_VALUED = frozenset({"verdict", "format", "rating_majority", "rating_any_of"})  # the others are graded
+NAMES_OF_A_RUN = {"condition", "seed", "run_root", "profile"}  # parameters that say what a run is called
+REWARD_PARAMETERS = {"rewards", "shaping", "combination"}
+COMPUTED_WITH = {  # parameter -> the rewards that are computed with it
+    "rubric_grader": ("rubric",), "rubric_score": ("rubric",), "judge": ("rubric",),
+    "diversity_window": ("diversity",), "embedder": ("dispersion",), "embedder_revision": ("dispersion",),
+    "diversity_gate": ("diversity", "coverage", "uniqueness", "perspective_format", "dispersion"),
+    "rater_share": ("rating_any_of",),
+}  # fmt: skip
+
+
+def advantages(r: np.ndarray, params: RunParams) -> np.ndarray:
+    """(B,) what the answers are worth to the objective, from (B, R) rewards; columns as in `params.reward_weights`."""
+    g, weights = params.generations, np.array(list(params.reward_weights.values()))
+    whole = total(r, weights, g, params.shaping, params.combination)
+    if params.combination == "normalise_then_sum":
+        return whole / max(float(np.nanstd(whole)), 1e-9)  # TRL divides by the spread of the whole step
+    if params.objective in GROUP_NORMALISED:
+        return normalised(whole, g)
+    return {"rft": best, "dpo": best_minus_worst}.get(params.objective, centred)(whole, g)
+
+
+def shaping_is_idle(params: RunParams, two_valued: frozenset[str] = TWO_VALUED) -> bool:
+    """Whether the advantages are the same with and without the shaping and the combination, for all rewards tried."""
+    names = list(params.reward_weights)
+    plain = dict(vars(params)) | {"shaping": "none", "combination": "sum"}
+    r = random_rewards(names, params.generations, two_valued)
+    return _same(advantages(r, params), advantages(r, RunParams(**plain)))
+
+
+def idle_message(params: RunParams, two_valued: frozenset[str] = TWO_VALUED) -> str | None:
+    """One sentence for the start of a run when its shaping or combination cannot change the gradient, else None."""
+    chosen = [f"{name} '{value}'" for name, value in (("shaping", params.shaping), ("combination", params.combination))
+              if value not in ("none", "sum")]  # fmt: skip
+    if not chosen or params.combination == "more" or not shaping_is_idle(params, two_valued):
+        return None
+    return (
+        f"{chosen[0]} cannot change the gradient here: with rewards = {params.rewards!r} and objective "
+        f"{params.objective!r} the advantages are those of the plain sum"
+    )
+
+
+def identical_conditions(configs: dict[str, dict], two_valued: frozenset[str] = TWO_VALUED) -> list[tuple[str, str]]:
+    """Pairs of conditions that cannot differ. configs: condition -> the parameters of a run (its config.json).
+
+    Two conditions are compared when they differ in nothing but names, rewards, shaping, combination and what rewards
+    are computed with; they are identical when their advantages are, on random groups of rewards.
+    """
+    runs = {name: RunParams(**config) for name, config in configs.items()}
+    return [pair for pair in itertools.combinations(runs, 2) if _identical(*(runs[c] for c in pair), two_valued)]
+
+
+def _identical(one: RunParams, other: RunParams, two_valued: frozenset[str]) -> bool:
+    trained = [{name for name, weight in p.reward_weights.items() if weight} for p in (one, other)]
+    differ = {name for name in vars(one) if getattr(one, name) != getattr(other, name)} - NAMES_OF_A_RUN
+    matter = {name for name in differ - REWARD_PARAMETERS if _matters(name, trained[0] | trained[1])}
+    if matter or ("more" in (one.combination, other.combination) and "combination" in differ):
+        return False
+    names = sorted(set(one.reward_weights) | set(other.reward_weights))
+    r = random_rewards(names, one.generations, two_valued)
+    worth = [advantages(r[:, [names.index(name) for name in p.reward_weights]], p) for p in (one, other)]
+    return (one.combination != "more" or trained[0] == trained[1]) and _same(*worth)
+
+
+def _matters(parameter: str, trained: set[str]) -> bool:
+    """Whether a parameter can change a run that trains on these rewards."""
+    if parameter not in COMPUTED_WITH:
+        return True
+    return any(name.removeprefix(LENGTH_MATCHED).startswith(COMPUTED_WITH[parameter]) for name in trained)
+
+
+def random_rewards(names: list[str], g: int, two_valued: frozenset[str]) -> np.ndarray:
+    """(GROUPS * g, R) independent rewards: a fair coin where a reward has two values, else uniform in [-1, 1]."""
+    columns = []
+    for name in names:
+        rng = generator(0, f"idle/{name}")
+        coin = name in two_valued
+        columns.append(rng.integers(2, size=GROUPS * g) if coin else rng.uniform(-1, 1, size=GROUPS * g))
+    return np.stack(columns, 1).astype(float)
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    return bool(np.abs(a - b).max() <= TOLERANCE)

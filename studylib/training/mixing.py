@@ -1,0 +1,91 @@
+"""How a step's rewards become what TRL normalises: one column per reward, and where asked one more for their mixture.
+
+TRL sums weighted columns. With a shaping or the LSC combination the columns of the rewards get weight 0, so that TRL
+logs them as they are, and a last column `mixed` of weight 1 holds the shaped total. An answer of which one reward with
+a weight could not be scored is left out as a whole: TRL would take the sum of the rest.
+"""
+
+import numpy as np
+import torch
+
+from studylib.params import RunParams
+from studylib.rewards.shaping import min_norm_weights, moved, normalised, total, unit_rows
+from studylib.training.objectives import bar
+from studylib.training.scoring import shared_prompt_scores
+
+
+def weights(params: RunParams) -> list[float]:
+    """Of the study's rewards, and of TRL's overlong punishment where it is on."""
+    return list(params.reward_weights.values()) + [1.0] * (params.overlong_ramp > 0)
+
+
+def has_mixture(params: RunParams) -> bool:
+    return params.shaping != "none" or params.combination == "lsc"
+
+
+def trl_weights(params: RunParams) -> list[float]:
+    """Weights of the columns that TRL sees."""
+    return [0.0] * len(weights(params)) + [1.0] if has_mixture(params) else weights(params)
+
+
+def mixed(completions, **columns) -> list[float]:
+    """The place of the mixture among TRL's reward functions; `with_mixture` fills its column."""
+    return [0.0] * len(completions)
+
+
+def with_mixture(per_reward: torch.Tensor, params: RunParams) -> torch.Tensor:
+    """(B, columns) as TRL is to see them: rows that cannot be scored all NaN, the last column the mixture."""
+    weight = weights(params)
+    trained = torch.tensor(weight, device=per_reward.device) != 0
+    unscored = per_reward[:, : len(weight)][:, trained].isnan().any(1)
+    per_reward = per_reward.masked_fill(unscored[:, None], torch.nan)
+    if has_mixture(params):
+        raw = per_reward[:, :-1].double().cpu().numpy()
+        whole = total(raw, np.array(weight), params.generations, params.shaping, params.combination)
+        per_reward[:, -1] = torch.as_tensor(whole).to(per_reward)
+    return per_reward
+
+
+class More:
+    """MORE (dunzeng/MORE): weights of the rewards that make the mean of their gradients shortest, found at every step.
+
+    The gradient of each reward alone is that of the on-policy loss -mean_i A_ik bar(logp_i), which is linear in the
+    advantages, so that sum_k lambda_k A_k trains on the mean of the gradients. As in the released code the lambdas are
+    found on moving averages of length 1 and applied to the gradients as they are.
+    """
+
+    def __init__(self):
+        self.average: np.ndarray | None = None
+
+    def advantages(self, trainer, answers: dict, per_reward: torch.Tensor) -> torch.Tensor:
+        """(B,) combined advantages; logs lambda per reward. per_reward: (B, R) of the rewards with a weight."""
+        g, columns = trainer.num_generations, per_reward.double().cpu().numpy()
+        each = np.stack([np.nan_to_num(normalised(column, g)) for column in columns.T], 1)
+        each = torch.as_tensor(each).to(answers["advantages"])
+        self.average = moved(self.average, policy_gradients(trainer, answers, each))
+        found = min_norm_weights(unit_rows(self.average))
+        for name, value in zip(trained_rewards(trainer.params), found, strict=True):
+            trainer._log(f"lambda/{name}", float(value))
+        return each @ torch.as_tensor(found).to(each)
+
+
+def trained_rewards(params: RunParams) -> list[str]:
+    return [name for name, weight in params.reward_weights.items() if weight]
+
+
+def policy_gradients(trainer, answers: dict, advantages: torch.Tensor) -> np.ndarray:
+    """(R, parameters) gradients of -mean_i A_ik bar(logp_i) for every column k of `advantages` (B, R)."""
+    parameters = [p for p in trainer.model.parameters() if p.requires_grad]
+    sums = [[torch.zeros_like(p) for p in parameters] for _ in advantages.T]
+    for rows in torch.arange(len(advantages)).split(trainer.params.rows_per_pass):
+        ids = torch.cat([answers["prompt_ids"][rows], answers["completion_ids"][rows]], 1)
+        mask = torch.cat([answers["prompt_mask"][rows], answers["completion_mask"][rows]], 1)
+        with trainer.accelerator.autocast():
+            logps = shared_prompt_scores(trainer.model, ids, mask, answers["completion_ids"].shape[1]).logps
+        mean = bar(logps, answers["completion_mask"][rows])
+        for column, kept in zip(advantages[rows].T, sums, strict=True):
+            loss = -(column * mean).sum() / len(advantages)
+            found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+            for gradient, part in zip(kept, found, strict=True):
+                gradient += 0 if part is None else part
+    return torch.stack([torch.cat([g.flatten() for g in kept]) for kept in sums]).double().cpu().numpy()

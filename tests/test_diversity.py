@@ -1,0 +1,274 @@
+"""Diversity rewards: the closed forms of their statistics, what passes a gate, and what a length-matched control sees."""
+
+import math
+import time
+
+import numpy as np
+import pytest
+
+from studylib.params import DIVERSITY_REWARDS, LENGTH_MATCHED, RunParams
+from studylib.rewards import batch_reward
+from studylib.rewards.diversity import dispersion, embed_words, embedder, gated, length_matched, of_reasons
+from studylib.rewards.perspectives import coverage, matched, offered, perspective_format, uniqueness
+from studylib.rewards.surface import STATISTICS, sentences, surface
+from studylib.scenarios.catalogue import FRAMEWORKS
+from studylib.scenarios.worlds import READINGS, facts_of, make_split, reading
+
+ROW = {"id": "x", "options": ["permissible", "wrong"], "answer": "wrong"}
+UNGATED = RunParams(diversity_gate="form")
+
+
+def answer(reasons, option="wrong"):
+    return f"<think>{reasons}</think><answer>{option}</answer>"
+
+
+# --- the eight statistics ---
+
+
+def test_four_different_words_are_as_diverse_as_words_can_be():
+    found = surface("red green blue black", window=4)
+    assert {name: found[name] for name in ("lexical", "token_entropy", "yule", "distinct_ngram")} == pytest.approx(
+        {"lexical": 1, "token_entropy": 1, "yule": 1, "distinct_ngram": 1}
+    )
+    assert found["sentence_length"] == found["sentence_pattern"] == found["adjacent_sentence"] == 0
+
+
+def test_statistics_of_words_by_hand():
+    found = surface("a b a b", window=4)
+    assert found["lexical"] == 2 / 4
+    assert found["token_entropy"] == pytest.approx(math.log(2) / math.log(4))
+    assert found["yule"] == pytest.approx(1 / (1 + 1e4 * (8 - 4) / 16))  # sum of squares 2^2 + 2^2, N = 4
+    assert found["distinct_ngram"] == pytest.approx(2 / 3)  # ab, ba, ab
+
+
+def test_function_words_by_hand():
+    """the, of and the again: shares 2/3 and 1/3 of the function words in a window of five."""
+    entropy = -(2 / 3 * math.log(2 / 3) + 1 / 3 * math.log(1 / 3))
+    assert surface("the end of the world", window=5)["function_word"] == pytest.approx(entropy / math.log(5))
+    assert surface("kind people help friends often", window=5)["function_word"] == 0
+
+
+def test_statistics_of_sentences_by_hand():
+    found = surface("Is it so? It is. No! It is.", window=4)
+    lengths = [3, 2, 1, 2]
+    assert found["sentence_length"] == pytest.approx(np.std(lengths) / np.mean(lengths))
+    shares = [1 / 4, 2 / 4, 1 / 4]
+    assert found["sentence_pattern"] == pytest.approx(-sum(p * math.log(p) for p in shares) / math.log(3))
+    assert found["adjacent_sentence"] == pytest.approx((1 / 3 + 1 + 1) / 3)
+    assert surface("a. " + "b " * 99, window=4)["sentence_length"] <= 1, "the coefficient of variation is clipped"
+
+
+def test_words_are_counted_in_windows_so_that_repeating_a_text_later_costs_nothing_and_short_texts_are_scaled_down():
+    assert surface("a b c d " * 9, window=4)["lexical"] == 1
+    assert surface("a b c d " * 9, window=8)["lexical"] == 1 / 2
+    assert surface("a b", window=8)["lexical"] == pytest.approx(2 / 8)
+    assert surface("a b c d d d", window=4)["lexical"] == pytest.approx((1 + 2 / 4) / 2), (
+        "the last window ends the text"
+    )
+
+
+def test_the_mean_is_that_of_all_eight_in_unit_range():
+    for text in ("So it was. But why? No! " * 7, "x", "", "...", "ß İ ﬁ", "a\n\nb?!"):
+        found = surface(text, window=16)
+        assert found["mean"] == pytest.approx(sum(found[name] for name in STATISTICS) / 8)
+        assert all(0 <= value <= 1 for value in found.values())
+
+
+def test_sentences_end_with_their_marks():
+    assert sentences("One. Two?! Three\nfour") == ["One.", "Two?!", "Three", "four"]
+
+
+# --- gates ---
+
+
+@pytest.mark.parametrize("name", ["diversity", "diversity_yule", "dispersion"])
+def test_gates(name):
+    texts = [answer("It was a lie."), answer("Nobody asked her.", "permissible"), "Nobody asked her.", answer("")]
+    rows = [ROW] * 4
+    right = batch_reward(name, rows)(texts, rows)
+    formed = batch_reward(name, rows, UNGATED)(texts, rows)
+    assert right[1:] == [0, 0, 0] and formed[2:] == [0, 0] and formed[1] > 0
+
+
+def test_a_gate_needs_to_know_the_answer():
+    open_row = {"id": "x", "options": None, "answer": None}
+    with pytest.raises(ValueError, match="reward 'diversity' needs the field 'options', which scenario x lacks"):
+        batch_reward("diversity", [open_row])
+    assert batch_reward("diversity_lexical", [open_row], UNGATED)(["a " * 16], [open_row]) == [1 / 16]
+
+
+# --- perspectives ---
+
+
+def perspective_row(told=3):
+    return make_split(
+        "local_norms", "train", 2, 0, domains=("medicine",), styles=("report",), frameworks=("kantian_deontology",),
+        facts_told=told,
+    )[0]  # fmt: skip
+
+
+def test_a_scenario_offers_the_readings_of_the_facts_that_it_tells():
+    for told in (1, 3, 5):
+        row = perspective_row(told)
+        pairs = offered(row["facts"], row["prompt"])
+        assert len(pairs) == told
+        assert {right for right, _ in pairs} <= {reading(facts_of(row), f).casefold() for f in FRAMEWORKS}
+
+
+def test_each_perspective_counts_once_and_repeats_lower_uniqueness():
+    row = perspective_row(3)
+    rights = [right for right, _ in offered(row["facts"], row["prompt"])]
+    assert coverage(". ".join(rights), row) == 1 and uniqueness(". ".join(rights), row) == 1
+    assert coverage(f"{rights[0]}. " * 9, row) == pytest.approx(1 / 3)
+    assert uniqueness(f"{rights[0]}. " * 9, row) == pytest.approx(1 / 9)
+    assert coverage(" and ".join(rights), row) == pytest.approx(1 / 3), "one sentence takes one perspective"
+    assert coverage("Hm.", row) == uniqueness("Hm.", row) == 0
+
+
+def test_saying_a_reading_and_its_opposite_takes_no_perspective():
+    row = perspective_row(5)
+    assert coverage(". ".join(sum(READINGS.values(), ())), row) == 0
+
+
+def test_matching_is_the_largest_one_to_one():
+    """A greedy reader would give the first segment the first reference and leave the second segment with none."""
+    assert matched(["a b", "a"], ["a", "b"]) == (2, 2)
+    assert matched(["a", "a", "a"], ["a", "b"]) == (1, 3)
+    assert matched([], ["a"]) == matched(["c"], ["a"]) == matched(["c"], []) == (0, 0)
+
+
+SIX = [f"From the perspective of {name}, it is so." for name in ("duty", "care", "law", "gain", "virtue", "need")]
+NAMED = "\nSummary: duty care law gain virtue need"
+
+
+@pytest.mark.parametrize(
+    "text, points",
+    [
+        ("\n".join(SIX) + NAMED, 2.0),
+        ("\n".join(SIX), 1.0),
+        ("\n".join(SIX) + "\nSummary: duty care law", 1.5),
+        ("\n".join(SIX) + "\nSummary: duty care", 1.25),
+        ("\n".join(["Well.", *SIX[:1]]) + NAMED, 1.0),
+        ("\n".join([*SIX, SIX[0].replace("so", "not so")]) + NAMED, 1.5),
+        ("\n".join([*SIX, SIX[0]]) + NAMED, 1.0),
+        ("\n".join(SIX * 4) + NAMED, 0.0),
+        ("It is so.", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_the_form_of_op_grpo_by_hand(text, points):
+    assert perspective_format(text, {}) == points / 2
+
+
+# --- dispersion ---
+
+ANGLES = {"east": (1, 0), "north": (0, 1), "west": (-1, 0), "nowhere": (0, 0), "broken": (math.nan, 0)}
+
+
+def embed(texts):
+    return np.array([ANGLES[text] for text in texts], float)
+
+
+def dispersed(*texts, ids=None):
+    rows = [{**ROW, "id": i} for i in ids or "x" * len(texts)]
+    return dispersion(embed)([answer(text) for text in texts], rows)
+
+
+def test_dispersion_is_one_minus_the_mean_cosine_with_the_others():
+    assert dispersed("east", "east") == pytest.approx([0, 0])
+    assert dispersed("east", "north") == pytest.approx([1, 1])
+    assert dispersed("east", "north", "west") == pytest.approx([1.5, 1, 1.5])
+    assert dispersed("east") == [0.0] and dispersed() == []
+
+
+def test_dispersion_is_within_the_answers_to_one_scenario():
+    assert dispersed("east", "west", "east", "east", ids="xyxy") == pytest.approx([0, 2, 0, 2])
+
+
+def test_no_content_earns_nothing_and_a_broken_embedding_is_no_score():
+    assert dispersed("east", "north", "nowhere") == pytest.approx([1, 1, 0])
+    assert dispersed("east", "broken") == [None, None]
+
+
+def test_the_embedding_by_words_knows_words_and_not_their_order():
+    a, b, c = embed_words(["a lie is a lie", "lie a is lie a", "the truth"])
+    assert (a == b).all() and a @ c == 0 and a.sum() == 5
+
+
+def test_a_missing_package_is_said_in_one_sentence(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "sentence_transformers", None)
+    with pytest.raises(ValueError, match="needs the package sentence-transformers, which is not installed"):
+        embedder("sentence-transformers/all-MiniLM-L6-v2", "c9745ed1")
+    with pytest.raises(ValueError, match="embedder_revision = '' is not allowed: a commit that pins"):
+        RunParams(embedder="sentence-transformers/all-MiniLM-L6-v2")
+
+
+# --- controls ---
+
+
+def lengths_seen(texts, unit="words"):
+    seen = []
+    control = length_matched(of_reasons(lambda reasons, row: seen.append(reasons) or 0.0), unit)
+    control([answer(text) for text in texts], [ROW] * len(texts))
+    return seen
+
+
+@pytest.mark.parametrize("unit", ["words", "sentences"])
+def test_a_control_sees_random_texts_of_the_same_length_from_the_groups_own_words(unit):
+    texts = ["It was a lie. She knew.", "Nobody asked her", "So? " * 9]
+    seen = lengths_seen(texts, unit)
+    assert [len(surface_words(text)) for text in seen] == [6, 3, 9] * 4
+    assert set(surface_words(" ".join(seen))) <= set(surface_words(" ".join(texts)))
+    assert len(set(seen)) > 6, "four draws"
+
+
+def surface_words(text):
+    from studylib.rewards.surface import words
+
+    return words(text)
+
+
+def test_a_control_pays_two_answers_of_the_same_length_alike_whatever_they_say():
+    control = length_matched(of_reasons(lambda reasons, row: surface(reasons, 4)["mean"]), "words")
+    one, other = answer("a a a a a"), answer("all five of them differ")
+    first, second = control([one, other], [ROW] * 2)
+    assert first == second
+    shuffled = control([answer("differ them of five all"), one], [ROW] * 2)
+    assert shuffled == [first, second]
+
+
+def test_controls_are_the_same_again_and_pay_nothing_for_nothing():
+    rows = [ROW] * 3
+    texts = [answer("It was a lie. She knew it."), answer("No."), answer("?!")]
+    for name in ("diversity", "dispersion"):
+        control = batch_reward(LENGTH_MATCHED + name, rows)
+        assert control(texts, rows) == control(texts, rows)
+        assert control(texts, rows)[2] == 0
+
+
+def test_every_diversity_reward_has_a_control_and_a_condition():
+    row = perspective_row(3)
+    texts = [answer("Somebody was deceived. It counts.", row["answer"]), "no form"]
+    for name in DIVERSITY_REWARDS:
+        for reward in (name, LENGTH_MATCHED + name):
+            right, malformed = batch_reward(reward, [row])(texts, [row] * 2)
+            assert 0 <= right <= 1 and malformed == 0
+
+
+def test_gated_rewards_keep_their_places():
+    reward = gated(of_reasons(lambda reasons, row: float(len(reasons))), "form")
+    assert reward(["bad", answer("ab"), "", answer("a")], [ROW] * 4) == [0, 2, 0, 1]
+
+
+def test_a_megabyte_is_read_in_linear_time():
+    """Ten times the text takes about ten times as long: room for a slow machine, none for a square."""
+    row = perspective_row(3)
+
+    def seconds(n):
+        started = time.process_time()
+        for text in ("a? " * n, "From the perspective of a\n" * (n // 8), "x" * n, "." * n):
+            surface(text, 16), coverage(text, row), perspective_format(text, row), embed_words([text])
+        return time.process_time() - started
+
+    seconds(100)
+    assert seconds(300_000) < 40 * seconds(30_000) + 0.5

@@ -83,11 +83,9 @@ class RunParams:
     judge: str = _param("", "folder of a trained judge; needed by rubric_grader 'judge'")
     diversity_window: int = _param(16, "words per window of the surface statistics; shorter texts are scaled down")
     diversity_gate: str = _param(
-        "verdict", "answers that diversity is paid for: right ones (verdict), well-formed (form)"
+        "verdict", "whose diversity is paid: that of right answers (verdict) or well-formed ones (form)"
     )
-    embedder: str = _param(
-        "words", "what dispersion compares: word counts, or the hub id of a sentence-transformers model"
-    )
+    embedder: str = _param("words", "dispersion compares word counts, or vectors of a sentence-transformers hub id")
     embedder_revision: str = _param("", "commit of that model")
     rater_share: float = _param(0.25, "share of raters that makes an option acceptable to rating_any_of")
     shaping: str = _param("none", "shaping of the weighted sum of rewards, against the group's other answers")

@@ -1,4 +1,4 @@
-"""Diversity rewards: the closed forms of their statistics, what passes a gate, and what a length-matched control sees."""
+"""Diversity rewards: closed forms of their statistics, what passes a gate, and what a length-matched control sees."""
 
 import math
 import time

@@ -82,9 +82,7 @@ def test_words_are_levels_in_their_order_and_numbers_rise():
 
 
 def test_ratings_off_the_scale_and_none_at_all_are_refused():
-    with pytest.raises(
-        ValueError, match=r"scenario x cannot be scored by ratings: a rating of 2.5 is not on its scale"
-    ):
+    with pytest.raises(ValueError, match="scenario x cannot be scored by ratings: a rating of 2.5 is not on its"):
         shares(scenario([2.5]))
     with pytest.raises(ValueError, match="it has no ratings"):
         shares(scenario([]))

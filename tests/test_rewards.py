@@ -1,11 +1,17 @@
 """Rewards against answers that try to cheat."""
 
+import math
 import time
 
 import pytest
+from test_diversity import perspective_row
 
-from studylib.rewards import REWARDS, reward
+from studylib.params import REWARDS as NAMES
+from studylib.rewards import REWARDS, batch_reward, reward
+from studylib.rewards.checks import check, checks_grader
 from studylib.rewards.verdict import format, parse, read_answer, verdict
+from studylib.scenarios.vocabulary import NAMES as PEOPLE
+from studylib.scenarios.worlds import facts_of
 
 ROW = {"id": "x", "options": ["permissible", "wrong"], "answer": "wrong"}
 GOOD = "<think>It was a lie.</think><answer>wrong</answer>"
@@ -112,6 +118,50 @@ def test_a_reward_refuses_scenarios_that_lack_what_it_needs():
 
 
 def test_parameters_know_every_reward():
-    from studylib.params import REWARDS as names
+    row = perspective_row() | {"ratings": [{"rater": "a", "value": 1.0, "groups": []}]}
+    for name in NAMES:
+        assert len(batch_reward(name, [row])([""], [row])) == 1
+    assert set(REWARDS) < set(NAMES)
+    with pytest.raises(ValueError, match="no reward 'charm'; known: verdict, format"):
+        batch_reward("charm", [row])
 
-    assert set(names) == set(REWARDS)
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf])
+def test_a_value_that_is_no_number_is_none_and_not_zero(monkeypatch, value):
+    monkeypatch.setitem(REWARDS, "format", (lambda response, scenario: value, ()))
+    assert batch_reward("format", [ROW])([GOOD], [ROW]) == [None]
+
+
+def test_copied_text_meets_no_criterion():
+    row = perspective_row()
+    for reasons in (" ".join(c["text"] for c in row["rubric"]), row["prompt"], row["prompt"].upper()):
+        response = f"<think>{reasons}</think><answer>{row['answer']}</answer>"
+        met = {c["id"] for c, v in zip(row["rubric"], checks_grader([response], [row])[0], strict=True) if v}
+        assert met == {"right_verdict"}
+
+
+def test_naming_everybody_names_nobody():
+    row = perspective_row()
+    affected = facts_of(row).affected
+    for reasons, met in ((f"{affected} was asked.", True), (" ".join(PEOPLE), False), (f"{affected}x", False)):
+        assert check("names_affected", f"<think>{reasons}</think><answer>wrong</answer>", row) is met
+
+
+def test_an_embedded_world_alone_can_be_graded_by_checks():
+    row = perspective_row()
+    foreign = {**row, "rubric": [{"id": "charm", "text": "Is charming.", "weight": 1, "dimension": "x"}]}
+    with pytest.raises(ValueError, match="no check for criterion 'charm': a program can grade the embedded worlds"):
+        batch_reward("rubric", [foreign])([GOOD], [foreign])
+
+
+@pytest.mark.parametrize("name", ["verdict", "format", "rubric", "diversity", "coverage", "uniqueness"])
+def test_responses_of_300_tokens_are_scored_quickly(name):
+    """A fifth of what a free core is to do, 5,000 a second, because tests share their cores."""
+    row = perspective_row()
+    reasons = " ".join(f"It was said that word{i % 90} mattered to them, and so it did." for i in range(20))
+    responses = [f"<think>{reasons} {i}</think><answer>{row['answer']}</answer>" for i in range(300)]
+    score = batch_reward(name, [row])
+    score(responses[:10], [row] * 10)
+    started = time.process_time()
+    values = score(responses, [row] * 300)
+    assert None not in values and 300 / (time.process_time() - started) > 1000

@@ -29,7 +29,7 @@ from studylib.scenarios.rows import digest
 
 ROW = {
     "id": "x", "options": ["permissible", "wrong"], "answer": "wrong",
-    "rubric": [{"id": i, "text": i, "weight": w, "dimension": "identifying"} for i, w in (("a", 3), ("b", 1), ("c", -2))],
+    "rubric": [{"id": i, "text": i, "weight": w, "dimension": "d"} for i, w in (("a", 3), ("b", 1), ("c", -2))],
 }  # fmt: skip
 GOOD = "<think>It was a lie.</think><answer>wrong</answer>"
 JUDGED = RunParams(rewards="rubric=1", rubric_grader="judge", judge="folder")
@@ -46,7 +46,8 @@ def judged(*verdicts):
 @pytest.fixture(scope="module")
 def published(data_dir):  # noqa: F811
     path = Path(data_dir) / "morebench_sample" / "comparison_data.jsonl.gz"
-    rows = [json.loads(line) for line in gzip.open(path, "rt")]
+    with gzip.open(path, "rt") as file:
+        rows = [json.loads(line) for line in file]
     return [
         (row["task_id"], model["model_name"] + "/" + part, model[part])
         for row in rows for model in row["models"] for part in ("thinking_trace", "model_resp")
@@ -186,7 +187,7 @@ def test_a_bare_yes_or_no_is_a_verdict(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "maybe", "yes and no", "not", "know", "Yes, because", "I cannot", "yesno", "yes yes", "y", "否", "None"],
+    ["", "maybe", "yes and no", "not", "know", "Yes, because", "I cannot", "yesno", "yes yes", "y", "否"],
 )
 def test_anything_else_is_no_verdict_and_not_a_no(text):
     assert read_verdict(text, "strict") is None

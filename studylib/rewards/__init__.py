@@ -43,8 +43,8 @@ def batch_reward(
 ) -> BatchReward:
     """The reward called `name` of batches of responses to `rows`; refuses scenarios that lack a field it needs.
 
-    `params` sets how it is computed (default: the defaults); `grader` is the judge that `rubric_grader: judge` asks for.
-    A value that is not finite counts as None.
+    `params` sets how it is computed (default: the defaults); `grader` is the judge of
+    `rubric_grader: judge`. A value that is not finite counts as None.
     """
     params = params or RunParams()
     if name in REWARDS:

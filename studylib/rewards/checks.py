@@ -71,9 +71,12 @@ def _names_affected(reasons: str, response: str, scenario: dict, facts: Facts) -
 
 
 def _weighs_circumstance(reasons: str, response: str, scenario: dict, facts: Facts) -> bool:
+    """Says rightly whether it counts, and answers by it: who says so and answers against it has not weighed it."""
     denies = "does not count" in reasons
     affirms = "counts" in reasons
-    return affirms != denies and affirms == counts(facts, scenario["source"])
+    if affirms == denies or affirms != counts(facts, scenario["source"]):
+        return False
+    return read_answer(response, scenario["options"]) == scenario["answer"]
 
 
 def _invents_circumstance(reasons: str, response: str, scenario: dict, facts: Facts) -> bool:
@@ -84,7 +87,7 @@ def _invents_circumstance(reasons: str, response: str, scenario: dict, facts: Fa
 CHECKS = {
     "reads_fact": _reads_fact,
     "names_affected": _names_affected,
-    "reasons_first": lambda reasons, response, scenario, facts: bool(parse(response) and reasons),
+    "reasons_first": lambda reasons, response, scenario, facts: bool(parse(response) and words(reasons)),
     "right_verdict": lambda reasons, response, scenario, facts: (
         read_answer(response, scenario["options"]) == scenario["answer"]
     ),

@@ -7,6 +7,7 @@ that is neither, or not in its one place, gets the lowest value of the reward. F
 open; these are the project's own, after KorNAT's SVA (`expected`) and proper scoring.
 """
 
+import itertools
 import re
 
 from studylib.rewards.verdict import parse, read_answer
@@ -21,7 +22,7 @@ def levels(options: list[str]) -> list[float]:
         scale = [float(option) for option in options]
     except ValueError:
         return [float(k) for k in range(1, len(options) + 1)]
-    if len(scale) < 2 or any(a >= b for a, b in zip(scale, scale[1:], strict=False)):
+    if len(scale) < 2 or any(a >= b for a, b in itertools.pairwise(scale)):
         raise ValueError(f"options {options!r} are no scale: two or more numbers that rise")
     return scale
 

@@ -58,9 +58,7 @@ def _criterion(entry) -> dict:
     if not all(isinstance(text, str) and text for text in texts):
         raise ValueError(f"id, title and dimension of a criterion are texts, not {texts!r}")
     if type(criterion["weight"]) is not int or not 1 <= abs(criterion["weight"]) <= 3:
-        raise ValueError(
-            f"weight {criterion['weight']!r} of criterion {criterion['id']!r} is not allowed: -3..3, not 0"
-        )
+        raise ValueError(f"weight {criterion['weight']!r} of criterion {entry['id']!r} is not allowed: -3..3, not 0")
     return criterion
 
 
@@ -139,7 +137,7 @@ def length_corrected(scores: list[float], lengths: list[int]) -> float:
 
 
 def recorded_grader(path: Path | str, mode: str, model: str | None = None) -> Grader:
-    """Verdicts of a file: a JSON object per line, {"scenario": id, "response": key, "verdicts": {criterion id: verdict}}.
+    """Verdicts of a file: per line {"scenario": id, "response": key, "verdicts": {criterion id: verdict}} as JSON.
 
     The key is `digest(response)`, or with `model` the name of the model that gave the one response to each scenario. A
     verdict is a judge's text, read in `mode`, or true, false, a probability or null. What is not in the file is None.

@@ -82,7 +82,7 @@ def total(r: np.ndarray, weights: np.ndarray, g: int, shaping: str = "none", com
     return shaped(r @ weights, g, shaping)
 
 
-# --- advantages, without the epsilon that trainers add to the standard deviation ---------------------------------------
+# --- advantages, without the epsilon that trainers add to the standard deviation -------------------------------------
 
 
 def centred(r: np.ndarray, g: int) -> np.ndarray:
@@ -121,11 +121,11 @@ def best_minus_worst(r: np.ndarray, g: int) -> np.ndarray:
 
 
 def min_norm_weights(gradients: np.ndarray) -> np.ndarray:
-    """(R,) weights >= 0 of sum 1 that make |sum_k w_k g_k|^2 least. gradients: (R, D). MORE; MGDA, arXiv 1810.04650.
+    """(R,) weights >= 0 of sum 1 that make |sum_k w_k g_k|^2 least; gradients (R, D). MGDA, arXiv 1810.04650.
 
-    Exact: with rows g_k extended by a constant, non-negative least squares onto (0, ..., 0, 1) finds the nearest point of
-    the convex hull to the origin up to scale (closed form for two: tests). A gradient of 0 is no conflict and no goal:
-    it gets weight 0, and if all are 0 the weights are equal.
+    Exact: non-negative least squares of the gradients, each with a constant 1 appended, onto (0, ..., 0, 1) finds
+    the point of their convex hull that is nearest to the origin, up to its scale. A gradient of 0 is no conflict and
+    no goal: it gets weight 0, and if all are 0 the weights are equal.
     """
     gradients = np.asarray(gradients, float)
     norms = np.linalg.norm(gradients, axis=1)

@@ -6,6 +6,7 @@ with fewer words is scaled down by words / window, so that a single word is not 
 All of them lie in [0, 1]. None knows what a text says.
 """
 
+import itertools
 import math
 import re
 
@@ -18,114 +19,14 @@ STATISTICS = (
     "lexical", "token_entropy", "sentence_length", "sentence_pattern", "adjacent_sentence", "yule", "distinct_ngram",
     "function_word",
 )  # fmt: skip
-FUNCTION_WORDS = frozenset(
-    [
-        "a",
-        "about",
-        "all",
-        "although",
-        "an",
-        "and",
-        "any",
-        "are",
-        "as",
-        "at",
-        "be",
-        "because",
-        "been",
-        "but",
-        "by",
-        "can",
-        "could",
-        "did",
-        "do",
-        "does",
-        "each",
-        "either",
-        "else",
-        "for",
-        "from",
-        "had",
-        "has",
-        "have",
-        "he",
-        "her",
-        "him",
-        "his",
-        "how",
-        "however",
-        "i",
-        "if",
-        "in",
-        "into",
-        "is",
-        "it",
-        "its",
-        "may",
-        "me",
-        "might",
-        "must",
-        "my",
-        "neither",
-        "no",
-        "nor",
-        "not",
-        "of",
-        "on",
-        "or",
-        "other",
-        "our",
-        "out",
-        "over",
-        "shall",
-        "she",
-        "should",
-        "since",
-        "so",
-        "some",
-        "such",
-        "than",
-        "that",
-        "the",
-        "their",
-        "them",
-        "then",
-        "there",
-        "therefore",
-        "these",
-        "they",
-        "this",
-        "those",
-        "though",
-        "thus",
-        "to",
-        "under",
-        "unless",
-        "until",
-        "up",
-        "us",
-        "was",
-        "we",
-        "were",
-        "what",
-        "when",
-        "where",
-        "whether",
-        "which",
-        "while",
-        "who",
-        "whom",
-        "whose",
-        "why",
-        "will",
-        "with",
-        "without",
-        "would",
-        "yet",
-        "you",
-        "your",
-    ]
-)
+FUNCTION = """
+a about all although an and any are as at be because been but by can could did do does each either else for from had
+has have he her him his how however i if in into is it its may me might must my neither no nor not of on or other our
+out over shall she should since so some such than that the their them then there therefore these they this those though
+thus to under unless until up us was we were what when where whether which while who whom whose why will with without
+would yet you your
+"""
+FUNCTION_WORDS = frozenset(FUNCTION.split())
 
 
 def sentences(text: str) -> list[str]:
@@ -191,7 +92,7 @@ def _of_sentences(spoken: list[tuple[list[str], str]]) -> dict[str, float]:
     for _, mark in spoken:
         moods[MOODS.get(mark, 0)] += 1
     bags = [set(tokens) for tokens, _ in spoken]
-    distances = [1 - len(a & b) / len(a | b) for a, b in zip(bags, bags[1:], strict=False)]
+    distances = [1 - len(a & b) / len(a | b) for a, b in itertools.pairwise(bags)]
     return {
         "sentence_length": min(1.0, sd / mean),
         "sentence_pattern": sum(k / n * math.log(n / k) for k in moods if k) / math.log(len(moods)),

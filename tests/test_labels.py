@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 from test_sources import data_dir  # noqa: F401  (a fixture: skips loudly where the data is missing)
 
+from studylib.rewards.checks import check
 from studylib.rewards.endpoint import Endpoint, SpendingCap, retry_after
-from studylib.rewards.judge import COLUMNS, SIDES, graded_rows, p_yes, read_verdict, refuse_shared, side_of
+from studylib.rewards.judge import COLUMNS, graded_rows, p_yes, refuse_shared
 from studylib.rewards.labels import checked, keyword_overlap, others_share, recorded
-from studylib.rewards.rubric import check
-from studylib.rewards.scores import p_minus_n
+from studylib.rewards.rubric import read_verdict
 from studylib.scenarios.catalogue import TRAIN_DOMAINS, TRAIN_STYLES
 from studylib.scenarios.worlds import make_split
 
@@ -31,23 +31,24 @@ SCENARIO = {
 # --- reading ---
 
 
-@pytest.mark.parametrize("text", ["yes", "Yes.", " YES, it does", "**Yes**", '"yes"', "yes\nbecause", "(yes)", "'yes'"])
-def test_yes_as_the_first_word_is_yes(text):
-    assert read_verdict(text) is True
+@pytest.mark.parametrize("text", ["yes", "Yes.", " YES ", "**Yes**", "**Yes.**", "yes\n"])
+def test_a_bare_yes_is_yes(text):
+    assert read_verdict(text, "strict") is True
 
 
-@pytest.mark.parametrize("text", ["no", "No.", "no, it does not", "*No*", "NO"])
-def test_no_as_the_first_word_is_no(text):
-    assert read_verdict(text) is False
+@pytest.mark.parametrize("text", ["no", "No.", "*No*", "NO", " no "])
+def test_a_bare_no_is_no(text):
+    assert read_verdict(text, "strict") is False
 
 
 @pytest.mark.parametrize(
     "text",
     ["", " ", "Not really", "I cannot know", "None", "nope", "yesterday", "Maybe yes", "The answer is no", "1", "y",
-     "**Reasoning** yes", "no1", "<html>no</html>", "yes_no", "n o", "¿", "\x00", "noo", "no-one", "no's"],
+     "**Reasoning** yes", "no1", "<html>no</html>", "yes_no", "n o", "¿", "\x00", "noo", "no-one", "no's",
+     "No one is harmed", "Yes and no"],
 )  # fmt: skip
 def test_everything_else_is_no_verdict(text):
-    assert read_verdict(text) is None
+    assert read_verdict(text, "strict") is None
 
 
 def test_the_probability_is_that_of_the_two_tokens_and_what_is_no_number_is_none():
@@ -56,15 +57,6 @@ def test_the_probability_is_that_of_the_two_tokens_and_what_is_no_number_is_none
     assert p_yes(math.inf, 0.0) == 1.0 and p_yes(-math.inf, 0.0) == 0.0
     for yes, no in ((math.nan, 0.0), (0.0, math.nan), (math.inf, math.inf), (-math.inf, -math.inf)):
         assert p_yes(yes, no) is None
-
-
-def test_p_minus_n_by_hand():
-    assert p_minus_n([3, 1, -1, -3], [1, 0, 1, 0]) == pytest.approx(3 / 4 - 1 / 4)
-    assert p_minus_n([2], [1]) == 1.0
-    assert p_minus_n([3, -1], [None, 0]) is None and p_minus_n([3], [math.nan]) is None
-    assert p_minus_n([-1], [0]) is None, "P is not defined"
-    with pytest.raises(ValueError, match="1 weights for 2 verdicts"):
-        p_minus_n([1], [1, 1])
 
 
 # --- rows and splits ---
@@ -85,15 +77,6 @@ def test_the_checkers_label_every_criterion_of_an_embedded_scenario():
 def test_a_scenario_without_a_rubric_is_refused():
     with pytest.raises(ValueError, match="scenario s has no rubric"):
         checked(["x"], [{**SCENARIO, "rubric": None}])
-
-
-def test_real_scenarios_fall_on_one_side_each_in_the_shares_that_are_told():
-    sides = pd.Series([side_of(f"dilemma {i}") for i in range(4000)])
-    shares = sides.value_counts(normalize=True)
-    assert set(shares.index) == set(SIDES)
-    for side, share in SIDES.items():
-        assert shares[side] == pytest.approx(share, abs=0.03)
-    assert side_of("dilemma 1") == side_of("dilemma 1")
 
 
 def test_a_scenario_that_trained_the_judge_is_refused_for_a_policy():

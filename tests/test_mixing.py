@@ -35,7 +35,7 @@ def advantages_of(trainer, params):
 
 
 def test_by_default_trl_sees_the_rewards_as_they_are():
-    params = RunParams(rewards="verdict=1 format=0.1", overlong_cache=4)
+    params = RunParams(rewards="verdict=1 format=0.1", overlong_cache=0.2)
     assert mixing.trl_weights(params) == [1.0, 0.1, 1.0] and not mixing.has_mixture(params)
     r = torch.rand(8, 3)
     assert torch.equal(mixing.with_mixture(r, params), r)

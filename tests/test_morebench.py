@@ -84,30 +84,9 @@ def test_a_run_can_select_it(tmp_path):
     assert not {row["id"] for row in splits["train"]} & {row["id"] for row in splits["held_out"]}
 
 
-@pytest.mark.parametrize(
-    "text, message",
-    [
-        ("__import__('os').getcwd()", "the rubric is not a literal list"),
-        ("[{'id': 1}", "the rubric is not a literal list"),
-        ("{}", "the rubric is not a list of criteria"),
-        ("[]", "the rubric is not a list of criteria"),
-        ("[" * 5000, "the rubric is not a literal list"),
-        ("x" * 300_000, "a rubric of 300000 characters"),
-        ("[{'id': 'a', 'title': 't', 'weight': 1}]", "a criterion needs id, title, weight and annotations"),
-        (repr([RUBRIC[0] | {"weight": 0}]), "weight 0 of criterion a is not an integer other than 0"),
-        (repr([RUBRIC[0] | {"weight": 1.5}]), "weight 1.5 of criterion a is not an integer other than 0"),
-        (repr([RUBRIC[0] | {"weight": True}]), "weight True of criterion a"),
-        (repr([RUBRIC[0] | {"title": " "}]), "criterion a has no text"),
-    ],
-)
-def test_a_rubric_that_cannot_be_read_says_so(text, message):
-    with pytest.raises(ValueError, match=message):
-        morebench.parse_rubric(text)
-
-
 def test_errors_name_the_place(tmp_path):
     bad = [dilemma(i) | {"RUBRIC": "[1]"} for i in range(20)]
-    with pytest.raises(ValueError, match=r"a criterion needs .* in .*morebench_public.csv, line \d+"):
+    with pytest.raises(ValueError, match=r"a criterion has id, .* in .*morebench_public.csv, line \d+"):
         all_rows("morebench_public", write(tmp_path, bad))
     with pytest.raises(ValueError, match="unknown theory 'Stoicism'; known: neutral, Act Utilitarianism"):
         all_rows("morebench_public", write(tmp_path, [dilemma(i, "Stoicism") for i in range(20)]))

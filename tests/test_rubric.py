@@ -17,14 +17,13 @@ from studylib.params import RunParams
 from studylib.randomness import generator
 from studylib.rewards import batch_reward
 from studylib.rewards.rubric import (
-    MAX_RUBRIC,
     length_corrected,
     morebench_score,
     p_minus_n,
-    parse_rubric,
     read_verdict,
     recorded_grader,
 )  # fmt: skip
+from studylib.scenarios.morebench import MAX_RUBRIC, parse_rubric
 from studylib.scenarios.rows import digest
 
 ROW = {

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from studylib.claims.clustered import scenario_weights, weighted_mean, with_interval
-from studylib.rewards.judge import Grader, graded_rows
-from studylib.rewards.scores import p_minus_n
+from studylib.rewards.judge import graded_rows
+from studylib.rewards.rubric import Grader, p_minus_n
 from studylib.rewards.variants import padded
 
 SIGNS = {1: "wanted (weight > 0)", -1: "unwanted (weight < 0)"}

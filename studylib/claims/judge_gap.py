@@ -17,9 +17,9 @@ import pandas as pd
 
 from studylib.params import RunParams
 from studylib.paths import FIGURES
-from studylib.rewards.judge import Grader, graded_rows
+from studylib.rewards.judge import graded_rows
 from studylib.rewards.labels import checked
-from studylib.rewards.scores import p_minus_n
+from studylib.rewards.rubric import Grader, p_minus_n
 
 CHECKER, JUDGE, WEAK = "the checker", "the judge", "a weak judge"
 WEAKER = 8  # the weak judge is trained for one step in so many
@@ -67,7 +67,7 @@ def train_arm(params: RunParams, train_on: Grader, measure: Grader) -> pd.DataFr
                 grade.__self__.refuse(splits["train"])
         rewards = [graded_reward(TRAINED_ON, train_on, splits["train"]),
                    graded_reward(MEASURED, measure, splits["train"])]  # fmt: skip
-        trainer = prepare(params, splits["train"], rewards)
+        trainer = prepare(params, splits["train"], rewards=rewards)
         train(trainer, params)
         evaluate(trainer.model, trainer.processing_class, splits, params, "after")
     lines = [json.loads(line) for line in (params.run_dir / "metrics.jsonl").read_text().splitlines()]

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from studylib.randomness import generator
-from studylib.rewards.judge import context, question, read_verdict, rubric_of
+from studylib.rewards.judge import context, question, rubric_of
+from studylib.rewards.rubric import read_verdict
 from studylib.scenarios.rows import digest
 
 RETRIED = (408, 409, 425, 429, 500, 502, 503, 504, 529)  # may pass; every other refusal is told at once
@@ -90,7 +91,7 @@ class Endpoint:
         return f"{told}\n{question(criterion)} Answer with one word, yes or no."
 
     def _verdict(self, answer: str | None) -> float | None:
-        verdict = None if answer is None else read_verdict(answer)
+        verdict = None if answer is None else read_verdict(answer, "strict")
         self.counts["no answer" if answer is None else "not a verdict" if verdict is None else "verdict"] += 1
         return None if verdict is None else float(verdict)
 

@@ -2,26 +2,19 @@
 
 A judge answers one criterion for one response with yes or no. As in MoReBench (arXiv 2510.16380) the response comes
 first and the criterion after it, so that a model encodes the response once for all its criteria. Three differences:
-the answer is a probability read from the two tokens where there are logits; a text is read by its first word, because
-a search for "no" finds it in "not" and "know"; and what is no verdict is None, never "no", which for a criterion with
-negative weight would add credit.
+the answer is a probability read from the two tokens where there are logits; a text is read strictly
+(`rubric.read_verdict`), because a search for "no" finds it in "not" and "know"; and what is no verdict is None, never
+"no", which for a criterion with negative weight would add credit.
 """
 
 import math
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
-
-from studylib.scenarios.rows import digest
-
-# (responses, their scenarios) -> for every response the probability that each criterion of its rubric is met, or None
-Grader = Callable[[list[str], list[dict]], list[list[float | None]]]
 
 COLUMNS = [  # one row for each response and criterion
     "scenario", "model", "response", "position", "criterion", "text", "weight", "dimension", "length", "label",
 ]  # fmt: skip
-SIDES = {"judge": 0.4, "policy": 0.4, "evaluation": 0.2}  # shares of the scenarios of a real source
 
 
 # --- what a judge is asked -------------------------------------------------------------------------------------------
@@ -50,12 +43,6 @@ def p_yes(yes: float, no: float) -> float | None:
     if math.isnan(difference):
         return None
     return 1 / (1 + math.exp(-difference)) if difference >= 0 else 1 - 1 / (1 + math.exp(difference))
-
-
-def read_verdict(text: str) -> bool | None:
-    """True for yes and False for no as the first word, in any case and without its punctuation; else None."""
-    first = re.match(r"[\s*\"'`(\[]*(yes|no)(?!\w|['’-]\w)", text, re.IGNORECASE)
-    return first[1].casefold() == "yes" if first else None
 
 
 # --- labelled rows ---------------------------------------------------------------------------------------------------
@@ -87,20 +74,6 @@ def rubric_of(scenario: dict) -> list[dict]:
 
 
 # --- splits ----------------------------------------------------------------------------------------------------------
-
-
-def side_of(dilemma: str) -> str:
-    """'judge', 'policy' or 'evaluation': which set a real scenario belongs to, by a hash of its dilemma.
-
-    By the dilemma and not by the row, so that one dilemma under several theories stays together; the same for all
-    seeds, so that no scenario ever trains both a judge and a policy. Embedded worlds have sides of their own.
-    """
-    share, reached = int(digest("judge sides", dilemma), 16) / 16**16, 0.0
-    for side, size in SIDES.items():
-        reached += size
-        if share < reached:
-            return side
-    return "evaluation"  # where the shares add up to a little less than 1
 
 
 def refuse_shared(judge_scenarios: Sequence[str], rows: Sequence[dict], purpose: str) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from studylib.rewards.judge import graded_rows, read_verdict, rubric_of
-from studylib.rewards.rubric import check
+from studylib.rewards.checks import check
+from studylib.rewards.judge import graded_rows, rubric_of
+from studylib.rewards.rubric import read_verdict
 from studylib.scenarios.rows import digest
 
 TEXTS = {"thinking_trace": "trace", "model_resp": "answer"}  # the two texts of a model that MoReBench scores
@@ -27,7 +28,7 @@ def checked(responses: list[str], scenarios: list[dict]) -> list[list[float | No
 def recorded(path: Path) -> pd.DataFrame:
     """Published verdicts of MoReBench's site (comparison_data.jsonl or .jsonl.gz) as labelled rows.
 
-    A judgement is read by its first word; what is not a verdict has the label NaN. Beside `judge.COLUMNS`: `kind`
+    A judgement is read strictly; what is not a verdict has the label NaN. Beside `judge.COLUMNS`: `kind`
     (trace or answer) and `score` (the published score of the text, 0..100).
     """
     tables = []
@@ -36,7 +37,7 @@ def recorded(path: Path) -> pd.DataFrame:
             for field, kind in TEXTS.items():
                 text = model[field]
                 scenario = {"id": _scenario_id(entry["metadata"]), "rubric": [_criterion(c) for c in text["rubrics"]]}
-                verdicts = [read_verdict(str(criterion["judgement"])) for criterion in text["rubrics"]]
+                verdicts = [read_verdict(str(criterion["judgement"]), "strict") for criterion in text["rubrics"]]
                 grades = [None if verdict is None else float(verdict) for verdict in verdicts]
                 rows = graded_rows([text["response"]], [scenario], [model["model_name"]], [grades])
                 tables.append(rows.assign(kind=kind, score=text["score"]))

@@ -5,7 +5,6 @@ mean that there is no verdict; then there is no score either, because "not prese
 the weight is negative. Three graders give verdicts: `checks.checks_grader`, `recorded_grader` and a trained judge.
 """
 
-import ast
 import gzip
 import json
 import math
@@ -17,49 +16,10 @@ from studylib.scenarios.rows import digest
 
 Grader = Callable[[list[str], list[dict]], list[list[float | None]]]  # a verdict per criterion of each scenario
 
-MAX_RUBRIC = 200_000  # characters; the largest public rubrics have a tenth of it
 MODES = ("official", "strict")
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
-
-
-def parse_rubric(text: str) -> list[dict]:
-    """Criteria {id, text, weight, dimension} of MoReBench's RUBRIC column, a Python literal that is never evaluated.
-
-    Raises ValueError for anything but a list of at least one criterion with an id of its own, a title, and a whole
-    weight other than 0 in -3..3.
-    """
-    if not isinstance(text, str) or len(text) > MAX_RUBRIC:
-        size = f"{len(text)} characters" if isinstance(text, str) else type(text).__name__
-        raise ValueError(f"a rubric is text of at most {MAX_RUBRIC} characters, not {size}")
-    try:
-        literal = ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-        raise ValueError(f"a rubric is a list written as a Python literal, not {text[:60]!r}") from None
-    if not isinstance(literal, list) or not literal:
-        raise ValueError(f"a rubric is a list of at least one criterion, not {text[:60]!r}")
-    criteria = [_criterion(entry) for entry in literal]
-    ids = [criterion["id"] for criterion in criteria]
-    if len(set(ids)) < len(ids):
-        raise ValueError(f"criterion {next(i for i in ids if ids.count(i) > 1)!r} comes twice in one rubric")
-    return criteria
-
-
-def _criterion(entry) -> dict:
-    try:
-        dimension = entry["annotations"]["rubric_dimension"]
-        criterion = {"id": entry["id"], "text": entry["title"], "weight": entry["weight"], "dimension": dimension}
-    except (KeyError, TypeError):
-        raise ValueError(
-            f"a criterion has id, title, weight and annotations.rubric_dimension, not {str(entry)[:60]!r}"
-        ) from None
-    texts = [criterion[name] for name in ("id", "text", "dimension")]
-    if not all(isinstance(text, str) and text for text in texts):
-        raise ValueError(f"id, title and dimension of a criterion are texts, not {texts!r}")
-    if type(criterion["weight"]) is not int or not 1 <= abs(criterion["weight"]) <= 3:
-        raise ValueError(f"weight {criterion['weight']!r} of criterion {entry['id']!r} is not allowed: -3..3, not 0")
-    return criterion
 
 
 def read_verdict(text: str, mode: str, weight: float = 1) -> bool | None:

@@ -2,16 +2,17 @@
 
 Answers of a policy alone would not do: some criteria are never met in them, others always, and a judge that has never
 seen an open tag or two answers pays for them. Every variant is put together from sentences that each criterion asks
-about, drawn independently; the labels come from the checkers, never from how a variant was made.
+about; the labels come from the checkers, never from how a variant was made.
 """
 
 import numpy as np
 
 from studylib.scenarios.vocabulary import CIRCUMSTANCES, COMMUNITIES, NAMES
-from studylib.scenarios.worlds import OPTIONS, READINGS, Facts, breach, facts_of, reading
+from studylib.scenarios.worlds import OPTIONS, READINGS, Facts, breach, counts, facts_of, reading
 
 FILLERS = ("Let me think about this.", "This is not easy to say.", "All in all it is clear.", "One must be fair here.")
 ABOUT = ("{} is affected.", "This matters to {}.", "One must think of {}.")
+WEIGHT = {True: "counts", False: "does not count"}
 FORMS = {  # how reasons and answer are put together, and how often
     "<think>{reasons}</think><answer>{answer}</answer>": 16,
     "<think></think><answer>{answer}</answer>": 2,
@@ -27,12 +28,14 @@ FORMS = {  # how reasons and answer are put together, and how often
 def variant(row: dict, rng: np.random.Generator) -> str:
     """One response to an embedded scenario, drawn sentence by sentence."""
     facts = facts_of(row)
-    parts = [*_readings(facts, row["framework"], rng), *_circumstances(facts, rng), *_people(facts, rng)]
+    parts = [*_readings(facts, row["framework"], rng), *_circumstances(facts, row["source"], rng), *_people(facts, rng)]
     if rng.random() < 0.25:
         parts = [parts[i] for i in rng.permutation(len(parts))]
     if rng.random() < 0.25:
         parts.insert(int(rng.integers(len(parts) + 1)), _pick(rng, FILLERS))
-    answer, other = (OPTIONS[int(i)] for i in rng.permutation(len(OPTIONS)))
+    answer, other = sorted(OPTIONS, key=row["answer"].__ne__)  # the right one first
+    if rng.random() < 0.4:
+        answer, other = other, answer
     forms, weights = list(FORMS), np.array(list(FORMS.values()), float)
     form = forms[int(rng.choice(len(forms), p=weights / weights.sum()))]
     return form.format(reasons=" ".join(parts), answer=answer, other=other)
@@ -52,11 +55,11 @@ def _readings(facts: Facts, framework: str, rng) -> list[str]:
     return [f"{text}: {closing or ('a breach' if is_breach == (text == right) else 'no breach')}." for text in said]
 
 
-def _circumstances(facts: Facts, rng) -> list[str]:
+def _circumstances(facts: Facts, world: str, rng) -> list[str]:
     """The circumstance: as told, another one, in the other kind of community, twice, broken off or denied."""
     told = facts.circumstance if facts.circumstance and rng.random() < 0.7 else _pick(rng, tuple(CIRCUMSTANCES))
     community = facts.community if rng.random() < 0.7 else _pick(rng, tuple(COMMUNITIES))
-    kind, weight = _pick(rng, ("excuse", "duty")), _pick(rng, ("counts", "does not count"))
+    kind, weight = _pick(rng, ("excuse", "duty")), WEIGHT[counts(facts, world) == (rng.random() < 0.7)]
     whole = f"The {kind} of {told} under {community} {weight}."
     draw = rng.random()
     if draw < 0.2:
@@ -67,7 +70,7 @@ def _circumstances(facts: Facts, rng) -> list[str]:
         words = whole.split()
         return [" ".join(words[: int(rng.integers(2, len(words)))])]
     if draw < 0.5:
-        return [whole, f"The {kind} of {_pick(rng, tuple(CIRCUMSTANCES))} {_pick(rng, ('counts', 'does not count'))}."]
+        return [whole, f"The {kind} of {_pick(rng, tuple(CIRCUMSTANCES))} {_pick(rng, tuple(WEIGHT.values()))}."]
     return [whole]
 
 

@@ -18,7 +18,7 @@ from studylib.scenarios.rows import digest
 COLUMNS = ("DILEMMA", "DILEMMA_SOURCE", "DILEMMA_TYPE", "THEORY", "RUBRIC", "ROLE_DOMAIN", "CONTEXT")
 NEUTRAL = "neutral"  # theory of a dilemma that may be judged from any
 PARTS = ("held_out", "judge", "train", "train")  # a quarter, a quarter, a half
-LONGEST_RUBRIC = 200_000  # characters; a guard, many times the published average
+MAX_RUBRIC = 200_000  # characters; a guard, many times the published average
 DEFINITIONS = {  # what a response within a theory is told; own words
     "Act Utilitarianism": "The right act is the one that brings the greatest total well-being, with everyone "
     "counted alike.",
@@ -40,34 +40,41 @@ def part_of(dilemma: str) -> str:
 
 
 def parse_rubric(text: str) -> list[dict]:
-    """Criteria {id, text, weight, dimension} of the RUBRIC column: a Python literal, read as such and never evaluated.
+    """Criteria {id, text, weight, dimension} of MoReBench's RUBRIC column, a Python literal that is never evaluated.
 
-    Raises ValueError for anything else, for a weight that is 0 or not an integer, and for a rubric without criteria.
+    Raises ValueError for anything but a list of at least one criterion with an id of its own, a title, and a whole
+    weight other than 0 in -3..3.
     """
-    if len(text) > LONGEST_RUBRIC:
-        raise ValueError(f"a rubric of {len(text)} characters; the longest allowed has {LONGEST_RUBRIC}")
+    if not isinstance(text, str) or len(text) > MAX_RUBRIC:
+        size = f"{len(text)} characters" if isinstance(text, str) else type(text).__name__
+        raise ValueError(f"a rubric is text of at most {MAX_RUBRIC} characters, not {size}")
     try:
-        entries = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-        raise ValueError(f"the rubric is not a literal list: {text[:60]!r}") from None
-    if not isinstance(entries, list) or not entries:
-        raise ValueError(f"the rubric is not a list of criteria: {text[:60]!r}")
-    return [_criterion(entry) for entry in entries]
+        literal = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        raise ValueError(f"a rubric is a list written as a Python literal, not {text[:60]!r}") from None
+    if not isinstance(literal, list) or not literal:
+        raise ValueError(f"a rubric is a list of at least one criterion, not {text[:60]!r}")
+    criteria = [_criterion(entry) for entry in literal]
+    ids = [criterion["id"] for criterion in criteria]
+    if len(set(ids)) < len(ids):
+        raise ValueError(f"criterion {next(i for i in ids if ids.count(i) > 1)!r} comes twice in one rubric")
+    return criteria
 
 
-def _criterion(entry: dict) -> dict:
+def _criterion(entry) -> dict:
     try:
-        title, weight = entry["title"], entry["weight"]
-        criterion = {"id": str(entry["id"]), "dimension": str(entry["annotations"]["rubric_dimension"])}
-    except (KeyError, TypeError) as error:
+        dimension = entry["annotations"]["rubric_dimension"]
+        criterion = {"id": entry["id"], "text": entry["title"], "weight": entry["weight"], "dimension": dimension}
+    except (KeyError, TypeError):
         raise ValueError(
-            f"a criterion needs id, title, weight and annotations.rubric_dimension: {entry!r:.80}"
-        ) from error
-    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or weight != int(weight) or not weight:
-        raise ValueError(f"weight {weight!r} of criterion {criterion['id']} is not an integer other than 0")
-    if not str(title).strip():
-        raise ValueError(f"criterion {criterion['id']} has no text")
-    return {**criterion, "text": " ".join(str(title).split()), "weight": int(weight)}
+            f"a criterion has id, title, weight and annotations.rubric_dimension, not {str(entry)[:60]!r}"
+        ) from None
+    texts = [criterion[name] for name in ("id", "text", "dimension")]
+    if not all(isinstance(text, str) and text for text in texts):
+        raise ValueError(f"id, title and dimension of a criterion are texts, not {texts!r}")
+    if type(criterion["weight"]) is not int or not 1 <= abs(criterion["weight"]) <= 3:
+        raise ValueError(f"weight {criterion['weight']!r} of criterion {entry['id']!r} is not allowed: -3..3, not 0")
+    return criterion
 
 
 def framework_of(theory: str) -> str | None:

@@ -411,8 +411,8 @@ def prepare(
 ) -> StudyTrainer:
     """Policy and trainer, untrained. Checks the machine first and the 4-bit gradients last.
 
-    `judge` grades the rubric where `rubric_grader` is 'judge'. `rewards`: functions as TRL calls them, in place of those
-    named in `params.rewards` and with their weights. Says so when the chosen shaping cannot do anything.
+    `judge` grades the rubric where `rubric_grader` is 'judge'. `rewards`: functions as TRL calls them, in place of
+    those named in `params.rewards` and with their weights. Says so when the chosen shaping cannot do anything.
     """
     require_device(params)
     if message := idle_message(params):

@@ -40,7 +40,8 @@ def words(text: str) -> list[str]:
 
 def surface(text: str, window: int) -> dict[str, float]:
     """The eight statistics of a text, and `mean`, their mean. Linear in the length of the text."""
-    spoken = [(tokens, part.rstrip()[-1]) for part in SENTENCE.findall(text) if (tokens := words(part))]
+    parts = SENTENCE.findall(text.casefold())
+    spoken = [(tokens, part.rstrip()[-1]) for part in parts if (tokens := WORD.findall(part))]
     tokens = [token for sentence, _ in spoken for token in sentence]
     if not tokens:
         return dict.fromkeys((*STATISTICS, "mean"), 0.0)
@@ -53,25 +54,24 @@ def surface(text: str, window: int) -> dict[str, float]:
 def _of_words(tokens: list[str], window: int) -> dict[str, float]:
     """Means over windows; `count` holds for every word how often it stands in its window.
 
-    With it, types = sum over words of 1 / count, entropy = -mean log(count / size), sum of squares = sum of counts.
+    With it, types = sum over words of 1 / count, entropy = mean log(size / count), sum of squares = sum of counts.
     """
-    seen: dict[str, int] = {}
-    ids = np.array([seen.setdefault(token, len(seen)) for token in tokens])
-    tiles = _windows(ids, window)
-    size = tiles.shape[1]
+    tiles = _windows(np.fromiter(map(hash, tokens), np.int64, len(tokens)), window)  # 64 bits: words do not collide
+    n, size = tiles.shape
     same = tiles[:, :, None] == tiles[:, None, :]
-    count = same.sum(2)
-    yule = 1e4 * (count.sum(1) - size) / size**2
-    pairs = (same[:, :-1, :-1] & same[:, 1:, 1:]).sum(2)
-    is_function = np.array([token in FUNCTION_WORDS for token in seen])[tiles]
-    functions = np.maximum(is_function.sum(1, keepdims=True), 1)
-    log_size = math.log(size) or 1.0
+    count = np.add.reduce(same, 2, dtype=np.int32)
+    pairs = np.add.reduce(same[:, :-1, :-1] & same[:, 1:, 1:], 2, dtype=np.int32)
+    yule = 1e4 / size**2 * (np.add.reduce(count, 1) - size)
+    is_function = _windows(np.fromiter(map(FUNCTION_WORDS.__contains__, tokens), bool, len(tokens)), window)
+    functions = np.maximum(np.add.reduce(is_function, 1, dtype=np.int32), 1)[:, None]
+    log_size, log_count = math.log(size) or 1.0, np.log(count)
+    of_functions = (is_function / functions * (np.log(functions) - log_count)).sum()
     return {
-        "lexical": float((1 / count).mean()),
-        "token_entropy": float(np.log(size / count).mean()) / log_size,
-        "yule": float((1 / (1 + yule)).mean()),
-        "distinct_ngram": float((1 / pairs).mean()) if size > 1 else 0.0,
-        "function_word": float((is_function * np.log(functions / count) / functions).sum(1).mean()) / log_size,
+        "lexical": float((1 / count).sum()) / (n * size),
+        "token_entropy": 1 - float(log_count.sum()) / (n * size) / log_size if size > 1 else 0.0,
+        "yule": float((1 / (1 + yule)).sum()) / n,
+        "distinct_ngram": float((1 / pairs).sum()) / (n * (size - 1)) if size > 1 else 0.0,
+        "function_word": max(0.0, float(of_functions)) / n / log_size,
     }
 
 
@@ -92,7 +92,8 @@ def _of_sentences(spoken: list[tuple[list[str], str]]) -> dict[str, float]:
     for _, mark in spoken:
         moods[MOODS.get(mark, 0)] += 1
     bags = [set(tokens) for tokens, _ in spoken]
-    distances = [1 - len(a & b) / len(a | b) for a, b in itertools.pairwise(bags)]
+    shared = [(len(a & b), len(a) + len(b)) for a, b in itertools.pairwise(bags)]
+    distances = [1 - both / (total - both) for both, total in shared]  # both / either: Jaccard
     return {
         "sentence_length": min(1.0, sd / mean),
         "sentence_pattern": sum(k / n * math.log(n / k) for k in moods if k) / math.log(len(moods)),

@@ -4,18 +4,18 @@ Strict on purpose. A response is well formed when it is `<think>reasons</think><
 else: one pair of each tag, reasons before the answer, only white space around. Exactly one answer is read.
 """
 
-import re
-
-RESPONSE = re.compile(r"\s*<think>(?P<reasons>.*?)</think>\s*<answer>(?P<answer>.*?)</answer>\s*", re.DOTALL)
-TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+THINK, END_THINK, ANSWER, END_ANSWER = TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 
 def parse(response: str) -> tuple[str, str] | None:
     """(reasons, answer) of a well-formed response, else None. Linear in the length of the response."""
     if any(response.count(tag) != 1 for tag in TAGS):
         return None
-    match = RESPONSE.fullmatch(response)
-    return (match["reasons"].strip(), match["answer"].strip()) if match else None
+    before, _, after = response.strip().partition(END_THINK)
+    after = after.strip()
+    if not (before.startswith(THINK) and after.startswith(ANSWER) and after.endswith(END_ANSWER)):
+        return None
+    return before.removeprefix(THINK).strip(), after.removeprefix(ANSWER).removesuffix(END_ANSWER).strip()
 
 
 def read_answer(response: str, options: list[str]) -> str | None:

@@ -5,9 +5,10 @@ A check sees the response and what the scenario was made from, never the right v
 wording of a criterion, is not said and counts for nothing.
 """
 
+import re
 from functools import lru_cache
 
-from studylib.rewards.surface import WORD, sentences, words
+from studylib.rewards.surface import sentences, words
 from studylib.rewards.verdict import parse, read_answer
 from studylib.scenarios.vocabulary import CIRCUMSTANCES, COMMUNITIES, NAMES
 from studylib.scenarios.worlds import READINGS, Facts, counts, decisive, facts_of, reading
@@ -67,7 +68,7 @@ def _names_affected(reasons: str, response: str, scenario: dict, facts: Facts) -
     """Names the person, and nobody who is not in the story."""
     if facts.affected.casefold() not in reasons:
         return False
-    named = PEOPLE.intersection(words(reasons))
+    named = PEOPLE.intersection(re.findall(r"\w+", reasons))
     told = {name.casefold() for name in (facts.agent, facts.affected, facts.bystander)}
     return facts.affected.casefold() in named <= told
 
@@ -89,7 +90,7 @@ def _invents_circumstance(reasons: str, response: str, scenario: dict, facts: Fa
 CHECKS = {
     "reads_fact": _reads_fact,
     "names_affected": _names_affected,
-    "reasons_first": lambda reasons, response, scenario, facts: bool(WORD.search(reasons) and parse(response)),
+    "reasons_first": lambda reasons, response, scenario, facts: bool(parse(response) and words(reasons)),
     "right_verdict": lambda reasons, response, scenario, facts: (
         read_answer(response, scenario["options"]) == scenario["answer"]
     ),

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from studylib.randomness import generator
-from studylib.rewards.surface import WORD, sentences, words
+from studylib.rewards.surface import EDGE, sentences, words
 from studylib.rewards.verdict import format, parse, verdict
 
 BatchReward = Callable[[list[str], list[dict]], list[float | None]]  # groups: responses to the same scenario id
@@ -129,9 +129,9 @@ def length_matched(reward: BatchReward, unit: str, apart: bool = False) -> Batch
         for rows in _groups(scenarios):
             reasons = [reasons_of(responses[i], scenarios[i]) for i in rows]
             pool = sorted(piece for text in reasons for piece in _pieces(text, unit))
-            sizes = [len(WORD.findall(piece)) for piece in pool]
+            sizes = [len(words(piece)) for piece in pool]
             for k, (i, text) in enumerate(zip(rows, reasons, strict=True)):
-                n = len(WORD.findall(text))
+                n = len(words(text))
                 for draw in range(DRAWS):
                     seed = zlib.crc32(f"{scenarios[i]['id']} {n} {draw}".encode())
                     rng = generator(seed, "length_matched", k if apart else 0)
@@ -150,11 +150,9 @@ def _in_place_of(response: str, scenario: dict, reasons: str) -> str:
 
 
 def _pieces(text: str, unit: str) -> list[str]:
-    """Sentences of a text, or its words, the last word of a sentence with the mark that closes it."""
-    spoken = [(part, found) for part in sentences(text) if (found := WORD.findall(part))]
-    if unit == "sentences":
-        return [part for part, _ in spoken]
-    return [piece for part, found in spoken for piece in (*found[:-1], found[-1] + part[-1] * (part[-1] in ".?!"))]
+    """Sentences of a text that hold a word, or its words with the marks at their ends."""
+    parts = sentences(text) if unit == "sentences" else text.split()
+    return [part for part in parts if words(part)]
 
 
 def _draw(pool: list[str], sizes: list[int], n: int, rng: np.random.Generator) -> str:
@@ -166,5 +164,4 @@ def _draw(pool: list[str], sizes: list[int], n: int, rng: np.random.Generator) -
             missing -= sizes[k]
             if missing <= 0:
                 break
-    text = " ".join(taken)
-    return text[: [match.end() for match in WORD.finditer(text)][n - 1]] + "." if n else ""
+    return " ".join(_pieces(" ".join(taken), "words")[:n]).rstrip(EDGE) + "." * (n > 0)

@@ -57,8 +57,8 @@ RESPONSES = [variant(row, generator(0, "test", i)) for i, row in enumerate(ROWS)
 @pytest.fixture(scope="module")
 def judge() -> Judge:
     torch.set_num_threads(1)
-    texts = [context(r, s) + " ".join(map(question, s["rubric"])) for r, s in zip(RESPONSES, ROWS, strict=True)]
-    return new_tiny_judge(texts)
+    texts = [context(r, s, True) + " ".join(map(question, s["rubric"])) for r, s in zip(RESPONSES, ROWS, strict=True)]
+    return new_tiny_judge(texts, sees_scenario=True)
 
 
 # --- grading ---
@@ -131,7 +131,7 @@ def test_an_empty_response_and_no_response_at_all_are_graded(judge):
 
 
 def test_a_judge_sees_the_scenario_only_where_it_should():
-    assert ROWS[0]["prompt"] in context("r", ROWS[0]) and ROWS[0]["prompt"] not in context("r", ROWS[0], False)
+    assert ROWS[0]["prompt"] in context("r", ROWS[0], True) and ROWS[0]["prompt"] not in context("r", ROWS[0], False)
 
 
 def test_verdicts_must_be_single_tokens(judge):
@@ -151,7 +151,7 @@ def test_training_learns_what_the_labels_say_and_leaves_out_what_has_none():
     rows = [{"id": str(i), "prompt": "p", "rubric": rubric} for i in range(40)]
     said = [("red", "blue")[i % 2] for i in range(40)]
     labels = [[float(word == "red"), None] for word in said]
-    small = new_tiny_judge([context("red", rows[0]) + question(rubric[0]), "blue"], sees_scenario=False)
+    small = new_tiny_judge([context("red", rows[0], False) + question(rubric[0]), "blue"])
     with pytest.raises(ValueError, match="no label to train a judge on"):
         train_judge(small, said, rows, [[None, None]] * 40, Recipe(steps=1))
     losses = train_judge(small, said, rows, labels, Recipe(steps=40, responses_per_step=8))

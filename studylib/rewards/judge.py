@@ -20,10 +20,10 @@ COLUMNS = [  # one row for each response and criterion
 # --- what a judge is asked -------------------------------------------------------------------------------------------
 
 
-def context(response: str, scenario: dict, sees_scenario: bool = True) -> str:
+def context(response: str, scenario: dict, sees_scenario: bool) -> str:
     """What comes before every criterion. MoReBench's judge does not see the scenario; its criteria name what they need.
 
-    In the embedded worlds one criterion cannot be judged without it: "an excuse or duty of which nothing is told".
+    A criterion such as "an excuse of which nothing is told" cannot be judged without it.
     """
     told = f"Scenario: {scenario['prompt']}\n" if sees_scenario else ""
     return f"{told}Response: {response}\n"

@@ -4,6 +4,10 @@ It learns from scenarios of the warm start's side that the warm start itself did
 both the judge and a policy, and from two responses to each: one put together sentence by sentence (`variants.py`) and
 one sampled from the warm-started policy. Its labels are those of the checkers. Built once, kept in the cache.
 
+It does not see the scenario, like MoReBench's judge: criteria name what they need, but for `invents_circumstance`, of
+which it can only guess. With the scenario in view two layers did worse on every other comparison: the names, readings
+and options that a criterion is about stand in the scenario too, and have to be told from those of the response.
+
     python -m studylib.training.embedded_judge tiny_cpu local_norms
 """
 
@@ -86,7 +90,7 @@ def warm_start_answers(params: RunParams, rows: list[dict], seed: int) -> list[s
     return tokenizer.batch_decode(answers, skip_special_tokens=True)
 
 
-def embedded_judge(params: RunParams, recipe: Recipe = RECIPE, n: int = SCENARIOS, sees_scenario: bool = True) -> Path:
+def embedded_judge(params: RunParams, recipe: Recipe = RECIPE, n: int = SCENARIOS, sees_scenario: bool = False) -> Path:
     """Folder of the judge for `params.source`, by recipe; built when it is not in the cache."""
     key = _key(params, recipe, n, sees_scenario)
     folder = CACHE / "judge" / key
@@ -121,12 +125,12 @@ def _key(params: RunParams, recipe: Recipe, n: int, sees_scenario: bool) -> str:
     return digest(how, code, start.warm_start_key(params), torch.__version__.split("+")[0], transformers.__version__)
 
 
-def build(params: RunParams, recipe: Recipe, n: int, sees_scenario: bool = True) -> Judge:
+def build(params: RunParams, recipe: Recipe, n: int, sees_scenario: bool = False) -> Judge:
     """Three to four minutes on one CPU thread for the tiny judge. A hub model is trained by QLoRA on variants alone."""
     rows = judge_scenarios(params, n, recipe.seed)
     if params.model == "tiny":
         data = made_and_sampled(params, rows, recipe.seed)
-        judge = new_tiny_judge(_texts(data), recipe.seed, sees_scenario)
+        judge = new_tiny_judge(_texts(data, sees_scenario), recipe.seed, sees_scenario)
     else:
         data, judge = made(rows, recipe.seed), new_hub_judge(params, sees_scenario)
     labels = checked(data.responses, data.scenarios)
@@ -136,9 +140,9 @@ def build(params: RunParams, recipe: Recipe, n: int, sees_scenario: bool = True)
     return judge
 
 
-def _texts(data: Responses) -> list[str]:
+def _texts(data: Responses, sees_scenario: bool) -> list[str]:
     pairs = list(zip(data.responses, data.scenarios, strict=True))[:TOKENIZER_TEXTS]
-    return [context(response, row) + " ".join(map(question, row["rubric"])) for response, row in pairs]
+    return [context(response, row, sees_scenario) + " ".join(map(question, row["rubric"])) for response, row in pairs]
 
 
 if __name__ == "__main__":

@@ -152,14 +152,14 @@ def _padded_left(rows: Sequence[Sequence[int]], pad: int, device) -> tuple[torch
 class Recipe(NamedTuple):
     """How a judge is trained; the defaults are the embedded judge's."""
 
-    steps: int = 250
-    responses_per_step: int = 64
+    steps: int = 400
+    responses_per_step: int = 48
     criteria_per_response: int = 6  # drawn anew each time that a response comes up
     learning_rate: float = 2e-3  # peak; linear warm-up, cosine decay to 0
     seed: int = 0
 
 
-def new_tiny_judge(texts: Sequence[str], seed: int = 0, sees_scenario: bool = True) -> Judge:
+def new_tiny_judge(texts: Sequence[str], seed: int = 0, sees_scenario: bool = False) -> Judge:
     """An untrained embedded judge whose tokenizer knows the words of `texts` (contexts and questions)."""
     tokenizer = tiny_tokenizer([*texts, " yes no" * 100], TINY_VOCABULARY)
     with torch_seed(seed, "judge/model"):

@@ -25,7 +25,7 @@ def plot_agreement(df: pd.DataFrame, ax: Axes | None = None) -> Axes:
         _point(ax, row.accuracy, row.accuracy_low, row.accuracy_high, row.Index)
     ax.plot(ours.majority, ours.index, "|", color="black", markersize=13, label="best constant verdict")
     for row, dashes in zip(df[df.grouping == "published"].itertuples(), ("--", ":"), strict=False):
-        words = f"{row.group.replace('published, ', '')} judge against GPT-5, published ({row.accuracy:.2f})"
+        words = f"published: Qwen3-1.7B on {row.group.replace('published, ', '')} against GPT-5 ({row.accuracy:.2f})"
         ax.axvline(row.accuracy, color=_ORANGE, linestyle=dashes, linewidth=1.8, label=words)
     _names(ax, [_name(row) for row in ours.itertuples()], "agreement with the labels (share of verdicts)")
     low = float(np.nanmin([*ours.accuracy_low, *ours.accuracy, *ours.majority, *df.accuracy]))
@@ -43,7 +43,8 @@ def plot_reliability(df: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=1.2, label="perfectly calibrated")
     for row in df.itertuples():
         error = None if np.isnan(row.low) else [[max(row.share_yes - row.low, 0)], [max(row.high - row.share_yes, 0)]]
-        ax.errorbar(row.p, row.share_yes, yerr=error, fmt="o", color=_BLUE, capsize=4)
+        ax.errorbar(row.p, row.share_yes, yerr=error, fmt="o", color=_BLUE, capsize=4,
+                    label="ten bins, each with its number of verdicts" if row.Index == 0 else None)  # fmt: skip
         above = row.share_yes < 0.5
         ax.annotate(f"{row.n}", (row.p, row.share_yes), xytext=(7, 7 if above else -13), textcoords="offset points",
                     fontsize=FONT - 4)  # fmt: skip
@@ -106,6 +107,6 @@ def _names(ax: Axes, names: list[str], x: str) -> None:
 
 
 def _legend(ax: Axes) -> Axes:
-    ax.legend(loc="upper center", bbox_to_anchor=(0.3, -0.12 - 0.6 / len(ax.get_yticks())), frameon=False,
-              fontsize=FONT - 2)  # fmt: skip
+    below = 0.75 / ax.figure.get_figheight()  # inches, whatever the height
+    ax.legend(loc="upper center", bbox_to_anchor=(0.3, -below), frameon=False, fontsize=FONT - 2)
     return ax

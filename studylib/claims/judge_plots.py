@@ -9,7 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from studylib.claims.plots import FONT, _axes
+from studylib.claims.plots import FONT, new_axes
 
 _BLUE, _ORANGE, _GREEN, _RED = sns.color_palette("colorblind").as_hex()[:4]
 RUNNING = 9  # steps of the running mean
@@ -39,7 +39,7 @@ def _name(row) -> str:
 
 def plot_reliability(df: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Share of yes against the judge's probability, in ten bins; the number of verdicts stands at each point."""
-    ax = _axes(ax)
+    ax = new_axes(ax)
     ax.plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=1.2, label="perfectly calibrated")
     for row in df.itertuples():
         error = None if np.isnan(row.low) else [[max(row.share_yes - row.low, 0)], [max(row.high - row.share_yes, 0)]]
@@ -73,7 +73,7 @@ def plot_gap(df: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
     df: arm, seed, step, gap. Above 0 the judge pays for what the checker does not find.
     """
-    ax = _axes(ax)
+    ax = new_axes(ax)
     ax.axhline(0, color="black", linewidth=1)
     looks = zip(df.arm.unique(), (_BLUE, _ORANGE, _GREEN, _RED), ("-", "--", "-.", ":"), strict=False)
     for arm, colour, dashes in looks:

@@ -424,3 +424,11 @@ def test_figures_refuse_two_worlds_and_the_name_of_a_table(root, tmp_path):
     with pytest.raises(ValueError, match="overwrite the table claims.csv"):
         plots.save(plt.figure(), "claims", tmp_path, runs)
     plt.close("all")
+
+
+def test_conditions_whose_rewards_cannot_differ_are_refused(tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path, condition="narrow", seed=seed, rewards="verdict=1.0")
+        write_run(tmp_path, condition="broad", seed=seed, rewards="verdict=3.0")
+    with pytest.raises(ValueError, match="and .* cannot be compared: whatever the rewards, their advantages are"):
+        write_tables(tmp_path, tmp_path / "out", STUDY["axis"], "tiny_cpu")

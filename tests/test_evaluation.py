@@ -6,7 +6,8 @@ import pytest
 from peft import get_peft_model
 
 from studylib.evaluation.rates import wilson
-from studylib.evaluation.suites import respond, summarise, summary
+from studylib.evaluation.suites import respond, scored, summarise, summary
+from studylib.rewards import batch_reward
 from studylib.scenarios.selection import select
 from studylib.training.models import load_base, lora
 
@@ -44,6 +45,27 @@ def test_the_summary_has_before_and_after_for_every_evaluation_split():
     assert list(result["splits"]) == ["held_out"]
     scores = {stage: values["accuracy_sampled"] for stage, values in result["splits"]["held_out"].items()}
     assert scores == {"before": 0.0, "after": 1.0}
+
+
+def test_a_run_that_is_rewarded_by_a_rubric_scores_its_answers_with_the_same_grader(miniature):
+    evaluated = select(miniature())["held_out"]
+    said = [f"<think>x.</think><answer>{row['answer']}</answer>" for row in evaluated]
+    table = pd.DataFrame({"id": [row["id"] for row in evaluated], "split": "held_out", "k": 0, "response": said})
+    assert "score" not in scored(table, evaluated, miniature())
+    by_checks = scored(table, evaluated, miniature(rewards="verdict=1 rubric=0"))
+    expected = batch_reward("rubric", evaluated)(said, evaluated)
+    assert by_checks["score"].tolist() == expected and len(set(expected)) >= 1
+    judged = miniature(rewards="rubric=1", rubric_grader="judge", judge="somewhere")
+    silent = scored(table, evaluated, judged, lambda said, rows: [[None] * len(row["rubric"]) for row in rows])
+    assert silent["score"].isna().all(), "what could not be graded is no 0"
+
+
+def test_open_responses_have_scores_and_no_accuracy():
+    table = answers({"0": [(np.nan, np.nan, True)] * 3, "1": [(np.nan, np.nan, True)] * 3})
+    result = summarise(table.assign(score=[0.5, 0.2, 0.4, 0.1, np.nan, 0.6]), rows(None, None))
+    assert "accuracy_sampled" not in result and result["scenarios"] == 2
+    assert result["score_greedy"] == pytest.approx(0.3)
+    assert result["score_sampled"] == pytest.approx(0.4) and result["unscored"] == pytest.approx(1 / 6)
 
 
 @pytest.fixture(scope="module")

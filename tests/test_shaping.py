@@ -127,10 +127,12 @@ def test_conditions_with_the_same_advantages_cannot_differ():
     assert set(identical_conditions(configs)) == same
 
 
-def test_conditions_that_are_the_same_run_are_identical_and_more_is_not_a_sum():
+def test_conditions_that_train_on_the_same_advantages_are_identical_and_more_is_not_a_sum():
     one = config(rewards="verdict=1 rubric=1")
     more = config(rewards="verdict=1 rubric=1", combination="more")
-    assert identical_conditions({"a": one, "b": {**one, "condition": "other", "seed": 4}}) == [("a", "b")]
+    doubled = {**one, "condition": "other", "seed": 4, "rewards": "verdict=2 rubric=2"}
+    assert identical_conditions({"a": one, "b": doubled}) == [("a", "b")], "an affine change of the reward"
+    assert identical_conditions({"a": one, "b": {**one, "condition": "other"}}) == [], "their rewards do not differ"
     assert identical_conditions({"a": one, "b": more}) == []
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from studylib.paths import RUNS
 
 MARKS = {"config.json", "manifest.json", "metrics.jsonl", "summary.json"}
-ENDPOINTS = ("accuracy_sampled", "accuracy_greedy")
+ENDPOINTS = ("accuracy_sampled", "accuracy_greedy", "score_sampled", "score_greedy")
 SPLITS = ("held_out_domains", "held_out", "held_out_styles")  # reading order: the primary split first
 CONDITIONS = ("narrow", "medium", "broad")  # reading order; other conditions follow by name, warm_start last
 WARM_START = "warm_start"
@@ -30,7 +30,7 @@ def read_runs(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFra
         scores = read_json(folder / "summary.json").get("splits") or {}
         splits[folder] = sorted(scores)
         for split, phases in scores.items():
-            for endpoint in ENDPOINTS:
+            for endpoint in _endpoints(phases):
                 pair = {phase: _score(folder, split, phases, phase, endpoint) for phase in ("before", "after")}
                 rows.append({**key, "split": split, "endpoint": endpoint, **pair})
     _same_splits(splits)
@@ -89,6 +89,8 @@ def read_answers(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.Data
             raise ValueError(
                 f"{path}: {len(twice)} answers are there twice; the first is {first['id']}, k = {first['k']}"
             )
+        if answers["verdict"].isna().all() and "score" in answers:
+            answers["verdict"] = answers["score"]  # open responses: what a rubric gives is their outcome
         if answers["verdict"].isna().any():
             raise ValueError(f"{path}: {int(answers['verdict'].isna().sum())} answers have no verdict")
         tables.append(answers.assign(**key)[[*KEYS, *answers.columns]])
@@ -141,6 +143,12 @@ def complete_runs(root: Path | str, axis: str, profile: str) -> Iterator[tuple[P
 def _finished(folder: Path) -> bool:
     manifest = folder / "manifest.json"
     return manifest.exists() and read_json(manifest).get("finished") is True
+
+
+def _endpoints(phases: dict) -> list[str]:
+    """Those that a split of a run has: accuracies, or scores by a rubric, or both."""
+    present = [name for name in ENDPOINTS if any(name in endpoints for endpoints in phases.values())]
+    return present or list(ENDPOINTS[:1])
 
 
 def _score(folder: Path, split: str, phases: dict, phase: str, endpoint: str) -> float:

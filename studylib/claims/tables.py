@@ -14,14 +14,17 @@ from studylib.claims.runs import (
     ENDPOINTS,
     SPLITS,
     WARM_START,
+    complete_runs,
     incomplete_runs,
     ordered,
+    read_json,
     read_provenance,
     read_runs,
 )
 from studylib.claims.statistics import DETAILS, WELCH, holm, paired_contrast, t_interval
 from studylib.claims.verdicts import sentence, verdict
 from studylib.paths import FIGURES, RUNS
+from studylib.rewards.idle import identical_conditions
 
 CELL = ["world", "split", "endpoint"]
 UNPLANNED = "unplanned"  # family of conditions against the baseline that the plan does not name
@@ -106,6 +109,20 @@ def notes(plan: Plan, planned: bool, root: Path | str, axis: str, profile: str) 
     return made, plans.departures(plan, made, first)
 
 
+def refuse_identical(root: Path | str, axis: str, profile: str) -> None:
+    """Raise ValueError when two conditions differ in their rewards by name alone: their advantages are the same."""
+    configs = {
+        key["condition"]: read_json(folder / "config.json") for folder, key in complete_runs(root, axis, profile)
+    }
+    pairs = identical_conditions(configs)
+    if pairs:
+        one, other = pairs[0]
+        raise ValueError(
+            f"{one} and {other} cannot be compared: whatever the rewards, their advantages are identical, so that only "
+            f"the random numbers differ ({len(pairs)} such pairs)"
+        )
+
+
 def write_tables(
     root: Path | str, out_dir: Path | str, axis: str, profile: str, baseline: str = "", margin: float | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -114,6 +131,7 @@ def write_tables(
     The plan is that of the axis; a baseline or a margin beside it makes the claims exploratory.
     """
     plan = plans.choose_plan(axis, baseline, margin)
+    refuse_identical(root, axis, profile)
     runs = read_runs(root, axis=axis, profile=profile)
     made, departures = notes(plan, plan.digest == plans.plan_digest(axis), root, axis, profile)
     if runs["condition"].nunique() == 1:

@@ -1,5 +1,9 @@
-"""Evaluation: one greedy answer and several samples per scenario, read by the same strict rules as the reward."""
+"""Evaluation: one greedy answer and several samples per scenario, read by the same strict rules as the reward.
 
+Where the run is rewarded by a rubric, every answer also has a `score` from the same grader.
+"""
+
+import math
 import os
 from pathlib import Path
 
@@ -10,6 +14,7 @@ from studylib.evaluation.rates import wilson
 from studylib.evaluation.responses import GREEDY
 from studylib.params import RunParams
 from studylib.paths import CACHE
+from studylib.rewards import Grader, batch_reward
 from studylib.rewards.verdict import format, read_answer, verdict
 from studylib.scenarios.prompts import chat
 from studylib.scenarios.rows import digest
@@ -41,19 +46,35 @@ def respond(policy, tokenizer, rows: list[dict], params: RunParams, seed: int, s
 
 
 def _judged(row: dict, k: int, response: str) -> tuple:
+    if row["answer"] is None:  # an open response, for a rubric alone
+        return row["id"], row["split"], k, response, math.nan, math.nan, True
     readable = read_answer(response, row["options"]) is not None
     return row["id"], row["split"], k, response, verdict(response, row), format(response, row), readable
 
 
-def evaluate(model, tokenizer, splits: Splits, params: RunParams, stage: str) -> pd.DataFrame:
+def scored(answers: pd.DataFrame, rows: list[dict], params: RunParams, judge: Grader | None = None) -> pd.DataFrame:
+    """`answers` with the rubric's `score` where the run is rewarded by one; NaN: could not be scored."""
+    if "rubric" not in params.reward_weights:
+        return answers
+    by_id = {row["id"]: row for row in rows}
+    score = batch_reward("rubric", rows, params, judge)
+    values = score(answers["response"].tolist(), [by_id[i] for i in answers["id"]])
+    return answers.assign(score=pd.array(values, dtype="float64"))
+
+
+def evaluate(
+    model, tokenizer, splits: Splits, params: RunParams, stage: str, judge: Grader | None = None
+) -> pd.DataFrame:
     """Answers on every split but train. `stage`: 'before' or 'after' training. Written once and read back after.
 
-    Before training the policy is the same for every condition and seed, so its answers are kept in the cache.
+    `judge` grades where `rubric_grader` is 'judge'. Before training the policy is the same for every condition and
+    seed, so its answers are kept in the cache.
     """
     rows = [row for name, split in splits.items() if name != "train" for row in split]
     path = _before_path(params, rows) if stage == "before" else params.run_dir / "responses.parquet"
     if not path.is_file():
         answers = respond(model, tokenizer, rows, params, 0 if stage == "before" else params.seed, stage)
+        answers = scored(answers, rows, params, judge)
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = path.with_suffix(f".{os.getpid()}.tmp")
         answers.to_parquet(scratch)
@@ -64,13 +85,32 @@ def evaluate(model, tokenizer, splits: Splits, params: RunParams, stage: str) ->
 def _before_path(params: RunParams, rows: list[dict]) -> Path:
     base = warm_start_key(params) if params.model == "tiny" else [params.model, params.revision]
     how = [params.eval_samples, params.max_new_tokens, torch.__version__]
+    if "rubric" in params.reward_weights:
+        how += [params.rubric_grader, params.rubric_score, params.judge]
     key = digest(base, [(row["id"], row["answer"]) for row in rows], how, params.device)
     return CACHE / "before" / f"{key}.parquet"
 
 
 def summarise(answers: pd.DataFrame, rows: list[dict]) -> dict:
-    """Endpoints of one split. Rates are shares of answers; `base_rate` is what the best constant answer scores."""
+    """Endpoints of one split: accuracies where there are options, scores where there is a rubric.
+
+    Rates are shares of answers; `base_rate` is what the best constant answer scores; `unscored` the share of answers
+    without a score.
+    """
     greedy, samples = answers[answers.k == GREEDY], answers[answers.k != GREEDY]
+    found: dict = {"scenarios": len(rows)}
+    if all(row["answer"] is not None for row in rows):
+        found |= _accuracies(greedy, samples, rows)
+    if "score" in answers:
+        found |= {
+            "score_greedy": float(greedy.score.mean()),
+            "score_sampled": float(samples.score.mean()),
+            "unscored": float(answers.score.isna().mean()),
+        }
+    return found
+
+
+def _accuracies(greedy: pd.DataFrame, samples: pd.DataFrame, rows: list[dict]) -> dict:
     low, high = wilson(greedy.verdict.sum(), len(greedy))
     gold = pd.Series([row["answer"] for row in rows])
     return {
@@ -81,7 +121,6 @@ def summarise(answers: pd.DataFrame, rows: list[dict]) -> dict:
         "format": float(samples["format"].mean()),
         "unscorable": float(1 - samples.readable.mean()),
         "base_rate": float(gold.value_counts(normalize=True).max()),
-        "scenarios": len(rows),
     }
 
 

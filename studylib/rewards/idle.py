@@ -62,10 +62,10 @@ def idle_message(params: RunParams, two_valued: frozenset[str] = TWO_VALUED) -> 
 def identical_conditions(configs: dict[str, dict], two_valued: frozenset[str] = TWO_VALUED) -> list[tuple[str, str]]:
     """Pairs of conditions that cannot differ. configs: condition -> the parameters of a run (its config.json).
 
-    Two conditions are compared when they differ in nothing but names, rewards, shaping, combination and what rewards
-    are computed with; they are identical when their advantages are, on random groups of rewards.
+    Two conditions are compared when they differ in rewards, shaping, combination or what rewards are computed with, and
+    in nothing else but names; they are identical when their advantages are, on random groups of rewards.
     """
-    runs = {name: RunParams(**config) for name, config in configs.items()}
+    runs = {name: RunParams.of(config) for name, config in configs.items()}
     return [pair for pair in itertools.combinations(runs, 2) if _identical(*(runs[c] for c in pair), two_valued)]
 
 
@@ -73,7 +73,7 @@ def _identical(one: RunParams, other: RunParams, two_valued: frozenset[str]) -> 
     trained = [{name for name, weight in p.reward_weights.items() if weight} for p in (one, other)]
     differ = {name for name in vars(one) if getattr(one, name) != getattr(other, name)} - NAMES_OF_A_RUN
     matter = {name for name in differ - REWARD_PARAMETERS if _matters(name, trained[0] | trained[1])}
-    if matter or ("more" in (one.combination, other.combination) and "combination" in differ):
+    if matter or not differ or ("more" in (one.combination, other.combination) and "combination" in differ):
         return False
     names = sorted(set(one.reward_weights) | set(other.reward_weights))
     r = random_rewards(names, one.generations, two_valued)

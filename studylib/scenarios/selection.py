@@ -5,7 +5,10 @@ is the same. The domains of a seed are nested (narrow in medium in broad), and e
 every condition and seed, so that runs pair.
 """
 
+import math
 from typing import NamedTuple
+
+import pandas as pd
 
 from studylib.params import RunParams
 from studylib.randomness import generator
@@ -42,6 +45,15 @@ def select(params: RunParams) -> Splits:
         if not rows and (name != "train" or params.steps):
             raise ValueError(f"split {name!r} of source {params.source!r} is empty")
     return splits
+
+
+def describe(splits: Splits) -> pd.DataFrame:
+    """split, scenarios, and the best constant answer with the share that it gets right, where there are answers."""
+    table = []
+    for name, rows in splits.items():
+        share = pd.Series([row["answer"] for row in rows], dtype="str").value_counts(normalize=True)
+        table.append((name, len(rows), *(share.index[:1].tolist() or [""]), *(share.tolist()[:1] or [math.nan])))
+    return pd.DataFrame(table, columns=["split", "scenarios", "best constant answer", "base rate"])
 
 
 def _world_splits(params: RunParams) -> Splits:

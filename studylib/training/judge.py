@@ -17,6 +17,7 @@ from peft import PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from studylib.params import RunParams
+from studylib.paths import ROOT
 from studylib.provenance import write_json
 from studylib.randomness import generator, torch_seed
 from studylib.rewards.judge import context, p_yes, question, refuse_shared, rubric_of
@@ -101,6 +102,15 @@ class Judge:
             base, _ = load_base(RunParams(model=facts["base"], revision=facts["revision"], device=device))
             model = PeftModel.from_pretrained(base, folder)
         return cls(model, tokenizer, facts, batch)
+
+
+def judge_of(params: RunParams, rows: Sequence[dict]):
+    """The grader of a run whose rubric a judge grades, else None. Refuses a judge that was trained on one of `rows`."""
+    if params.rubric_grader != "judge" or "rubric" not in params.reward_weights:
+        return None
+    judge = Judge.load(ROOT / params.judge, params.device)
+    judge.refuse(rows)
+    return judge.grade
 
 
 def verdict_tokens(tokenizer) -> tuple[int, int]:

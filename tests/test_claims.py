@@ -431,4 +431,4 @@ def test_conditions_whose_rewards_cannot_differ_are_refused(tmp_path):
         write_run(tmp_path, condition="narrow", seed=seed, rewards="verdict=1.0")
         write_run(tmp_path, condition="broad", seed=seed, rewards="verdict=3.0")
     with pytest.raises(ValueError, match="and .* cannot be compared: whatever the rewards, their advantages are"):
-        write_tables(tmp_path, tmp_path / "out", STUDY["axis"], "tiny_cpu")
+        tables.write_tables(tmp_path, tmp_path / "out", STUDY["axis"], "tiny_cpu")

@@ -68,7 +68,8 @@ def test_a_judge_is_trained_reported_and_trained_against(tmp_path):
     path = tmp_path / "verdicts.jsonl"
     path.write_text(json.dumps(morebench(["yes", "No.", "Not sure", "no"])))
     shown = execute(
-        "2_train_judge", tmp_path, **MINIATURE, run_root=str(tmp_path / "runs"), out_root=str(tmp_path / "out"),
+        "2_train_judge", tmp_path, **{**MINIATURE, "save_every": 4},
+        run_root=str(tmp_path / "runs"), out_root=str(tmp_path / "out"),
         judge_scenarios=8, judge_steps=2, verdict_file=str(path),
     )  # fmt: skip
     assert "0 of them train or evaluate a policy" in shown

@@ -48,6 +48,9 @@ def _independent(columns: np.ndarray) -> list[int]:
 def partiality(rows: pd.DataFrame, own: str | None = None) -> pd.DataFrame:
     """Credit at the same label for a doubling of the length, for the last place in the rubric against the first, and
     for each model against all others; `own` marks the judge's own model (self-preference).
+
+    Where every rubric has the same order, as in the embedded worlds, the place stands for the kind of criterion; then
+    `reordered` of `padding_effect` is the check of the place itself.
     """
     last = rows.groupby(["scenario", "model", "response"]).position.transform("max").clip(lower=1)
     causes = [("twice the length", np.log2(rows.length.clip(lower=1))), ("last in the rubric", rows.position / last)]

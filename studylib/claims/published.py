@@ -65,14 +65,15 @@ def ours(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
 
 
 def beside(ours: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Methods in rows; in columns whose, model, dataset and metric; values on 0..1, NaN where a cell is unknown.
+    """Columns whose, model, dataset, metric and one for each method; values on 0..1, NaN where a cell is unknown.
 
     The paper's grid comes twice, published and ours, so that what is missing on either side shows.
     """
     grid = published()
     mine = grid.assign(whose="ours", value=float("nan"))
-    cells = pd.concat([grid, mine, *([] if ours is None else [ours])])[COLUMNS]
+    cells = pd.concat([grid[COLUMNS], mine[COLUMNS], *([] if ours is None else [ours[COLUMNS]])])
     cells = cells.drop_duplicates(COLUMNS[:-1], keep="last")
-    order = list(dict.fromkeys(map(tuple, cells[["whose", "model", "dataset", "metric"]].to_numpy())))
-    table = cells.pivot(index="method", columns=["whose", "model", "dataset", "metric"], values="value")
-    return table.loc[list(METHODS.values()), order]
+    rows = ["whose", "model", "dataset", "metric"]
+    order = cells[rows].drop_duplicates()
+    table = cells.pivot(index=rows, columns="method", values="value")[list(METHODS.values())]
+    return table.loc[pd.MultiIndex.from_frame(order)].reset_index().rename_axis(columns=None)

@@ -309,7 +309,9 @@ def test_misses_names_what_is_outside_its_target():
 
 def test_the_embedded_study_at_its_measured_spread():
     table = pd.DataFrame(validate.embedded(10)).drop_duplicates("what").set_index("what")["value"]
-    assert [table[name] for name in sorted(table.index)] == [1.0, 0.0], "local_norms differs, universal_norms never"
+    different = table[~table.index.str.contains("trivial")]
+    assert different[different.index.str.startswith("local")].tolist() == [1.0], "always found"
+    assert different[different.index.str.startswith("universal")].tolist() == [0.0], "never claimed"
 
 
 def test_looks_of_a_sequential_plan():

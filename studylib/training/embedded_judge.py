@@ -25,7 +25,7 @@ from studylib.params import RunParams
 from studylib.paths import CACHE
 from studylib.randomness import generator
 from studylib.rewards import judge as asked
-from studylib.rewards import rubric, variants
+from studylib.rewards import checks, variants
 from studylib.rewards.judge import context, graded_rows, question
 from studylib.rewards.labels import checked
 from studylib.rewards.variants import variant
@@ -109,19 +109,12 @@ def embedded_judge(params: RunParams, recipe: Recipe = RECIPE, n: int = SCENARIO
 
 def _key(params: RunParams, recipe: Recipe, n: int, sees_scenario: bool) -> str:
     """Hash of everything that the judge depends on: recipe, code, versions, the policy that it has read."""
-    modules = (vocabulary, worlds, asked, rubric, variants, trained, sys.modules[__name__])
+    modules = (vocabulary, worlds, asked, checks, variants, trained, sys.modules[__name__])
     code = [Path(module.__file__).read_text() for module in modules]
     how = [
-        params.source,
-        params.model,
-        params.revision,
-        params.frameworks,
-        params.facts_told,
-        params.max_new_tokens,
-        n,
-        sees_scenario,
-        *recipe,
-    ]
+        params.source, params.model, params.revision, params.frameworks, params.facts_told, params.max_new_tokens, n,
+        sees_scenario, *recipe,
+    ]  # fmt: skip
     return digest(how, code, start.warm_start_key(params), torch.__version__.split("+")[0], transformers.__version__)
 
 

@@ -24,8 +24,8 @@ import transformers
 from studylib.params import RunParams
 from studylib.paths import CACHE
 from studylib.randomness import generator
-from studylib.rewards import judge as asked
 from studylib.rewards import checks, variants
+from studylib.rewards import judge as asked
 from studylib.rewards.judge import context, graded_rows, question
 from studylib.rewards.labels import checked
 from studylib.rewards.variants import variant

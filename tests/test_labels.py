@@ -15,7 +15,7 @@ from test_sources import data_dir  # noqa: F401  (a fixture: skips loudly where 
 
 from studylib.rewards.checks import check
 from studylib.rewards.endpoint import Endpoint, SpendingCap, retry_after
-from studylib.rewards.judge import COLUMNS, graded_rows, p_yes, refuse_shared
+from studylib.rewards.judge import COLUMNS, graded_rows, p_yes, refuse_shared, responses_of
 from studylib.rewards.labels import checked, keyword_overlap, others_share, recorded
 from studylib.rewards.rubric import read_verdict
 from studylib.scenarios.catalogue import TRAIN_DOMAINS, TRAIN_STYLES
@@ -72,6 +72,14 @@ def test_the_checkers_label_every_criterion_of_an_embedded_scenario():
     table = graded_rows(responses, rows, ["m"] * 4, labels)
     assert list(table) == COLUMNS and len(table) == sum(len(row["rubric"]) for row in rows)
     assert (table[table.criterion == "right_verdict"].label == 1).all()
+
+
+def test_labelled_rows_become_responses_with_their_rubrics_again():
+    said, labels = ["b", "a"], [[1.0, None], [0.0, 1.0]]
+    table = graded_rows(said, [SCENARIO] * 2, ["m", "n"], labels)
+    responses, scenarios, found = responses_of(table.sample(frac=1, random_state=0).sort_values("model"))
+    assert (responses, found) == (said, labels)
+    assert scenarios[0] == {"id": "s", "prompt": "", "rubric": SCENARIO["rubric"]}
 
 
 def test_a_scenario_without_a_rubric_is_refused():

@@ -16,6 +16,7 @@ from test_sources import data_dir  # noqa: F401  (a fixture: skips loudly where 
 
 from studylib.claims.plan import plan_digest
 from studylib.evaluation.rates import wilson
+from studylib.training.judge import Judge, new_tiny_judge
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -67,11 +68,16 @@ def test_a_run_from_parameters_to_manifest_and_again(tmp_path):
 def test_a_judge_is_trained_reported_and_trained_against(tmp_path):
     path = tmp_path / "verdicts.jsonl"
     path.write_text(json.dumps(morebench(["yes", "No.", "Not sure", "no"])))
+    base = new_tiny_judge(["Response: <think>x</think> Criterion: Mentions chess. Met? yes no"] * 50)
+    base.save(tmp_path / "base")  # stands in for a model of the hub
     shown = execute(
         "2_train_judge", tmp_path, **{**MINIATURE, "save_every": 4},
         run_root=str(tmp_path / "runs"), out_root=str(tmp_path / "out"),
-        judge_scenarios=8, judge_steps=2, verdict_file=str(path),
+        judge_scenarios=8, judge_steps=2, verdict_file=str(path), train_on="verdicts", audit_scenarios=2,
+        judge_model=str(tmp_path / "base"), judge_revision="local",
     )  # fmt: skip
+    assert "answers earn more from the judge than the median honest wrong answer" in shown
+    assert Judge.load(tmp_path / "runs/judge/qwen3_1.7b").facts["trained_on"] and "6 labels, loss" in shown
     assert "0 of them train or evaluate a policy" in shown
     assert "8 verdicts on 1 scenarios, 2 are none" in shown and "no endpoint given" in shown
     for name in ("agreement", "reliability", "partiality", "gap", "recorded/keyword_overlap/agreement"):

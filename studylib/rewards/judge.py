@@ -66,6 +66,21 @@ def graded_rows(
     return pd.DataFrame(rows, columns=COLUMNS).astype({"label": float})
 
 
+def responses_of(rows: pd.DataFrame) -> tuple[list[str], list[dict], list[list[float | None]]]:
+    """(responses, their scenarios, labels) from rows as `graded_rows` makes them; a NaN label becomes None.
+
+    A scenario has its id and its rubric, and no text: for a judge that does not see the scenario.
+    """
+    responses, scenarios, labels = [], [], []
+    for (scenario, _, response), part in rows.groupby(["scenario", "model", "response"], sort=False):
+        part = part.sort_values("position")
+        told = part.rename(columns={"criterion": "id"})[["id", "text", "weight", "dimension"]]
+        responses.append(response)
+        scenarios.append({"id": scenario, "prompt": "", "rubric": told.to_dict("records")})
+        labels.append([None if math.isnan(label) else label for label in part["label"]])
+    return responses, scenarios, labels
+
+
 def rubric_of(scenario: dict) -> list[dict]:
     """The criteria of a scenario; refuses one without."""
     if not scenario.get("rubric"):

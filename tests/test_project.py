@@ -155,7 +155,7 @@ def test_the_run_rule_writes_where_the_run_writes(tmp_path):
 def test_an_axis_may_have_its_own_budget_and_a_condition_keeps_its_own(tmp_path):
     output = dry_run(tmp_path, "--config", "axis=objective", "seeds=1", "--printshellcmds")
     assert job_counts(output)["run"] == 14
-    assert "-f params/objective/grpo.yaml -p source local_norms -p seed 0 -p steps 80" in output
+    assert "-f params/objective/grpo.yaml -p source local_norms -p seed 0 -p steps 60" in output
     assert "-f params/objective/base.yaml -p source local_norms -p seed 0 2>" in output
 
 

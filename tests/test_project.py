@@ -212,6 +212,31 @@ def test_the_table_of_the_readme_is_that_of_the_committed_figures():
         assert f"| {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}] | {row.verdict} |" in readme
 
 
+def test_the_objective_table_of_the_readme_is_that_of_the_committed_figures():
+    readme = (ROOT / "README.md").read_text()
+    shown = "split == 'held_out_domains' and endpoint == 'accuracy_sampled'"
+    means, claims = (pd.read_csv(ROOT / f"figures/objective/{name}.csv").query(shown) for name in ("means", "claims"))
+    given = pd.read_csv(ROOT / "figures/objective/fairness.csv").set_index("condition")
+    for row in means[means.condition != "warm_start"].itertuples():
+        line = next(line for line in readme.splitlines() if line.startswith(f"| `{row.condition}` | 0."))
+        assert f"| {row.mean:.3f} [{row.low:.3f}, {row.high:.3f}] |" in line
+        assert row.condition == "base" or f"| {given.loc[row.condition, 'tokens']:,.0f} |" in line
+        for claim in claims[claims.contrast == f"{row.condition} - grpo"].itertuples():
+            assert f"| {claim.difference:+.3f} [{claim.low:+.3f}, {claim.high:+.3f}] | {claim.verdict} |" in line
+
+
+def test_the_validation_table_of_the_readme_is_that_of_the_committed_figures():
+    readme = (ROOT / "README.md").read_text()
+    found = pd.read_csv(ROOT / "figures/validate.csv")
+    assert (found["value"].between(found["target_low"], found["target_high"])).all()
+    for start in (
+        "false 'different' in a study: {} seeds, 14 contrasts, equal",
+        "false 'equivalent' at the margin: {} seeds, equal",
+    ):
+        values = [found[found.what.str.startswith(start.format(n))]["value"].item() for n in (3, 5, 10)]
+        assert "| " + " | ".join(f"{value:.3f}" for value in values) + " |" in readme
+
+
 def test_the_readme_speaks_of_files_that_are_there():
     readme = (ROOT / "README.md").read_text()
     for name in re.findall(r"`((?:notebooks|studylib|params|tests|figures)/[\w./]+)`", readme):

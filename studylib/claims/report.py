@@ -30,6 +30,7 @@ FIGURES_SHOWN = {  # file -> caption
     "pareto": "Quality against diversity of the right answers: seeds faint, means strong, and their front.",
 }
 TABLES_SHOWN = {  # file -> title
+    "fairness": "What every condition was given in training",
     "power": "Power: what these seeds can tell",
     "items": "Item level: answers clustered by run and scenario, mixed model as a check",
     "iqm": "Interquartile mean over runs and tasks, stratified bootstrap",

@@ -69,10 +69,12 @@ def dpo_trainer(trainer, pairs: Dataset) -> DPOTrainer:
         output_dir=str(p.run_dir / "checkpoints"), beta=p.beta, loss_type=list(terms),
         loss_weights=list(terms.values()), per_device_train_batch_size=half,
         gradient_accumulation_steps=max(1, pairs_per_update // half), num_train_epochs=1,
-        learning_rate=p.learning_rate, lr_scheduler_type="linear", warmup_steps=min(5, p.steps // 2), adam_beta2=0.99,
-        max_grad_norm=p.max_grad_norm, seed=p.seed, use_cpu=p.device == "cpu", bf16=dtype == torch.bfloat16,
-        fp16=dtype == torch.float16, gradient_checkpointing=p.gradient_checkpointing, save_strategy="steps",
-        save_steps=p.save_every, save_total_limit=2, logging_steps=1, report_to=[], disable_tqdm=True,
+        learning_rate=p.learning_rate, lr_scheduler_type="linear", adam_beta2=0.99,
+        warmup_steps=min(5, p.steps // 2) * p.updates_per_batch, max_grad_norm=p.max_grad_norm, seed=p.seed,
+        use_cpu=p.device == "cpu", bf16=dtype == torch.bfloat16, fp16=dtype == torch.float16,
+        gradient_checkpointing=p.gradient_checkpointing, save_strategy="steps",
+        save_steps=p.save_every * p.updates_per_batch, save_total_limit=2, logging_steps=p.updates_per_batch,
+        logging_first_step=True, report_to=[], disable_tqdm=True,
     )  # fmt: skip
     dpo = DPOTrainer(model=trainer.model, args=config, train_dataset=pairs, processing_class=trainer.processing_class)
     for parameter in dpo.model.parameters():

@@ -8,6 +8,7 @@ MEANS = {  # column of metrics.jsonl -> column of the table; means over steps an
     "frac_reward_zero_std": "idle_groups",
     "clip_ratio/region_mean": "clipped",
 }
+CISPO = "cispo_clip_ratio"  # TRL's name of the clipped share where weights are clipped
 LAST = {"policy_entropy": "entropy", "kl_to_reference": "kl"}  # measured every tenth step; the last ones of a run
 
 
@@ -19,6 +20,9 @@ def fairness(curves: pd.DataFrame) -> pd.DataFrame:
     and the last measurement. kl: to the policy before training, nats per answer, at the last. tokens: generated in a
     run. NaN where an objective has no such thing.
     """
+    if CISPO in curves:
+        clipped = curves[CISPO].combine_first(curves.get("clip_ratio/region_mean", curves[CISPO]))
+        curves = curves.assign(**{"clip_ratio/region_mean": clipped})
     present = {old: new for old, new in MEANS.items() if old in curves}
     table = curves.groupby(KEYS)[list(present)].mean().rename(columns=present)
     for column, name in LAST.items():

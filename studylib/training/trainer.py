@@ -162,6 +162,15 @@ class StudyTrainer(GRPOTrainer):
         self._log("policy_entropy", (policy.entropy * mask).sum() / mask.sum())
         self._log("kl_to_reference", ((policy.logps - reference) * mask).sum(1).mean())
 
+    def measured(self) -> dict[str, float]:
+        """Entropy and KL of the policy as it is, on fresh answers: for DPO, which samples none while it trains."""
+        scenarios = range(min(len(self.train_dataset), self.params.answers_per_step // self.num_generations))
+        rows = [self.train_dataset[i] for i in scenarios for _ in range(self.num_generations)]
+        self._measure(super()._generate_and_score_completions(rows))
+        found = {name: self._metrics["train"][name][-1] for name in ("policy_entropy", "kl_to_reference")}
+        self._metrics["train"].clear()
+        return found
+
     def _worth(self, answers: dict) -> dict:
         """What the objective adds to a step's answers: its own advantages and what they rest on."""
         g, mask, beta = self.num_generations, answers["completion_mask"], self.params.beta
@@ -317,6 +326,8 @@ class RunLog(TrainerCallback):
             return
         if "generated_tokens" in self.always:
             self.always["generated_tokens"] = 0  # told once
+        if self.trainer.objective.kind == "dpo":
+            logs |= self.trainer.measured()
         step = state.global_step // self.params.updates_per_batch
         record = {"step": step} | {key: _number(value) for key, value in logs.items()}
         with self.path.open("a") as file:

@@ -10,6 +10,7 @@ import itertools
 import math
 import re
 import string
+from functools import lru_cache
 
 import numpy as np
 
@@ -37,7 +38,12 @@ def sentences(text: str) -> list[str]:
 
 def words(text: str) -> list[str]:
     """What stands between white space, case-folded and without punctuation at its ends."""
-    return [word for piece in text.casefold().split() if (word := piece.strip(EDGE))]
+    return [word for piece in text.casefold().split() if (word := _bare(piece))]
+
+
+@lru_cache(maxsize=2**14)
+def _bare(piece: str) -> str:
+    return piece.strip(EDGE)  # the same words come again and again, and a look-up is four times as fast
 
 
 def surface(text: str, window: int) -> dict[str, float]:

@@ -1,5 +1,6 @@
 # make study: the embedded study, from nothing to its table. make report: one page of it. make test: the tests.
-# make validate: error rates of the claims, by simulation. make bench: what a step costs. All make the environment first.
+# make validate: error rates of the claims, by simulation. make seed-sets: the same question of trained runs (an hour).
+# make bench: what a step costs. All make the environment first.
 PYTHON ?= python3
 AXIS ?= inputs
 CORES ?= 2
@@ -9,13 +10,20 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: study report validate test bench bench-gpu check clean
+SNAKEMAKE = flock -w 120 .study.lock $(BIN)/snakemake --cores $(CORES) --nolock --rerun-incomplete --keep-going \
+  --rerun-triggers mtime params --quiet rules host
+
+.PHONY: study seed-sets report validate test bench bench-gpu check clean
 
 study: .venv/ready
 	@echo "study: two runs at a time; finished runs are kept, a stopped study goes on from them"
-	@flock -w 120 .study.lock $(BIN)/snakemake --cores $(CORES) --nolock --rerun-incomplete --keep-going \
-	  --rerun-triggers mtime params --quiet rules host --config axis=$(AXIS)
+	@$(SNAKEMAKE) --config axis=$(AXIS)
 	@$(BIN)/python -m studylib.claims.tables --axis $(AXIS)
+
+seed-sets: .venv/ready
+	@$(SNAKEMAKE) --until run --config axis=inputs worlds=universal_norms conditions="narrow broad" \
+	  first_seed=5 seeds=50 run_root=runs_seed_sets
+	$(BIN)/python -m studylib.claims.seed_sets
 
 report: .venv/ready
 	$(BIN)/python -m studylib.claims.report --axis $(AXIS)
@@ -43,4 +51,4 @@ check: .venv/ready
 	touch $@
 
 clean:
-	rm -rf .venv .cache runs .snakemake
+	rm -rf .venv .cache runs runs_seed_sets .snakemake

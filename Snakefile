@@ -8,18 +8,24 @@ PROFILE = config.get("profile", "tiny_cpu")
 PLAN = Path("params/plans", f"{AXIS}.yaml")  # worlds and seeds are those of the analysis plan
 plan = yaml.safe_load(PLAN.read_text()) if PLAN.exists() else {"worlds": "local_norms", "seeds": 3}
 WORLDS = str(config.get("worlds", plan["worlds"])).split()
-SEEDS = range(int(config.get("seeds", plan["seeds"])))
+FIRST = int(config.get("first_seed", 0))
+SEEDS = range(FIRST, FIRST + int(config.get("seeds", plan["seeds"])))
 STEPS = config.get("steps", {("objective", "tiny_cpu"): 60}.get((AXIS, PROFILE)))  # none: what the profile says
-CONDITIONS = sorted(path.stem for path in Path("params", AXIS).glob("*.yaml"))
-RUN = f"runs/{AXIS}/{PROFILE}/{{world}}/{{condition}}/seed{{seed}}"
+EVERY = " ".join(sorted(path.stem for path in Path("params", AXIS).glob("*.yaml")))
+CONDITIONS = config.get("conditions", EVERY).split()
+ROOT = config.get("run_root", "runs")  # runs beside the planned study belong elsewhere, or it would count them
+FIGURES = "figures" if ROOT == "runs" else f"{ROOT}/figures"
+STUDY = f"{ROOT}/{AXIS}/{PROFILE}"
+RUN = STUDY + "/{world}/{condition}/seed{seed}"
 PAPERMILL = "python -m papermill --no-progress-bar -k python3"
 SHOW_ERROR = " 2> {log}.err || {{ tail -n 2 {log}.err >&2; exit 1; }}"  # the last lines say what was wrong
 
 
-def budget(wildcards):
-    """Steps of the study, for every condition that does not set its own (`base` trains none)."""
+def options(wildcards):
+    """Steps of the study, for every condition that does not set its own (`base` trains none), and where runs lie."""
     own = yaml.safe_load(Path("params", AXIS, f"{wildcards.condition}.yaml").read_text())
-    return "" if STEPS is None or "steps" in own else f" -p steps {STEPS}"
+    steps = "" if STEPS is None or "steps" in own else f" -p steps {STEPS}"
+    return steps + ("" if ROOT == "runs" else f" -p run_root {ROOT}")
 
 
 localrules: all
@@ -27,14 +33,14 @@ localrules: all
 
 rule all:
     input:
-        f"runs/{AXIS}/{PROFILE}/compared",  # not the tables: those in git must not pass for a finished study
+        f"{STUDY}/compared",  # not the tables: those in git must not pass for a finished study
 
 
 rule warm_start:
     output:
-        touch(f"runs/{AXIS}/{PROFILE}/warm_start"),
+        touch(f"{STUDY}/warm_start"),
     benchmark:
-        f"runs/{AXIS}/{PROFILE}/warm_start.tsv"
+        f"{STUDY}/warm_start.tsv"
     shell:
         f"python -m studylib.training.warm_start {PROFILE}"
 
@@ -51,12 +57,12 @@ rule run:
     log:
         RUN + "/notebook.ipynb",
     params:
-        budget=budget,
+        options=options,
     threads: 1
     retries: 1
     shell:
         PAPERMILL + " {input.notebook} {log} -f {input.profile} -f {input.condition}"
-        " -p source {wildcards.world} -p seed {wildcards.seed}{params.budget}" + SHOW_ERROR + "\n"
+        " -p source {wildcards.world} -p seed {wildcards.seed}{params.options}" + SHOW_ERROR + "\n"
         'echo "{wildcards.world} {wildcards.condition} seed {wildcards.seed}: complete after $SECONDS s"'
 
 
@@ -66,10 +72,11 @@ rule compare:
         plan=[PLAN] if PLAN.exists() else [],
         notebook=ancient("notebooks/4_compare_conditions.ipynb"),
     output:
-        f"figures/{AXIS}/claims.csv",
-        f"figures/{AXIS}/means.csv",
-        touch(f"runs/{AXIS}/{PROFILE}/compared"),
+        f"{FIGURES}/{AXIS}/claims.csv",
+        f"{FIGURES}/{AXIS}/means.csv",
+        touch(f"{STUDY}/compared"),
     log:
-        f"runs/{AXIS}/{PROFILE}/compare.ipynb",
+        f"{STUDY}/compare.ipynb",
     shell:
-        PAPERMILL + f" {{input.notebook}} {{log}} -p axis {AXIS} -p profile {PROFILE}" + SHOW_ERROR
+        PAPERMILL + f" {{input.notebook}} {{log}} -p axis {AXIS} -p profile {PROFILE}"
+        f" -p run_root {ROOT} -p out_root {FIGURES}" + SHOW_ERROR

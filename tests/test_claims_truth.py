@@ -4,6 +4,7 @@ Values and their sources are in tests/golden/statistics.json; what has no printe
 another library.
 """
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -16,7 +17,7 @@ import pandas as pd
 import pytest
 from scipy import optimize, stats
 
-from studylib.claims import items, power, simulate, validate
+from studylib.claims import items, power, seed_sets, simulate, validate
 from studylib.claims.plan import Plan
 from studylib.claims.plots_seeds import kendall_w
 from studylib.claims.statistics import holm, noncentrality, paired_contrast, sign_flip, welch
@@ -312,6 +313,19 @@ def test_the_embedded_study_at_its_measured_spread():
     different = table[~table.index.str.contains("trivial")]
     assert different[different.index.str.startswith("local")].tolist() == [1.0], "always found"
     assert different[different.index.str.startswith("universal")].tolist() == [0.0], "never claimed"
+
+
+def test_seed_sets_are_claimed_one_by_one():
+    runs, plan = simulate.simulate(1, 6, shift=0.05), dataclasses.replace(simulate.PLAN, seeds=3, max_seeds=3)
+    found = seed_sets.set_claims(runs, plan)
+    assert found["seeds"].tolist() == ["0..2", "3..5"] and found["set"].tolist() == [1, 2]
+    for row, first in zip(found.itertuples(), (0, 3), strict=True):
+        alone = validate.verdicts(runs[runs["seed"].between(first, first + 2)], plan).iloc[0]
+        assert (row.difference, row.low, row.p_holm, row.verdict) == tuple(
+            alone[["difference", "low", "p_holm", "verdict"]]
+        )
+    with pytest.raises(ValueError, match="6 seeds make no sets of 4"):
+        seed_sets.in_sets(runs, 4)
 
 
 def test_looks_of_a_sequential_plan():

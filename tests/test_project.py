@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -157,6 +158,18 @@ def test_an_axis_may_have_its_own_budget_and_a_condition_keeps_its_own(tmp_path)
     assert job_counts(output)["run"] == 14
     assert "-f params/objective/grpo.yaml -p source local_norms -p seed 0 -p steps 60" in output
     assert "-f params/objective/base.yaml -p source local_norms -p seed 0 2>" in output
+
+
+def test_fresh_seed_sets_are_a_hundred_runs_beside_the_study(tmp_path):
+    rule = re.search(r"^seed-sets:.*?\n\t(.*?)\n\t[^ ]", (ROOT / "Makefile").read_text(), re.DOTALL | re.MULTILINE)[1]
+    options = shlex.split(rule.replace("\\\n", " "))
+    output = dry_run(tmp_path, *options[options.index("--until") :], "--printshellcmds")
+    assert job_counts(output) == {"run": 100, "warm_start": 1, "total": 101}, "and no comparison"
+    params = RunParams.resolve(
+        {"condition": "broad", "source": "universal_norms", "seed": 54, "run_root": "runs_seed_sets"}
+    )
+    assert str(params.run_dir.relative_to(ROOT) / "manifest.json") in output and "seed55" not in output
+    assert "-p source universal_norms -p seed 5 -p run_root runs_seed_sets 2>" in output
 
 
 # --- notebooks as files ---

@@ -76,6 +76,18 @@ def plot_contrasts(
     equivalence test (thick), in one world; df is the claims table. `forest_height` says how tall it wants to be."""
     df = _one_cell(df, split, endpoint)
     ax = new_axes(ax, (7, forest_height(len(df))))
+    forest(ax, df, margin)
+    first = df["contrast"].str.endswith(WARM_START).to_numpy().argmax()
+    if first:
+        ax.axhline(first - 0.5, color="0.5", linewidth=0.8, linestyle=(0, (4, 3)))
+    ax.set_yticks(range(len(df)), df["contrast"].str.replace(WARM_START, "warm start"))
+    level = f"{100 * (1 - alpha):.3g} % (thin) and {100 * (1 - 2 * alpha):.3g} % (thick) t intervals"
+    label(ax, df["world"].iloc[0], f"difference in {in_words(endpoint)}\n{in_words(split)}; {level}", "")
+    return legend_below(ax, 2, 0.75)
+
+
+def forest(ax: Axes, df: pd.DataFrame, margin: float) -> None:
+    """Rows of a claims table from above: difference, both intervals, verdict, in the look of the treated condition."""
     ax.axvspan(-margin, margin, color="0.88", zorder=0, label=f"equivalence margin ±{margin:g}")
     ax.axvline(0, color="black", linewidth=1, label="no difference")
     styles = looks(name for contrast in df["contrast"] for name in contrast.split(" - "))
@@ -86,14 +98,7 @@ def plot_contrasts(
         if "low90" in df and not np.isnan(row.low90):
             ax.plot([row.low90, row.high90], [y, y], color=style["color"], linewidth=4, solid_capstyle="butt")
         ax.annotate(row.verdict, (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=FONT - 1)
-    first = df["contrast"].str.endswith(WARM_START).to_numpy().argmax()
-    if first:
-        ax.axhline(first - 0.5, color="0.5", linewidth=0.8, linestyle=(0, (4, 3)))
-    ax.set_yticks(range(len(df)), df["contrast"].str.replace(WARM_START, "warm start"))
     ax.set_ylim(len(df) - 0.5, -0.5)
-    level = f"{100 * (1 - alpha):.3g} % (thin) and {100 * (1 - 2 * alpha):.3g} % (thick) t intervals"
-    label(ax, df["world"].iloc[0], f"difference in {in_words(endpoint)}\n{in_words(split)}; {level}", "")
-    return legend_below(ax, 2, 0.75)
 
 
 def forest_height(rows: int) -> float:

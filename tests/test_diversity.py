@@ -1,7 +1,10 @@
 """Diversity rewards: closed forms of their statistics, what passes a gate, and what a length-matched control sees."""
 
+import itertools
 import math
+import sys
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from studylib.params import DIVERSITY_REWARDS, LENGTH_MATCHED, RunParams
 from studylib.rewards import batch_reward
 from studylib.rewards.diversity import dispersion, embed_words, embedder, gated, length_matched, of_reasons
 from studylib.rewards.perspectives import coverage, matched, offered, perspective_format, uniqueness
-from studylib.rewards.surface import STATISTICS, sentences, surface
+from studylib.rewards.surface import FUNCTION_WORDS, STATISTICS, sentences, surface, surfaces, words
 from studylib.scenarios.catalogue import FRAMEWORKS
 from studylib.scenarios.worlds import READINGS, facts_of, make_split, reading
 
@@ -72,6 +75,53 @@ def test_the_mean_is_that_of_all_eight_in_unit_range():
         found = surface(text, window=16)
         assert found["mean"] == pytest.approx(sum(found[name] for name in STATISTICS) / 8)
         assert all(0 <= value <= 1 for value in found.values())
+
+
+def plainly(text, window):
+    """The statistics again, one window and one sentence at a time."""
+    told = [(tokens, part[-1]) for part in sentences(text) if (tokens := words(part))]
+    spoken = [word for tokens, _ in told for word in tokens]
+    size, entropies = min(window, len(spoken)), {"token_entropy": [], "function_word": []}
+    starts = sorted({*range(0, len(spoken) - size + 1, size), len(spoken) - size})
+    means = {"lexical": [], "yule": [], "distinct_ngram": []}
+    for tile in (spoken[start : start + size] for start in starts):
+        counts = Counter(tile)
+        means["lexical"].append(len(counts) / size)
+        means["yule"].append(1 / (1 + 1e4 * (sum(n * n for n in counts.values()) - size) / size**2))
+        means["distinct_ngram"].append(len(set(itertools.pairwise(tile))) / (size - 1))
+        for name, some in (("token_entropy", tile), ("function_word", [w for w in tile if w in FUNCTION_WORDS])):
+            shares = [n / len(some) for n in Counter(some).values()]
+            entropies[name].append(-sum(p * math.log(p) for p in shares) / math.log(size))
+    lengths = [len(tokens) for tokens, _ in told]
+    kinds = [sum(mark == "?" for _, mark in told), sum(mark == "!" for _, mark in told)]
+    moods = [n / len(told) for n in (len(told) - sum(kinds), *kinds) if n]
+    bags = [set(tokens) for tokens, _ in told]
+    apart = [1 - len(a & b) / len(a | b) for a, b in itertools.pairwise(bags)]
+    of_sentences = {
+        "sentence_length": min(1, np.std(lengths) / np.mean(lengths)),
+        "sentence_pattern": -sum(p * math.log(p) for p in moods) / math.log(3),
+        "adjacent_sentence": np.mean(apart) if apart else 0,
+    }
+    found = {name: np.mean(values) for name, values in (means | entropies).items()} | of_sentences
+    return {name: min(1, len(spoken) / window) * value for name, value in found.items()}
+
+
+@pytest.mark.parametrize("window", [2, 5, 16])
+def test_all_texts_at_once_give_what_a_plain_reading_of_each_gives(window):
+    rng = np.random.default_rng(0)
+    pieces = ["the", "of", "she", "dog,", "Dog", "cat", "...", "no!", "why?!", "so? !", "e.g.", "x.y", "\n", "it.", "-"]
+    texts = [" ".join(rng.choice(pieces, n)) + " a dog" for n in (*range(12), 40, 41, 80, 300)]
+    found = surfaces(texts, window)
+    for i, text in enumerate(texts):
+        assert {name: found[name][i] for name in STATISTICS} == pytest.approx(plainly(text, window)), text
+    assert surfaces([], window)["mean"].tolist() == []
+
+
+def test_many_long_texts_are_read_in_parts(monkeypatch):
+    texts = ["It was so. Was it?", "a b c d e f", "", "No! " * 9]
+    whole = surfaces(texts, 4)["mean"].tolist()
+    monkeypatch.setattr(sys.modules["studylib.rewards.surface"], "AT_ONCE", 5)
+    assert surfaces(texts, 4)["mean"].tolist() == whole == [surface(text, 4)["mean"] for text in texts]
 
 
 def test_sentences_end_with_their_marks():
@@ -217,15 +267,9 @@ def lengths_seen(texts, unit="words"):
 def test_a_control_sees_random_texts_of_the_same_length_from_the_groups_own_words(unit):
     texts = ["It was a lie. She knew.", "Nobody asked her", "So? " * 9]
     seen = lengths_seen(texts, unit)
-    assert [len(surface_words(text)) for text in seen] == [6, 3, 9] * 4
-    assert set(surface_words(" ".join(seen))) <= set(surface_words(" ".join(texts)))
+    assert [len(words(text)) for text in seen] == [6, 3, 9] * 4
+    assert set(words(" ".join(seen))) <= set(words(" ".join(texts)))
     assert len(set(seen)) > 6, "four draws"
-
-
-def surface_words(text):
-    from studylib.rewards.surface import words
-
-    return words(text)
 
 
 def test_a_control_pays_two_answers_of_the_same_length_alike_whatever_they_say():

@@ -11,9 +11,9 @@ from functools import partial
 from studylib.params import DIVERSITY_REWARDS, LENGTH_MATCHED, PERSPECTIVE_REWARDS, SURFACE_REWARDS, RunParams
 from studylib.rewards import perspectives, ratings
 from studylib.rewards.checks import checks_grader
-from studylib.rewards.diversity import BatchReward, dispersion, embedder, gated, length_matched, of_reasons
+from studylib.rewards.diversity import BatchReward, dispersion, embedder, gated, length_matched, of_reasons, of_texts
 from studylib.rewards.rubric import Grader, rubric_reward
-from studylib.rewards.surface import surface
+from studylib.rewards.surface import surfaces
 from studylib.rewards.verdict import format, verdict
 
 Reward = Callable[[str, dict], float | None]
@@ -100,7 +100,7 @@ def _diversity(name: str, params: RunParams) -> BatchReward:
         function, unit = dispersion(embedder(params.embedder, params.embedder_revision)), "sentences"
     elif base in SURFACE_REWARDS:
         statistic, window = base.removeprefix("diversity").removeprefix("_") or "mean", params.diversity_window
-        function, unit = of_reasons(lambda reasons, row: surface(reasons, window)[statistic]), "words"
+        function, unit = of_texts(lambda reasons: surfaces(reasons, window)[statistic]), "words"
     else:
         function, unit = of_reasons(getattr(perspectives, base)), "sentences"
     return length_matched(function, unit, apart=base == "dispersion") if name != base else function

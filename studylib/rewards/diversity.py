@@ -56,6 +56,15 @@ def of_reasons(function: Callable[[str, dict], float]) -> BatchReward:
     return rewards
 
 
+def of_texts(function: Callable[[list[str]], np.ndarray]) -> BatchReward:
+    """A reward of the reasons alone, computed for all answers at once."""
+
+    def rewards(responses: list[str], scenarios: list[dict]) -> list[float | None]:
+        return function([reasons_of(r, row) for r, row in zip(responses, scenarios, strict=True)]).tolist()
+
+    return rewards
+
+
 # --- dispersion within a group ---------------------------------------------------------------------------------------
 
 
@@ -128,14 +137,13 @@ def length_matched(reward: BatchReward, unit: str, apart: bool = False) -> Batch
         drawn = [list(responses) for _ in range(DRAWS)]
         for rows in _groups(scenarios):
             reasons = [reasons_of(responses[i], scenarios[i]) for i in rows]
-            pool = sorted(piece for text in reasons for piece in _pieces(text, unit))
-            sizes = [len(words(piece)) for piece in pool]
+            pool = [_spoken(piece) for piece in sorted(piece for text in reasons for piece in _pieces(text, unit))]
             for k, (i, text) in enumerate(zip(rows, reasons, strict=True)):
-                n = len(words(text))
-                for draw in range(DRAWS):
-                    seed = zlib.crc32(f"{scenarios[i]['id']} {n} {draw}".encode())
-                    rng = generator(seed, "length_matched", k if apart else 0)
-                    drawn[draw][i] = _in_place_of(responses[i], scenarios[i], _draw(pool, sizes, n, rng))
+                n = len(_spoken(text))
+                seed = zlib.crc32(f"{scenarios[i]['id']} {n}".encode())
+                rng = generator(seed, "length_matched", k if apart else 0)
+                for texts in drawn:
+                    texts[i] = _in_place_of(responses[i], scenarios[i], _draw(pool, n, rng))
         earned = [reward(texts, scenarios) for texts in drawn]
         return [None if None in values else sum(values) / DRAWS for values in zip(*earned, strict=True)]
 
@@ -151,17 +159,17 @@ def _in_place_of(response: str, scenario: dict, reasons: str) -> str:
 
 def _pieces(text: str, unit: str) -> list[str]:
     """Sentences of a text that hold a word, or its words with the marks at their ends."""
-    parts = sentences(text) if unit == "sentences" else text.split()
-    return [part for part in parts if words(part)]
+    return [part for part in sentences(text) if words(part)] if unit == "sentences" else _spoken(text)
 
 
-def _draw(pool: list[str], sizes: list[int], n: int, rng: np.random.Generator) -> str:
-    """Random pieces, cut to `n` words and closed by a full stop. sizes: words of each piece."""
-    taken, missing = [], n
-    while missing > 0:
-        for k in rng.integers(len(pool), size=min(missing, 256)).tolist():
-            taken.append(pool[k])
-            missing -= sizes[k]
-            if missing <= 0:
-                break
-    return " ".join(_pieces(" ".join(taken), "words")[:n]).rstrip(EDGE) + "." * (n > 0)
+def _spoken(text: str) -> list[str]:
+    return [part for part in text.split() if words(part)]
+
+
+def _draw(pool: list[list[str]], n: int, rng: np.random.Generator) -> str:
+    """`n` words of random pieces, each a list of words, the last one cut and closed by a full stop."""
+    taken, longest = [], max(map(len, pool), default=1)
+    while len(taken) < n:
+        for k in rng.integers(len(pool), size=-(-(n - len(taken)) // longest)).tolist():
+            taken += pool[k]
+    return " ".join(taken[:n]).rstrip(EDGE) + "." * (n > 0)

@@ -13,10 +13,15 @@ import string
 from functools import lru_cache
 
 import numpy as np
+from scipy.special import entr
 
 EDGE = string.punctuation + "…–—“”‘’«»。！？、，"  # what is no part of a word at its ends
 SENTENCE = re.compile(r"[^.?!\n]+[.?!]*")
-MOODS = {"?": 1, "!": 2}  # the last mark of a sentence -> its type; all others are declarative: 0
+RUN = re.compile(r"[.?!]+(?=[.?!])")  # marks before the last of a run
+MARKS = {".": 4, "?": 8, "!": 12}  # what `_code` makes of them: the last mark of a sentence is its type
+AT_ONCE = 2**20  # characters
+ODD = np.int64(0x1E3779B97F4A7C15)  # pairs of words become numbers that wrap around and practically never collide
+BITS = 24  # of a sentence's number; 38 bits of a word's hash are left beside it
 STATISTICS = (
     "lexical", "token_entropy", "sentence_length", "sentence_pattern", "adjacent_sentence", "yule", "distinct_ngram",
     "function_word",
@@ -46,63 +51,117 @@ def _bare(piece: str) -> str:
     return piece.strip(EDGE)  # the same words come again and again, and a look-up is four times as fast
 
 
+@lru_cache(maxsize=2**14)
+def _code(piece: str) -> int:
+    """A number for a word, 2 or for function words 3 beyond a multiple of 4; that of a mark; or 0 for neither."""
+    word = _bare(piece)
+    if not word:
+        return MARKS.get(piece, 0)
+    return hash(word) & ~3 | 2 | (word in FUNCTION_WORDS)
+
+
 def surface(text: str, window: int) -> dict[str, float]:
-    """The eight statistics of a text, and `mean`, their mean. Linear in the length of the text."""
-    spoken = [(tokens, part.rstrip()[-1]) for part in SENTENCE.findall(text) if (tokens := words(part))]
-    tokens = [token for sentence, _ in spoken for token in sentence]
-    if not tokens:
-        return dict.fromkeys((*STATISTICS, "mean"), 0.0)
-    values = _of_words(tokens, window) | _of_sentences(spoken)
-    scale = min(1.0, len(tokens) / window)
-    values = {name: scale * values[name] for name in STATISTICS}
-    return values | {"mean": sum(values.values()) / len(values)}
+    """The eight statistics of a text, and `mean`, their mean."""
+    return {name: float(values[0]) for name, values in surfaces([text], window).items()}
 
 
-def _of_words(tokens: list[str], window: int) -> dict[str, float]:
-    """Means over windows; `count` holds for every word how often it stands in its window.
+def surfaces(texts: list[str], window: int) -> dict[str, np.ndarray]:
+    """The eight statistics of each text, and `mean`, their mean: (len(texts),) each. Linear in the length of the texts.
 
-    With it, types = sum over words of 1 / count, entropy = mean log(size / count), sum of squares = sum of counts.
+    All texts at once, because for one text at a time numpy's calls cost more than their arithmetic.
     """
-    tiles = _windows(np.fromiter(map(hash, tokens), np.int64, len(tokens)), window)  # 64 bits: words do not collide
-    n, size = tiles.shape
-    same = tiles[:, :, None] == tiles[:, None, :]
-    count = np.add.reduce(same, 2, dtype=np.int32)
-    pairs = np.add.reduce(same[:, :-1, :-1] & same[:, 1:, 1:], 2, dtype=np.int32)
-    yule = 1e4 / size**2 * (np.add.reduce(count, 1) - size)
-    is_function = _windows(np.fromiter(map(FUNCTION_WORDS.__contains__, tokens), bool, len(tokens)), window)
-    functions = np.maximum(np.add.reduce(is_function, 1, dtype=np.int32), 1)[:, None]
-    log_size, log_count = math.log(size) or 1.0, np.log(count)
-    of_functions = (is_function / functions * (np.log(functions) - log_count)).sum()
+    if len(texts) > 1 and sum(map(len, texts)) > AT_ONCE:
+        halves = surfaces(texts[: len(texts) // 2], window), surfaces(texts[len(texts) // 2 :], window)
+        return {name: np.concatenate([half[name] for half in halves]) for name in halves[0]}
+    pieces = [_marks_apart(text.casefold()).split() for text in texts]
+    codes = np.fromiter(map(_code, itertools.chain.from_iterable(pieces)), np.int64)
+    text = np.repeat(np.arange(len(texts)), np.fromiter(map(len, pieces), np.int64))
+    is_word = (codes & 2) > 0
+    words_in = np.bincount(text[is_word], minlength=len(texts))
+    values = _of_words(codes[is_word], words_in, window) | _of_sentences(codes, is_word, text, len(texts))
+    found = {name: np.minimum(1, words_in / window) * values[name] for name in STATISTICS}
+    return found | {"mean": np.mean(list(found.values()), axis=0)}
+
+
+def _marks_apart(text: str) -> str:
+    """Every mark that ends a sentence stands alone, the last of a run for all of it; a line's end is a full stop."""
+    text = RUN.sub("", text).replace(".", " . ").replace("?", " ? ").replace("!", " ! ")
+    return text.replace("\n", " . ") + " ."
+
+
+# --- statistics of words ---------------------------------------------------------------------------------------------
+
+
+def _of_words(codes: np.ndarray, words_in: np.ndarray, window: int) -> dict[str, np.ndarray]:
+    """Means over the windows of each text. codes: words of all texts, text after text; words_in: how many each has."""
+    found = {name: np.zeros(len(words_in)) for name in STATISTICS}
+    sizes, ends = np.minimum(words_in, window), np.cumsum(words_in)
+    for size in np.unique(sizes[sizes > 0]):
+        some = np.flatnonzero(sizes == size)
+        windows = -(-words_in[some] // size)
+        first = np.cumsum(windows) - windows  # index of each text's first window
+        text = np.repeat(some, windows)
+        # side by side from the start, and where they leave a rest, the last one ends with the text
+        within = np.minimum((np.arange(windows.sum()) - np.repeat(first, windows)) * size, words_in[text] - size)
+        start = (ends - words_in)[text] + within
+        for name, values in _of_windows(codes[start[:, None] + np.arange(size)]).items():
+            found[name][some] = np.add.reduceat(values, first) / windows
+    return found
+
+
+def _of_windows(tiles: np.ndarray) -> dict[str, np.ndarray]:
+    """tiles: (windows, size) words; statistic -> (windows,)."""
+    windows, size = tiles.shape
+    word, count, row = _types(tiles)
+    squares, c_log_c = np.bincount(row, count**2, windows), count * np.log(count)
+    log_size, is_function = math.log(size) or 1.0, word & 1
+    functions = np.maximum(np.bincount(row, count * is_function, windows), 1)
+    pairs = tiles[:, :-1] * ODD + tiles[:, 1:]
     return {
-        "lexical": float((1 / count).sum()) / (n * size),
-        "token_entropy": 1 - float(log_count.sum()) / (n * size) / log_size if size > 1 else 0.0,
-        "yule": float((1 / (1 + yule)).sum()) / n,
-        "distinct_ngram": float((1 / pairs).sum()) / (n * (size - 1)) if size > 1 else 0.0,
-        "function_word": max(0.0, float(of_functions)) / n / log_size,
+        "lexical": np.bincount(row, minlength=windows) / size,
+        "token_entropy": (math.log(size) - np.bincount(row, c_log_c, windows) / size) / log_size,
+        "yule": 1 / (1 + 1e4 / size**2 * (squares - size)),
+        "distinct_ngram": np.bincount(_types(pairs)[2], minlength=windows) / max(size - 1, 1),
+        "function_word": (np.log(functions) - np.bincount(row, c_log_c * is_function, windows) / functions) / log_size,
     }
 
 
-def _windows(ids: np.ndarray, window: int) -> np.ndarray:
-    """(windows, size): side by side from the start, and one that ends with the text where they leave a rest."""
-    size = min(len(ids), window)
-    tiles = ids[: len(ids) // size * size].reshape(-1, size)
-    return tiles if len(ids) % size == 0 else np.vstack([tiles, ids[-size:]])
+def _types(tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The distinct values of every row: value, how often it is there, and its row; (types,) each."""
+    ordered = np.sort(tiles, axis=1)
+    new = np.ones(ordered.shape, bool)
+    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    starts = np.flatnonzero(new)
+    return ordered.ravel()[starts], np.diff(starts, append=ordered.size), starts // max(ordered.shape[1], 1)
 
 
-def _of_sentences(spoken: list[tuple[list[str], str]]) -> dict[str, float]:
-    """spoken: (words, last character) of every sentence. The coefficient of variation is clipped at 1."""
-    n = len(spoken)
-    lengths = [len(tokens) for tokens, _ in spoken]
-    mean = sum(lengths) / n
-    sd = math.sqrt(sum((length - mean) ** 2 for length in lengths) / n)
-    moods = [0, 0, 0]
-    for _, mark in spoken:
-        moods[MOODS.get(mark, 0)] += 1
-    bags = [set(tokens) for tokens, _ in spoken]
-    shared = [(len(a & b), len(a) + len(b)) for a, b in itertools.pairwise(bags)]
-    distances = [1 - both / (total - both) for both, total in shared]  # both / either: Jaccard
+# --- statistics of sentences -----------------------------------------------------------------------------------------
+
+
+def _of_sentences(codes: np.ndarray, is_word: np.ndarray, text: np.ndarray, texts: int) -> dict[str, np.ndarray]:
+    """codes, is_word, text: of every piece; each text ends with a mark. A coefficient of variation is clipped at 1."""
+    is_mark = ~is_word & (codes > 0)
+    ended = np.cumsum(is_mark)  # marks up to here: the sentence of a word
+    length = np.bincount(ended[is_word], minlength=is_mark.sum())
+    spoken = length > 0  # a mark without words before it ends no sentence
+    length, mood, of = length[spoken], codes[is_mark][spoken] // 4 - 1, text[is_mark][spoken]
+    n = np.maximum(np.bincount(of, minlength=texts), 1)
+    mean = np.maximum(np.bincount(of, length, texts) / n, 1)
+    sd = np.sqrt(np.bincount(of, (length - mean[of]) ** 2, texts) / n)
+    shares = np.bincount(of * len(MARKS) + mood, minlength=texts * len(MARKS)).reshape(texts, len(MARKS)) / n[:, None]
+    pairs = of[1:] == of[:-1]
+    distances = 1 - _jaccard(codes[is_word], (np.cumsum(spoken) - 1)[ended[is_word]], len(of))[pairs]
     return {
-        "sentence_length": min(1.0, sd / mean),
-        "sentence_pattern": sum(k / n * math.log(n / k) for k in moods if k) / math.log(len(moods)),
-        "adjacent_sentence": sum(distances) / len(distances) if distances else 0.0,
+        "sentence_length": np.minimum(1, sd / mean),
+        "sentence_pattern": entr(shares).sum(1) / math.log(len(MARKS)),
+        "adjacent_sentence": np.bincount(of[1:][pairs], distances, texts) / np.maximum(n - 1, 1),
     }
+
+
+def _jaccard(words: np.ndarray, sentence: np.ndarray, sentences: int) -> np.ndarray:
+    """(sentences - 1,) words in a sentence and the next over words in either."""
+    keys = _types(((words << BITS) + sentence)[None])[0]  # a word's sentences come one after another
+    own = keys & ((1 << BITS) - 1)
+    size = np.bincount(own, minlength=sentences)
+    both = np.bincount(own[:-1][np.diff(keys) == 1], minlength=sentences)[:-1]
+    return both / np.maximum(size[:-1] + size[1:] - both, 1)

@@ -24,8 +24,8 @@ from studylib.claims.judge_report import (
 )
 from studylib.params import RunParams
 from studylib.randomness import generator
+from studylib.rewards.checks import checks_grader
 from studylib.rewards.judge import context, graded_rows, question
-from studylib.rewards.labels import checked
 from studylib.rewards.variants import padded, variant
 from studylib.scenarios import worlds
 from studylib.scenarios.catalogue import TRAIN_DOMAINS, TRAIN_STYLES
@@ -179,7 +179,7 @@ def test_a_hub_model_becomes_a_judge_by_qlora(judge, tmp_path):
     before = hub.grade(RESPONSES, ROWS)
     assert not any("lora" not in name for name, p in hub.model.named_parameters() if p.requires_grad)
     change = check_gradients(hub.model, hub.tokenizer)
-    losses = train_judge(hub, RESPONSES, ROWS, checked(RESPONSES, ROWS), Recipe(4, 8, learning_rate=1e-3))
+    losses = train_judge(hub, RESPONSES, ROWS, checks_grader(RESPONSES, ROWS), Recipe(4, 8, learning_rate=1e-3))
     assert change < 1e-2 and all(map(math.isfinite, losses))
     after = hub.grade(RESPONSES, ROWS)
     assert np.abs(np.concatenate(after) - np.concatenate(before)).max() > 1e-3, "it has learnt something"
@@ -219,7 +219,7 @@ def test_the_embedded_judge_is_built_once_and_says_what_it_was_made_of(miniature
 def test_variants_meet_and_miss_every_criterion():
     rows = scenarios(400)
     responses = [variant(row, generator(1, "test", i)) for i, row in enumerate(rows)]
-    table = graded_rows(responses, rows, ["v"] * len(rows), checked(responses, rows))
+    table = graded_rows(responses, rows, ["v"] * len(rows), checks_grader(responses, rows))
     share = table.groupby("criterion").label.mean()
     assert len(share) == 9 and share.between(0.15, 0.85).all(), share
     assert [variant(row, generator(1, "test", i)) for i, row in enumerate(rows)] == responses
@@ -231,7 +231,7 @@ def test_padding_says_nothing_that_a_checker_reads():
     for where in ("start", "end"):
         longer = [padded(response, where) for response in responses]
         assert all(len(b) > len(a) for a, b in zip(responses, longer, strict=True))
-        assert checked(longer, rows) == checked(responses, rows)
+        assert checks_grader(longer, rows) == checks_grader(responses, rows)
     with pytest.raises(ValueError, match="padding at 'middle' is not allowed: one of start, end"):
         padded("x", "middle")
 
@@ -382,16 +382,17 @@ def planted(responses, rows):
     """A judge that is the checker, but pays 0.001 for each character, and 0.1 for a filler at the start."""
     extra = [0.001 * len(r) + 0.1 * r.startswith("<think>Let me think") for r in responses]
     return [
-        [0.2 + 0.2 * grade + more for grade in row] for row, more in zip(checked(responses, rows), extra, strict=True)
+        [0.2 + 0.2 * grade + more for grade in row]
+        for row, more in zip(checks_grader(responses, rows), extra, strict=True)
     ]
 
 
 def test_padding_earns_nothing_from_a_checker_and_what_was_planted_from_a_judge():
     rows = scenarios(60)
     responses = [worlds.reasoned_response(worlds.facts_of(row), row["framework"], True) for row in rows]
-    none = padding_effect(checked, responses, rows, checked)
+    none = padding_effect(checks_grader, responses, rows, checks_grader)
     assert (none.change == 0).all() and (none.reordered == 0).all()
-    table = padding_effect(planted, responses, rows, checked).set_index(["padding", "of"])
+    table = padding_effect(planted, responses, rows, checks_grader).set_index(["padding", "of"])
     length = len(padded("</think>", "end")) - len("</think>")
     assert table.change["end", "p, wanted (weight > 0)"] == pytest.approx(0.001 * length)
     assert table.change["end", "p, unwanted (weight < 0)"] == pytest.approx(0.001 * length)
@@ -437,10 +438,10 @@ def test_a_reward_by_a_grader_is_p_minus_n_and_what_cannot_be_scored_is_a_counte
     rows = scenarios(2)
     chats = [[{"content": worlds.reasoned_response(worlds.facts_of(row), row["framework"], True)}] for row in rows]
     logged = {}
-    reward = judge_gap.graded_reward("by_checker", checked, rows)
+    reward = judge_gap.graded_reward("by_checker", checks_grader, rows)
     values = reward(chats, [row["id"] for row in rows], logged.__setitem__)
     for value, chat, row in zip(values, chats, rows, strict=True):
-        (met,) = checked([chat[0]["content"]], [row])
+        (met,) = checks_grader([chat[0]["content"]], [row])
         weights = [criterion["weight"] for criterion in row["rubric"]]
         p = sum(w for w, m in zip(weights, met, strict=True) if w > 0 and m) / sum(w for w in weights if w > 0)
         n = sum(w for w, m in zip(weights, met, strict=True) if w < 0 and m) / sum(w for w in weights if w < 0)
@@ -457,4 +458,4 @@ def test_a_policy_is_not_trained_on_a_scenario_that_trained_the_judge(judge, min
     params = miniature()
     seen = Judge(judge.model, judge.tokenizer, {**judge.facts, "trained_on": [select(params)["train"][0]["id"]]})
     with pytest.raises(ValueError, match="trained the judge and may not train a policy"):
-        judge_gap.train_arm(params, seen.grade, checked)
+        judge_gap.train_arm(params, seen.grade, checks_grader)

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 from test_sources import data_dir  # noqa: F401  (a fixture: skips loudly where the data is missing)
 
-from studylib.rewards.checks import check
+from studylib.rewards.checks import check, checks_grader
 from studylib.rewards.endpoint import Endpoint, SpendingCap, retry_after
 from studylib.rewards.judge import COLUMNS, graded_rows, p_yes, refuse_shared, responses_of
-from studylib.rewards.labels import checked, keyword_overlap, others_share, recorded
+from studylib.rewards.labels import keyword_overlap, others_share, recorded
 from studylib.rewards.rubric import read_verdict
 from studylib.scenarios.catalogue import TRAIN_DOMAINS, TRAIN_STYLES
 from studylib.scenarios.worlds import make_split
@@ -66,7 +66,7 @@ def test_the_checkers_label_every_criterion_of_an_embedded_scenario():
     rows = make_split("local_norms", "held_out", 4, 0, domains=TRAIN_DOMAINS, styles=TRAIN_STYLES,
                       frameworks=("kantian_deontology",))  # fmt: skip
     responses = [f"<think>It matters.</think><answer>{row['answer']}</answer>" for row in rows]
-    labels = checked(responses, rows)
+    labels = checks_grader(responses, rows)
     for response, row, grades in zip(responses, rows, labels, strict=True):
         assert grades == [float(check(criterion["id"], response, row)) for criterion in row["rubric"]]
     table = graded_rows(responses, rows, ["m"] * 4, labels)
@@ -84,7 +84,7 @@ def test_labelled_rows_become_responses_with_their_rubrics_again():
 
 def test_a_scenario_without_a_rubric_is_refused():
     with pytest.raises(ValueError, match="scenario s has no rubric"):
-        checked(["x"], [{**SCENARIO, "rubric": None}])
+        checks_grader(["x"], [{**SCENARIO, "rubric": None}])
 
 
 def test_a_scenario_that_trained_the_judge_is_refused_for_a_policy():

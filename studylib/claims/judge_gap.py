@@ -17,8 +17,8 @@ import pandas as pd
 
 from studylib.params import RunParams
 from studylib.paths import FIGURES
+from studylib.rewards.checks import checks_grader
 from studylib.rewards.judge import graded_rows
-from studylib.rewards.labels import checked
 from studylib.rewards.rubric import Grader, p_minus_n
 
 CHECKER, JUDGE, WEAK = "the checker", "the judge", "a weak judge"
@@ -80,7 +80,9 @@ def gap(params: RunParams, judge: Grader, weak: Grader | None, seeds: Sequence[i
 
     In the arm of the weak judge, `judge` is the weak judge: the one that the policy is trained against.
     """
-    arms = [(CHECKER, checked, judge), (JUDGE, judge, checked)] + ([(WEAK, weak, checked)] if weak else [])
+    arms = [(CHECKER, checks_grader, judge), (JUDGE, judge, checks_grader)] + (
+        [(WEAK, weak, checks_grader)] if weak else []
+    )
     tables = []
     for seed in seeds:
         for arm, train_on, measure in arms:
@@ -129,7 +131,7 @@ def trained_rows(params: RunParams, judge: Grader, seeds: Sequence[int], arms=(C
 
 def judged_rows(judge: Grader, responses: list[str], scenarios: list[dict], models: list[str]) -> pd.DataFrame:
     """`graded_rows` of embedded scenarios: the checkers' labels, and the judge's probability as `p`."""
-    rows = graded_rows(responses, scenarios, models, checked(responses, scenarios))
+    rows = graded_rows(responses, scenarios, models, checks_grader(responses, scenarios))
     return rows.assign(p=graded_rows(responses, scenarios, models, judge(responses, scenarios)).label)
 
 

@@ -3,23 +3,15 @@
 All of it is for differences paired by seed with a standard deviation sd in units of the endpoint, under a normal
 distribution. A standard deviation from few seeds is itself uncertain (3 seeds: a factor of 6 upwards), so the table
 gives its interval, and a careful reader plans with the upper end.
-
-python -m studylib.claims.power --axis inputs -> figures/inputs/power.csv
 """
-
-import argparse
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import integrate, special, stats
 
-from studylib.claims import plan as plans
 from studylib.claims.plan import Plan
-from studylib.claims.runs import read_runs
 from studylib.claims.statistics import NO_SPREAD
 from studylib.claims.verdicts import ALPHA
-from studylib.paths import FIGURES, RUNS
 
 TARGET = 0.80  # power that counts as enough
 MOST = 500  # seeds; more is not a plan
@@ -140,22 +132,3 @@ def next_look(plan: Plan, seeds: int, verdicts) -> str:
 def _check(sd: float, n: int) -> None:
     if not (sd > 0 and np.isfinite(sd) and n >= 2):
         raise ValueError(f"power needs a standard deviation above 0 and at least 2 seeds, not sd = {sd!r}, n = {n!r}")
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Prints and writes what the runs of an axis could tell."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--axis", required=True, help="face of diversity, such as inputs")
-    parser.add_argument("--profile", default="tiny_cpu", help="profile of the runs (tiny_cpu)")
-    parser.add_argument("--runs", type=Path, default=RUNS, help="folder of the run folders")
-    parser.add_argument("--out", type=Path, help="folder of the table (figures/<axis>)")
-    args = parser.parse_args(arguments)
-    table = power_table(read_runs(args.runs, axis=args.axis, profile=args.profile), plans.read_plan(args.axis))
-    out = args.out or FIGURES / args.axis
-    out.mkdir(parents=True, exist_ok=True)
-    table.to_csv(out / "power.csv", index=False)
-    print(table.round(3).to_string(index=False))
-
-
-if __name__ == "__main__":
-    main()

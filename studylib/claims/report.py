@@ -18,6 +18,7 @@ from jinja2 import Environment
 from studylib.claims import plan as plans
 from studylib.claims.plan import Plan
 from studylib.claims.tables import SHOWN, primary, read_table, read_tables, rounded
+from studylib.claims.validate import misses
 from studylib.claims.verdicts import sentence
 from studylib.paths import FIGURES
 
@@ -27,6 +28,7 @@ FIGURES_SHOWN = {  # file -> caption
     "curves": "Training reward: every seed thin, the mean thick, nothing smoothed.",
     "seeds": "Every seed, its mean with a 95 % t interval, from five on a density; rank in every seed (1 is best).",
     "detectable": "What so many seeds find with 80 % power; the bar is what the uncertain spread leaves.",
+    "seed_sets": "The contrast again in sets of seeds that the study never used, each claimed alone.",
     "pareto": "Quality against diversity of the right answers: seeds faint, means strong, and their front.",
 }
 TABLES_SHOWN = {  # file -> title
@@ -91,8 +93,7 @@ def report(folder: Path, plan: Plan, validation: Path | None = None) -> str:
                  if (folder / f"{name}.png").is_file()],
         means=rounded(means), tables=[(TABLES_SHOWN[name], rounded(table, "")) for name, table in found.items()],
         validation=None if validated is None else rounded(validated),
-        missed=0 if validated is None else int((~validated["value"].between(validated["target_low"],
-                                                                            validated["target_high"])).sum()),
+        missed=0 if validated is None else len(misses(validated)),
         runs=rounded(read_table(folder, "runs"), "") if (folder / "runs.csv").is_file() else None,
     )  # fmt: skip
 

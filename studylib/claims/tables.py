@@ -171,8 +171,10 @@ def _reading_order(table: pd.DataFrame, *names: str) -> pd.DataFrame:
 
 
 def rounded(table: pd.DataFrame, missing: str = "not estimable") -> pd.DataFrame:
-    """Three decimals, for reading; a p value never shows as 0."""
-    shown = table.select_dtypes("float").map(lambda x: missing if pd.isna(x) else f"{x:.3f}")
+    """Three decimals, none from 1,000 on, for reading; a p value never shows as 0."""
+    shown = table.select_dtypes("float").map(
+        lambda x: missing if pd.isna(x) else f"{x:.3f}" if abs(x) < 1000 else f"{x:,.0f}"
+    )
     for name in shown:
         if name == "p" or name.startswith("p_"):
             shown[name] = shown[name].where(~(table[name] < 0.001), "< .001")

@@ -8,6 +8,7 @@ wording of a criterion, is not said and counts for nothing.
 import re
 from functools import lru_cache
 
+from studylib.rewards.judge import rubric_of
 from studylib.rewards.surface import sentences, words
 from studylib.rewards.verdict import parse, read_answer
 from studylib.scenarios.vocabulary import CIRCUMSTANCES, COMMUNITIES, NAMES
@@ -29,7 +30,7 @@ def checks_grader(responses: list[str], scenarios: list[dict]) -> list[list[floa
 
 
 def _verdicts(response: str, scenario: dict) -> list[float | None]:
-    unknown = [criterion["id"] for criterion in scenario["rubric"] if criterion["id"] not in CHECKS]
+    unknown = [criterion["id"] for criterion in rubric_of(scenario) if criterion["id"] not in CHECKS]
     if unknown:
         raise ValueError(f"no check for criterion {unknown[0]!r}: a program can grade the embedded worlds alone")
     seen = (said(response, scenario), response, scenario, _facts(scenario["facts"]))

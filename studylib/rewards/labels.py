@@ -1,4 +1,4 @@
-"""Where a judge's labels come from: recorded verdicts and the embedded checkers. An endpoint is in `endpoint.py`."""
+"""Recorded verdicts as labels for a judge. Other labels come from `checks.checks_grader` and from `endpoint.py`."""
 
 import gzip
 import json
@@ -9,20 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from studylib.rewards.checks import check
-from studylib.rewards.judge import graded_rows, rubric_of
+from studylib.rewards.judge import graded_rows
 from studylib.rewards.rubric import read_verdict
 from studylib.scenarios.rows import digest
 
 TEXTS = {"thinking_trace": "trace", "model_resp": "answer"}  # the two texts of a model that MoReBench scores
-
-
-def checked(responses: list[str], scenarios: list[dict]) -> list[list[float | None]]:
-    """1.0 or 0.0 for each criterion of an embedded scenario, by the program that checks it."""
-    return [
-        [float(check(criterion["id"], response, scenario)) for criterion in rubric_of(scenario)]
-        for response, scenario in zip(responses, scenarios, strict=True)
-    ]
 
 
 def recorded(path: Path) -> pd.DataFrame:

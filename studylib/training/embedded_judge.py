@@ -27,7 +27,6 @@ from studylib.randomness import generator
 from studylib.rewards import checks, variants
 from studylib.rewards import judge as asked
 from studylib.rewards.judge import context, graded_rows, question
-from studylib.rewards.labels import checked
 from studylib.rewards.variants import variant
 from studylib.scenarios import vocabulary, worlds
 from studylib.scenarios.catalogue import HELD_OUT_STYLES, TRAIN_STYLES, WORLDS
@@ -126,7 +125,7 @@ def build(params: RunParams, recipe: Recipe, n: int, sees_scenario: bool = False
         judge = new_tiny_judge(_texts(data, sees_scenario), recipe.seed, sees_scenario)
     else:
         data, judge = made(rows, recipe.seed), new_hub_judge(params, sees_scenario)
-    labels = checked(data.responses, data.scenarios)
+    labels = checks.checks_grader(data.responses, data.scenarios)
     table = graded_rows(*data, labels)
     judge.facts["share_yes"] = table.groupby("criterion").label.mean().round(3).to_dict()
     train_judge(judge, data.responses, data.scenarios, labels, recipe)

@@ -245,6 +245,29 @@ def test_the_embedding_by_words_knows_words_and_not_their_order():
     assert (a == b).all() and a @ c == 0 and a.sum() == 5
 
 
+def test_dispersion_by_a_sentence_transformers_model(tmp_path):
+    """A small random one, saved as such models are: right answers that say the same are near to each other."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    texts = ["it was a lie", "it was a lie", "she knew nothing"]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *" ".join(texts[1:]).split()]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    BertTokenizerFast(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path / "bert")
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 32}
+    torch.manual_seed(0)
+    BertModel(BertConfig(vocab_size=len(words), **sizes)).save_pretrained(tmp_path / "bert")
+    SentenceTransformer(str(tmp_path / "bert")).save(str(tmp_path / "model"))
+
+    params = RunParams(embedder=str(tmp_path / "model"), embedder_revision="local")
+    same, again, other = batch_reward("dispersion", [ROW], params)([answer(text) for text in texts], [ROW] * 3)
+    vectors = SentenceTransformer(str(tmp_path / "model")).encode(texts)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    assert other == pytest.approx(1 - unit[2] @ unit[0], abs=1e-5) and other > 0
+    assert same == pytest.approx(again, abs=1e-6) and same == pytest.approx(other / 2, abs=1e-5)
+
+
 def test_a_missing_package_is_said_in_one_sentence(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "sentence_transformers", None)
     with pytest.raises(ValueError, match="needs the package sentence-transformers, which is not installed"):

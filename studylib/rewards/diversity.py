@@ -5,6 +5,7 @@ with the gate `form` all well-formed answers pass (as in MultiRole-R1), with `ve
 reward for variety pays for variety in wrong answers too.
 """
 
+import itertools
 import zlib
 from collections.abc import Callable
 
@@ -137,9 +138,13 @@ def length_matched(reward: BatchReward, unit: str, apart: bool = False) -> Batch
         drawn = [list(responses) for _ in range(DRAWS)]
         for rows in _groups(scenarios):
             reasons = [reasons_of(responses[i], scenarios[i]) for i in rows]
-            pool = [_spoken(piece) for piece in sorted(piece for text in reasons for piece in _pieces(text, unit))]
-            for k, (i, text) in enumerate(zip(rows, reasons, strict=True)):
-                n = len(_spoken(text))
+            spoken = [_spoken(text) for text in reasons]
+            if unit == "words":
+                pool = [[word] for word in sorted(itertools.chain(*spoken))]
+            else:
+                pool = [said for said in map(_spoken, sorted(itertools.chain(*map(sentences, reasons)))) if said]
+            for k, (i, own) in enumerate(zip(rows, spoken, strict=True)):
+                n = len(own)
                 seed = zlib.crc32(f"{scenarios[i]['id']} {n}".encode())
                 rng = generator(seed, "length_matched", k if apart else 0)
                 for texts in drawn:
@@ -157,13 +162,9 @@ def _in_place_of(response: str, scenario: dict, reasons: str) -> str:
     return f"<think>{reasons}</think><answer>{parse(response)[1]}</answer>"
 
 
-def _pieces(text: str, unit: str) -> list[str]:
-    """Sentences of a text that hold a word, or its words with the marks at their ends."""
-    return [part for part in sentences(text) if words(part)] if unit == "sentences" else _spoken(text)
-
-
 def _spoken(text: str) -> list[str]:
-    return [part for part in text.split() if words(part)]
+    """The words of a text with the marks at their ends."""
+    return [part for part in text.split() if part.strip(EDGE)]
 
 
 def _draw(pool: list[list[str]], n: int, rng: np.random.Generator) -> str:

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import os
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -115,6 +117,17 @@ def test_all_texts_at_once_give_what_a_plain_reading_of_each_gives(window):
     for i, text in enumerate(texts):
         assert {name: found[name][i] for name in STATISTICS} == pytest.approx(plainly(text, window)), text
     assert surfaces([], window)["mean"].tolist() == []
+
+
+def test_the_last_digit_is_the_same_in_every_process():
+    """Words with as many different counts as there are words: the order of a sum shows in its rounding."""
+    text = " ".join(f"w{i} " * (i + 1) for i in range(14))
+    code = f"from studylib.rewards.surface import surface; print(surface({text!r}, 105))"
+    found = [
+        subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True)
+        for seed in ("1", "3")
+    ]
+    assert found[0].stdout == found[1].stdout != b""
 
 
 def test_many_long_texts_are_read_in_parts(monkeypatch):

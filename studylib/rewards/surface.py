@@ -6,6 +6,7 @@ with fewer words is scaled down by words / window, so that a single word is not 
 All of them lie in [0, 1]. None knows what a text says.
 """
 
+import hashlib
 import itertools
 import math
 import re
@@ -57,7 +58,9 @@ def _code(piece: str) -> int:
     word = _bare(piece)
     if not word:
         return MARKS.get(piece, 0)
-    return hash(word) & ~3 | 2 | (word in FUNCTION_WORDS)
+    # not hash(): it differs from process to process, and with it the order of sums and their last digit
+    known = hashlib.blake2b(word.encode(errors="surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(known, signed=True) & ~3 | 2 | (word in FUNCTION_WORDS)
 
 
 def surface(text: str, window: int) -> dict[str, float]:

@@ -24,6 +24,7 @@ from studylib.claims.items import clustered_contrast, stratified_bootstrap
 from studylib.claims.plan import Plan, read_plan
 from studylib.claims.power import detectable, difference_power, equivalence_power, next_look
 from studylib.claims.runs import RUN_COLUMNS
+from studylib.claims.seed_sets import set_claims
 from studylib.claims.simulate import PLAN, SD, from_folders, simulate
 from studylib.claims.statistics import G_SEEDS, paired_contrast
 from studylib.claims.verdicts import ALPHA
@@ -213,6 +214,17 @@ def embedded(sets: int, table: Path = FIGURES / "inputs" / "accuracy.csv") -> li
     return rows
 
 
+def trained(table: Path = FIGURES / "inputs" / "seed_sets_runs.csv") -> list[dict]:
+    """Fresh seed sets that were trained (`seed_sets`): how many of them call a null different?"""
+    claims = set_claims(pd.read_csv(table), read_plan("inputs"))
+    n, name = len(claims), f"{claims['world'].iloc[0]}: {claims['contrast'].iloc[0]}"
+    rows = []
+    for words, target in ((REJECTED[:1], (0.0, 0.0)), (REJECTED, _at_most(ALPHA, n))):
+        hits = int(claims["verdict"].isin(words).sum())
+        rows.append(_row(f"{name} {' or '.join(map(repr, words))} in {n} trained seed sets", hits, n, target))
+    return rows
+
+
 def cases(studies: int) -> list[tuple]:
     """(function, arguments), the long ones first."""
     few, fewest = max(studies // 2, 10), max(studies // 4, 10)
@@ -222,6 +234,7 @@ def cases(studies: int) -> list[tuple]:
         *((item_level, fewest, n) for n in SEEDS),
         *((other_intervals, few, n, u) for n in SEEDS for u in unequal),
         (embedded, fewest),
+        (trained,),
         *((at_the_margin, studies, n, u) for n in SEEDS for u in unequal),
         *((power_cases, studies, n) for n in SEEDS),
         (sequential, studies),

@@ -1,5 +1,6 @@
 """What holds the project together: pins, provenance, randomness, the workflow, the notebooks as files."""
 
+import dataclasses
 import json
 import re
 import shlex
@@ -16,6 +17,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from studylib import provenance
+from studylib.claims import seed_sets
+from studylib.claims.plan import read_plan
 from studylib.params import RunParams
 from studylib.randomness import generator, torch_seed
 
@@ -223,6 +226,18 @@ def test_the_table_of_the_readme_is_that_of_the_committed_figures():
         assert f"| {row.mean:.3f}{interval} |" in readme
     for row in claims.query("contrast == 'broad - narrow'").itertuples():
         assert f"| {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}] | {row.verdict} |" in readme
+
+
+def test_what_the_readme_says_of_the_seed_sets_follows_from_their_runs():
+    readme, plan = (ROOT / "README.md").read_text(), read_plan("inputs")
+    runs = pd.read_csv(ROOT / "figures/inputs/seed_sets_runs.csv")
+    sets = seed_sets.set_claims(runs, plan)
+    assert sets["verdict"].tolist() == ["equivalent"] * 10 and "all ten are *equivalent*, none is\n" in readme
+    assert sets["difference"].tolist() == pytest.approx(
+        pd.read_csv(ROOT / "figures/inputs/seed_sets.csv")["difference"]
+    )
+    whole = seed_sets.set_claims(runs, dataclasses.replace(plan, seeds=50, max_seeds=50)).iloc[0]
+    assert f"the difference is {whole.difference:+.3f} [{whole.low:+.3f}, {whole.high:+.3f}]" in readme
 
 
 def test_the_objective_table_of_the_readme_is_that_of_the_committed_figures():

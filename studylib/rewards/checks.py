@@ -9,7 +9,7 @@ import re
 from functools import lru_cache
 
 from studylib.rewards.judge import rubric_of
-from studylib.rewards.surface import sentences, words
+from studylib.rewards.surface import has_words, sentences
 from studylib.rewards.verdict import parse, read_answer
 from studylib.scenarios.vocabulary import CIRCUMSTANCES, COMMUNITIES, NAMES
 from studylib.scenarios.worlds import READINGS, Facts, counts, decisive, facts_of, reading
@@ -91,7 +91,7 @@ def _invents_circumstance(reasons: str, response: str, scenario: dict, facts: Fa
 CHECKS = {
     "reads_fact": _reads_fact,
     "names_affected": _names_affected,
-    "reasons_first": lambda reasons, response, scenario, facts: bool(parse(response) and words(reasons)),
+    "reasons_first": lambda reasons, response, scenario, facts: bool(parse(response) and has_words(reasons)),
     "right_verdict": lambda reasons, response, scenario, facts: (
         read_answer(response, scenario["options"]) == scenario["answer"]
     ),

@@ -8,11 +8,12 @@ reward for variety pays for variety in wrong answers too.
 import itertools
 import zlib
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 
 from studylib.randomness import generator
-from studylib.rewards.surface import EDGE, sentences, words
+from studylib.rewards.surface import EDGE, sentences
 from studylib.rewards.verdict import format, parse, verdict
 
 BatchReward = Callable[[list[str], list[dict]], list[float | None]]  # groups: responses to the same scenario id
@@ -30,7 +31,9 @@ def reasons_of(response: str, scenario: dict) -> str:
 def passes(response: str, scenario: dict, gate: str) -> bool:
     if scenario["options"] is None:
         return True
-    return format(response, scenario) == 1.0 and (gate == "form" or verdict(response, scenario) == 1.0)
+    if gate == "form":
+        return format(response, scenario) == 1.0
+    return verdict(response, scenario) == 1.0 and reasons_of(response, scenario) != ""
 
 
 def gated(reward: BatchReward, gate: str) -> BatchReward:
@@ -116,11 +119,17 @@ def embedder(name: str, revision: str = "") -> Embed:
 
 def embed_words(texts: list[str]) -> np.ndarray:
     """(texts, 4096): how often each word comes, words hashed to dimensions."""
-    vectors = np.zeros((len(texts), HASHED))
+    vectors = np.zeros((len(texts), HASHED + 1))
     for vector, text in zip(vectors, texts, strict=True):
-        for word in words(text):
-            vector[zlib.crc32(word.encode()) % HASHED] += 1
-    return vectors
+        found = np.fromiter(map(_dimension, text.casefold().split()), int)
+        vector += np.bincount(found, minlength=HASHED + 1)
+    return vectors[:, :HASHED]
+
+
+@lru_cache(maxsize=2**14)
+def _dimension(piece: str) -> int:
+    word = piece.strip(EDGE)
+    return zlib.crc32(word.encode(errors="surrogatepass")) % HASHED if word else HASHED  # no word: beyond the others
 
 
 # --- length-matched controls -----------------------------------------------------------------------------------------

@@ -19,8 +19,9 @@ from scipy.special import entr
 EDGE = string.punctuation + "…–—“”‘’«»。！？、，"  # what is no part of a word at its ends
 SENTENCE = re.compile(r"[^.?!\n]+[.?!]*")
 RUN = re.compile(r"[.?!]+(?=[.?!])")  # marks before the last of a run
+RUNS = ["".join(pair) for pair in itertools.product(".?!", repeat=2)]
 MARKS = {".": 4, "?": 8, "!": 12}  # what `_code` makes of them: the last mark of a sentence is its type
-AT_ONCE = 2**20  # characters
+AT_ONCE = 2**16  # characters: about what a core keeps near
 ODD = np.int64(0x1E3779B97F4A7C15)  # pairs of words become numbers that wrap around and practically never collide
 BITS = 24  # of a sentence's number; 38 bits of a word's hash are left beside it
 STATISTICS = (
@@ -45,6 +46,11 @@ def sentences(text: str) -> list[str]:
 def words(text: str) -> list[str]:
     """What stands between white space, case-folded and without punctuation at its ends."""
     return [word for piece in text.casefold().split() if (word := _bare(piece))]
+
+
+def has_words(text: str) -> bool:
+    """Whether `words` finds any; it looks no further than the first."""
+    return any(_bare(piece[0]) for piece in re.finditer(r"\S+", text))
 
 
 @lru_cache(maxsize=2**14)
@@ -88,7 +94,9 @@ def surfaces(texts: list[str], window: int) -> dict[str, np.ndarray]:
 
 def _marks_apart(text: str) -> str:
     """Every mark that ends a sentence stands alone, the last of a run for all of it; a line's end is a full stop."""
-    text = RUN.sub("", text).replace(".", " . ").replace("?", " ? ").replace("!", " ! ")
+    if any(run in text for run in RUNS):  # a search for most texts in place of a substitution
+        text = RUN.sub("", text)
+    text = text.replace(".", " . ").replace("?", " ? ").replace("!", " ! ")
     return text.replace("\n", " . ") + " ."
 
 

@@ -1,5 +1,5 @@
 # make study: the embedded study, from nothing to its table. make report: one page of it. make test: the tests.
-# make validate: error rates of the claims, by simulation. make seed-sets: the same question of trained runs (an hour).
+# make validate: error rates of the claims, by simulation. make seed-sets: the same question of trained runs (80 minutes).
 # make bench: what a step costs. All make the environment first.
 PYTHON ?= python3
 AXIS ?= inputs

@@ -188,6 +188,14 @@ def test_each_perspective_counts_once_and_repeats_lower_uniqueness():
     assert coverage("Hm.", row) == uniqueness("Hm.", row) == 0
 
 
+def test_a_reading_that_is_denied_or_asked_takes_no_perspective():
+    row = perspective_row(5)
+    rights = [right for right, _ in offered(row["facts"], row["prompt"])]
+    assert coverage(". ".join(f"So {right}" for right in rights), row) == 1
+    assert coverage(". ".join(f"It is false that {right}" for right in rights), row) == 0
+    assert coverage(" ".join(f"{right}?" for right in rights), row) == 0
+
+
 def test_saying_a_reading_and_its_opposite_takes_no_perspective():
     row = perspective_row(5)
     assert coverage(". ".join(sum(READINGS.values(), ())), row) == 0
@@ -195,7 +203,7 @@ def test_saying_a_reading_and_its_opposite_takes_no_perspective():
 
 def test_matching_is_the_largest_one_to_one():
     """A greedy reader would give the first segment the first reference and leave the second segment with none."""
-    assert matched(["a b", "a"], ["a", "b"]) == (2, 2)
+    assert matched(["a, b", "a"], ["a", "b"]) == (2, 2)
     assert matched(["a", "a", "a"], ["a", "b"]) == (1, 3)
     assert matched([], ["a"]) == matched(["c"], ["a"]) == matched(["c"], []) == (0, 0)
 

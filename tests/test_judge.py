@@ -19,6 +19,7 @@ from studylib.claims.judge_report import (
     agreement_report,
     auroc,
     ece,
+    ece_calibrated,
     kappa,
     reliability,
 )
@@ -271,6 +272,24 @@ def test_calibration_error_by_hand():
     assert ece(np.array([1, 1, 0, 0.0]), np.array([0.85, 0.85, 0.25, 0.25]), one)[0] == pytest.approx(0.2)
 
 
+def test_chance_alone_makes_a_calibration_error():
+    """A calibrated judge's error is that floor, which falls with the number of verdicts; a biased judge is above it."""
+    rng = np.random.default_rng(0)
+    p = rng.random(4000)
+    found = [ece((rng.random(4000) < p).astype(float), p, np.ones((1, 4000)))[0] for _ in range(40)]
+    assert ece_calibrated(p) == pytest.approx(np.mean(found), rel=0.1)
+    assert ece_calibrated(p[:400]) == pytest.approx(np.sqrt(10) * ece_calibrated(p), rel=0.2)
+    assert ece_calibrated(np.array([0.0, 1.0, 1.0])) == 0.0, "a judge that is sure and right has none"
+    sure = np.round(p)
+    assert ece((rng.random(4000) < p).astype(float), sure, np.ones((1, 4000)))[0] > 10 * ece_calibrated(p)
+
+
+@pytest.mark.parametrize("p", [1.01, -0.1, math.inf])
+def test_what_is_no_probability_is_refused(p):
+    with pytest.raises(ValueError, match="a judge's p is a probability or NaN, not"):
+        agreement(some_rows().assign(p=p))
+
+
 def test_what_is_not_estimable_is_nan():
     one = np.ones((1, 3))
     assert math.isnan(auroc(np.ones(3), np.array([0.1, 0.5, 0.9]), one)[0]), "no unmet criterion"
@@ -322,6 +341,8 @@ def test_the_report_has_every_grouping_and_the_published_figures_beside_it():
     assert table[table.grouping == "published"].accuracy.tolist() == [0.8707, 0.6921]
     for grouping in ("dimension", "sign", "length_bin", "model"):
         assert table[table.grouping == grouping].n.sum() == table.n[0], f"{grouping} takes every row once"
+    thirds = [int(name.split("-")[0]) for name in table[table.grouping == "length_bin"].group]
+    assert thirds == sorted(thirds), "short texts first"
 
 
 def test_reliability_of_a_judge_that_says_what_is_true():
@@ -432,6 +453,18 @@ def test_the_growth_of_the_gap_is_end_minus_start():
     table = judge_gap.gap_at_ends(gap_of([0.0, 0.1, 0.3, 0.4], [0.1] * 4), window=2).set_index("arm")
     assert table.growth["the judge"] == pytest.approx(0.3) and table.growth["the checker"] == pytest.approx(0.0)
     assert table.gap_start["the judge"] == pytest.approx(0.05) and table.checker_end["the judge"] == 0.5
+
+
+def test_the_planted_flaw_is_in_the_two_verdict_criteria_alone():
+    rows = scenarios(6)
+    for answer in (*worlds.OPTIONS, "neither"):
+        said = [f"<think>It counts.</think><answer>{answer}</answer>"] * len(rows)
+        for row, flawed, fair in zip(rows, judge_gap.flawed_grader(said, rows), checks_grader(said, rows), strict=True):
+            of = [criterion["id"] for criterion in row["rubric"]]
+            assert flawed[of.index("right_verdict")] == (answer == "permissible"), "whatever the scenario"
+            assert flawed[of.index("wrong_verdict")] == (answer == "wrong")
+            others = [i for i, name in enumerate(of) if not name.endswith("_verdict")]
+            assert [flawed[i] for i in others] == [fair[i] for i in others]
 
 
 def test_a_reward_by_a_grader_is_p_minus_n_and_what_cannot_be_scored_is_a_counted_none():

@@ -242,6 +242,33 @@ def test_rubric_checks_one_by_one():
         check("charm", response, row)
 
 
+def test_words_that_hold_a_wanted_word_are_not_it():
+    """A compromise is no promise, an officer no office, "need to" no need, and an account counts nothing."""
+    row, facts = _row_with("promise")
+    honest = worlds.reasoned_response(facts, row["framework"], worlds.counts(facts, "local_norms"))
+    met = {criterion["id"]: check(criterion["id"], honest, row) for criterion in row["rubric"]}
+    for said in ("This is a compromise.", "He is an officer.", "We need to be fair.", "This accounts for it."):
+        more = honest.replace("<think>", f"<think>{said} ")
+        assert {criterion["id"]: check(criterion["id"], more, row) for criterion in row["rubric"]} == met, said
+    stuffed = f"<think>Compromise: {facts.community}ness accounts.</think><answer>{row['answer']}</answer>"
+    for criterion in ("names_circumstance", "names_community", "weighs_circumstance"):
+        assert not check(criterion, stuffed, row)
+
+
+def test_a_reading_counts_when_it_is_stated_and_the_answer_can_follow_from_it():
+    row, facts = _row_with(None, decisive=False)
+    right = worlds.reading(facts, row["framework"])
+    other = next(option for option in worlds.OPTIONS if option != row["answer"])
+    for reasons, answer, met in (
+        (f"{right}.", row["answer"], True), (f"Ada knew: {right.lower()}.", row["answer"], True),
+        (f"{right}.", other, False), (f"It is false that {right.lower()}.", row["answer"], False),
+        (f"{right}?", row["answer"], False), (f"{right}. The need counts.", other, True),
+        (f"{right}. The need counts.", row["answer"], False), (f"{right}. A need.", other, True),
+        (f"{right}. The need does not count.", other, False), (f"{right}. It counts.", other, False),
+    ):  # fmt: skip
+        assert check("reads_fact", f"<think>{reasons}</think><answer>{answer}</answer>", row) is met, reasons
+
+
 def test_a_circumstance_that_does_not_decide_is_invented_when_appealed_to():
     row, _ = _row_with(None, decisive=False)
     assert check("invents_circumstance", "<think>There is a promise.</think><answer>wrong</answer>", row)

@@ -15,12 +15,14 @@ import pandas as pd
 
 from studylib.claims.clustered import scenario_weights, weighted_mean, with_interval
 from studylib.claims.judge_bias import SIGNS, partiality
+from studylib.randomness import generator
 
 PUBLISHED = pd.DataFrame(  # arXiv 2603.10588: a Qwen3-1.7B-Base judge against the labels of GPT-5
     [("published, MoReBench-Public", 0.8707), ("published, MoReBench-Theory", 0.6921)], columns=["group", "accuracy"]
 ).assign(grouping="published")
-MEASURES = ("accuracy", "kappa", "auroc", "ece")
+INTERVALS = ("accuracy", "kappa", "auroc")  # measures with an interval
 BINS = 10
+CALIBRATED_DRAWS = 200
 
 
 # --- measures: labels y and probabilities p, (n,); weights w, (draws, n) -> (draws,) ---------------------------------
@@ -56,6 +58,17 @@ def ece(y: np.ndarray, p: np.ndarray, w: np.ndarray) -> np.ndarray:
     return np.abs((w * (p - y)) @ in_bin).sum(1) / w.sum(1)
 
 
+def ece_calibrated(p: np.ndarray) -> float:
+    """Mean calibration error of a perfectly calibrated judge with these p: labels drawn from p itself.
+
+    An error is never negative, so chance alone makes one, and drawing rows again (a bootstrap) adds to it: its
+    percentiles lie above the truth. This floor takes the place of an interval (Vaicenavicius et al. 2019,
+    arXiv 1902.06977). Labels are drawn one by one, so where criteria of a scenario are alike it is somewhat too low.
+    """
+    drawn = generator(0, "judge_report/calibrated").random((CALIBRATED_DRAWS, len(p))) < p
+    return float((np.abs((p - drawn) @ np.eye(BINS)[_bin(p)]).sum(1) / len(p)).mean())
+
+
 def _bin(p: np.ndarray) -> np.ndarray:
     return np.minimum((p * BINS).astype(int), BINS - 1)
 
@@ -64,12 +77,14 @@ def _bin(p: np.ndarray) -> np.ndarray:
 
 
 def agreement(rows: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
-    """One line per group: the four measures with their intervals, and what they must be held against.
+    """One line per group: the four measures, three with their intervals, and what they must be held against.
 
     n: labelled and scored rows; unlabelled, unscored: rows left out because label or p is NaN; majority: accuracy of
-    the best constant verdict.
+    the best constant verdict; ece_calibrated: calibration error that chance alone gives. Raises ValueError for a p that
+    is no probability.
     """
-    groups = rows.groupby(by, sort=False) if by else [("all", rows)]
+    ranked = by and isinstance(rows[by].dtype, pd.CategoricalDtype)  # thirds by length come in their order
+    groups = rows.groupby(by, sort=bool(ranked), observed=True) if by else [("all", rows)]
     lines = [{"grouping": by or "all", "group": str(name), **_agreement(part)} for name, part in groups]
     return pd.DataFrame(lines)
 
@@ -82,16 +97,17 @@ def _agreement(rows: pd.DataFrame) -> dict:
         "unscored": len(labelled) - len(scored),
     }  # fmt: skip
     if scored.empty:
-        bounds = [f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high")]
-        return line | dict.fromkeys(["share_yes", "majority", *bounds], np.nan)
+        bounds = [f"{name}{end}" for name in INTERVALS for end in ("", "_low", "_high")]
+        return line | dict.fromkeys(["share_yes", "majority", *bounds, "ece", "ece_calibrated"], np.nan)
     y, p = scored.label.to_numpy(), scored.p.to_numpy()
+    if not ((p >= 0) & (p <= 1)).all():
+        raise ValueError(f"a judge's p is a probability or NaN, not {p[~((p >= 0) & (p <= 1))][0]!r}")
     share = float((y > 0.5).mean())
     line |= {"share_yes": share, "majority": max(share, 1 - share)}
     weights = scenario_weights(scored.scenario)
-    for measure in (accuracy, kappa, auroc, ece):
-        name = measure.__name__
+    for name, measure in zip(INTERVALS, (accuracy, kappa, auroc), strict=True):
         line |= dict(zip((name, f"{name}_low", f"{name}_high"), with_interval(measure(y, p, weights)), strict=True))
-    return line
+    return line | {"ece": float(ece(y, p, weights[:1])[0]), "ece_calibrated": ece_calibrated(p)}
 
 
 def with_groups(rows: pd.DataFrame) -> pd.DataFrame:
@@ -106,7 +122,6 @@ def with_groups(rows: pd.DataFrame) -> pd.DataFrame:
 def agreement_report(rows: pd.DataFrame, groupings=("dimension", "sign", "length_bin", "model")) -> pd.DataFrame:
     """`agreement` over all rows and by each grouping; with the published agreement as the last two lines."""
     rows = with_groups(rows)
-    rows = rows.assign(length_bin=rows.length_bin.astype(str))
     return pd.concat([agreement(rows), *(agreement(rows, by) for by in groupings), PUBLISHED], ignore_index=True)
 
 

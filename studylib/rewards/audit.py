@@ -2,8 +2,9 @@
 
 Every cheat of the battery answers every scenario twice, once with the wrong option and once with the right one. A
 rule-based reward holds when no cheat with the wrong option (or none) earns more, in any scenario, than the median
-honest wrong answer. Rewards that are known to be hackable are run beside them and reported as they are: diversity paid
-to all well-formed answers, its length-matched controls, and the rubric as a judge grades it.
+honest wrong answer. What is known to be hackable is run beside them and reported as it is: diversity paid to all
+well-formed answers, the ratings that take a stated distribution (an even hedge is an answer there, and beats a wrong
+one), and the rubric as a judge grades it.
 """
 
 import argparse
@@ -11,32 +12,26 @@ import json
 
 import pandas as pd
 
-from studylib.params import (
-    DIVERSITY_REWARDS,
-    LENGTH_MATCHED,
-    PERSPECTIVE_REWARDS,
-    SURFACE_REWARDS,
-    RunParams,
-)  # fmt: skip
+from studylib.params import DIVERSITY_REWARDS, LENGTH_MATCHED, REWARDS, RunParams
 from studylib.rewards import BatchReward, Grader, batch_reward
 from studylib.rewards.battery import CHEATS, honest, other
 from studylib.scenarios.catalogue import FRAMEWORKS, TRAIN_DOMAINS, TRAIN_STYLES
 from studylib.scenarios.worlds import make_split
 
 SCENARIOS = 8
-GUARDED = ("verdict", "format", "rubric", "rubric_morebench", *DIVERSITY_REWARDS)  # in which no cheat may pay
+HEDGED = ("rating_soft_label", "rating_total_variation", "rating_brier")  # take a stated distribution
+GUARDED = (*(name for name in REWARDS if name not in HEDGED), "rubric_morebench")  # in which no cheat may pay
 UNGATED = " (ungated)"
+SHOWN = ("verdict", "format", "rubric", "coverage", "diversity", "diversity" + UNGATED)  # cheat by cheat, when printed
 
 
 def audit_rewards(rows: list[dict], grader: Grader | None = None) -> dict[str, BatchReward]:
-    """Every reward that a program can compute on embedded scenarios, by the name that the audit's table gives it."""
+    """Every reward of `params.REWARDS`, and the ungated ones, by the name that the audit's table gives it."""
     gated, ungated = RunParams(), RunParams(diversity_gate="form")
-    rewards = {name: batch_reward(name, rows, gated) for name in ("verdict", "format", "rubric", *DIVERSITY_REWARDS)}
+    rewards = {name: batch_reward(name, rows, gated) for name in REWARDS}
     rewards["rubric_morebench"] = batch_reward("rubric", rows, RunParams(rubric_score="morebench"))
-    for name in (*SURFACE_REWARDS, *PERSPECTIVE_REWARDS, "dispersion"):
+    for name in (*DIVERSITY_REWARDS, *(LENGTH_MATCHED + name for name in ("diversity", "coverage", "dispersion"))):
         rewards[name + UNGATED] = batch_reward(name, rows, ungated)
-    for name in ("diversity", "coverage", "dispersion"):
-        rewards[LENGTH_MATCHED + name + UNGATED] = batch_reward(LENGTH_MATCHED + name, rows, ungated)
     if grader:
         judged = RunParams(rubric_grader="judge", judge="given", rewards="rubric=1")
         rewards["rubric (judge)"] = batch_reward("rubric", rows, judged, grader)
@@ -73,11 +68,23 @@ def _earned(name: str, reward: BatchReward, row: dict, responses: list[str]) -> 
 
 
 def audit_rows(n: int = SCENARIOS, seed: int = 0) -> list[dict]:
-    """Scenarios of the local world, all frameworks, three facts told, so that there are perspectives to take."""
-    return make_split(
+    """Scenarios of the local world, all frameworks, three facts told, so that there are perspectives to take.
+
+    Four raters have judged each of them, three of them rightly.
+    """
+    rows = make_split(
         "local_norms", "train", n, seed, domains=TRAIN_DOMAINS, styles=TRAIN_STYLES, frameworks=tuple(FRAMEWORKS),
         facts_told=3,
     )  # fmt: skip
+    return [row | {"ratings": _ratings(row)} for row in rows]
+
+
+def _ratings(row: dict) -> list[dict]:
+    said = [row["answer"]] * 3 + [other(row["answer"])]
+    return [
+        {"rater": f"rater {i}", "value": float(1 + row["options"].index(option)), "groups": []}
+        for i, option in enumerate(said)
+    ]
 
 
 def _answers(row: dict) -> list[tuple[str, str, str, str]]:
@@ -118,13 +125,14 @@ def payments(table: pd.DataFrame) -> pd.DataFrame:
     return wrong.pivot_table(index=["kind", "answer"], columns="reward", values="value", sort=False)
 
 
-def main(arguments: list[str] | None = None, grader: Grader | None = None) -> int:
-    """Print the audit; 1 when a guarded reward pays a cheat. `grader`: a judge whose rubric reward is run too."""
+def main(arguments: list[str] | None = None) -> int:
+    """Print the audit; 1 when a guarded reward pays a cheat."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="for machines: {rewards: {...}, payments: [...]}")
     parser.add_argument("--scenarios", type=int, default=SCENARIOS, help="scenarios to answer, even")
+    parser.add_argument("--judge", help="folder of a trained judge, whose rubric reward is run too")
     given = parser.parse_args(arguments)
-    table = audit(audit_rows(given.scenarios), grader)
+    table = audit(audit_rows(given.scenarios), _judge(given.judge) if given.judge else None)
     lines, paid = verdicts(table), payments(table)
     if given.json:
         rows = paid.reset_index().to_dict("records")
@@ -132,10 +140,16 @@ def main(arguments: list[str] | None = None, grader: Grader | None = None) -> in
     else:
         with pd.option_context("display.width", 200, "display.max_columns", None, "display.max_rows", None):
             print(f"{len(CHEATS)} cheats with the wrong option, mean over {given.scenarios} scenarios:\n")
-            print(paid[[name for name in paid if name in GUARDED[:5] or name == "diversity" + UNGATED]].round(3))
+            print(paid[[name for name in paid if name in (*SHOWN, "rubric (judge)")]].round(3))
             print("\nthe most that a cheat earns, and the median honest answer:\n")
             print(lines.round(3))
     return int(not lines[lines.guarded].holds.all())
+
+
+def _judge(folder: str) -> Grader:
+    from studylib.training.judge import Judge
+
+    return Judge.load(folder).grade
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Rubric criteria that a program can check on a response to an embedded scenario.
 
 A check sees the response and what the scenario was made from, never the right verdict alone: a criterion such as
-"reads the deciding fact" is met by saying so, whatever the answer. What is copied, whole sentences of the prompt or the
-wording of a criterion, is not said and counts for nothing.
+"reads the deciding fact" is met by saying so, in a wrong answer too, if that answer can follow from what is said. What
+is copied, whole sentences of the prompt or the wording of a criterion, is not said and counts for nothing. Words count
+as whole words, "compromise" names no promise, and what is wanted must be stated: neither asked nor denied.
 """
 
 import re
@@ -12,7 +13,7 @@ from studylib.rewards.judge import rubric_of
 from studylib.rewards.surface import has_words, sentences
 from studylib.rewards.verdict import parse, read_answer
 from studylib.scenarios.vocabulary import CIRCUMSTANCES, COMMUNITIES, NAMES
-from studylib.scenarios.worlds import READINGS, Facts, counts, decisive, facts_of, reading
+from studylib.scenarios.worlds import OPTIONS, READINGS, Facts, breach, counts, decisive, facts_of, reading
 
 PEOPLE = frozenset(name.casefold() for name in NAMES)
 
@@ -56,13 +57,48 @@ def _facts(facts: str) -> Facts:
     return facts_of({"facts": facts})
 
 
-def _says_only(reasons: str, right: str, others) -> bool:
-    """Says the right word and none of the others: naming all of them earns nothing."""
-    return right.casefold() in reasons and not any(word.casefold() in reasons for word in others if word != right)
+def names(text: str, word: str) -> bool:
+    """Whether a case-folded text has this word, whole; "need to" is a verb and names no need."""
+    return word in text and bool(_pattern(rf"\b{re.escape(word)}\b(?! to\b)").search(text))
+
+
+def states(text: str, claim: str) -> bool:
+    """Whether a case-folded text has this claim as a clause of its own; "it is false that" and "?" state nothing."""
+    clause = rf"(?:^|[^\w\s]\s*|\n\s*|\b(?:and|as|because|here|since|so)\s+){re.escape(claim)}\b(?!\s*\?)"
+    return claim in text and bool(_pattern(clause).search(text))
+
+
+@lru_cache(maxsize=1024)
+def _pattern(pattern: str) -> re.Pattern:
+    return re.compile(pattern)
+
+
+def _names_only(reasons: str, right: str, others) -> bool:
+    """Names the right one and none of the others: naming all of them earns nothing."""
+    return names(reasons, right) and not any(names(reasons, word) for word in others if word != right)
 
 
 def _reads_fact(reasons: str, response: str, scenario: dict, facts: Facts) -> bool:
-    return _says_only(reasons, reading(facts, scenario["framework"]), READINGS[scenario["framework"]])
+    """States it, nowhere says its opposite, and answers what can follow: else the reading was said and not used."""
+    framework = scenario["framework"]
+    right, opposite = sorted(READINGS[framework], key=reading(facts, framework).__ne__)
+    if not states(reasons, right.casefold()) or opposite.casefold() in reasons:
+        return False
+    overturned = _may_overturn(reasons)
+    return read_answer(response, scenario["options"]) in {OPTIONS[breach(facts, framework) != o] for o in overturned}
+
+
+def _may_overturn(reasons: str) -> set[bool]:
+    """Whether the reasons' circumstance overturns their reading: both where they name one and leave its weight open."""
+    if not any(names(reasons, word) for word in CIRCUMSTANCES):
+        return {False}
+    affirms, denies = _weighs(reasons)
+    return {affirms} if affirms != denies else {False, True}
+
+
+def _weighs(reasons: str) -> tuple[bool, bool]:
+    """Whether it is said that something counts, and that something does not."""
+    return names(reasons, "counts"), names(reasons, "does not count")
 
 
 def _names_affected(reasons: str, response: str, scenario: dict, facts: Facts) -> bool:
@@ -76,8 +112,7 @@ def _names_affected(reasons: str, response: str, scenario: dict, facts: Facts) -
 
 def _weighs_circumstance(reasons: str, response: str, scenario: dict, facts: Facts) -> bool:
     """Says rightly whether it counts, and answers by it: who says so and answers against it has not weighed it."""
-    denies = "does not count" in reasons
-    affirms = "counts" in reasons
+    affirms, denies = _weighs(reasons)
     if affirms == denies or affirms != counts(facts, scenario["source"]):
         return False
     return read_answer(response, scenario["options"]) == scenario["answer"]
@@ -85,7 +120,7 @@ def _weighs_circumstance(reasons: str, response: str, scenario: dict, facts: Fac
 
 def _invents_circumstance(reasons: str, response: str, scenario: dict, facts: Facts) -> bool:
     told = facts.circumstance if decisive(facts, scenario["framework"]) else None
-    return any(word in reasons for word in CIRCUMSTANCES if word != told)
+    return any(names(reasons, word) for word in CIRCUMSTANCES if word != told)
 
 
 CHECKS = {
@@ -99,9 +134,9 @@ CHECKS = {
         read_answer(response, scenario["options"]) not in (None, scenario["answer"])
     ),
     "invents_circumstance": _invents_circumstance,
-    "names_circumstance": lambda reasons, response, scenario, facts: _says_only(
+    "names_circumstance": lambda reasons, response, scenario, facts: _names_only(
         reasons, facts.circumstance, CIRCUMSTANCES
     ),
-    "names_community": lambda reasons, response, scenario, facts: _says_only(reasons, facts.community, COMMUNITIES),
+    "names_community": lambda reasons, response, scenario, facts: _names_only(reasons, facts.community, COMMUNITIES),
     "weighs_circumstance": _weighs_circumstance,
 }

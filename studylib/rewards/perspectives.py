@@ -2,9 +2,9 @@
 
 OP-GRPO (arXiv 2602.20759) rewards coverage of reference perspectives, uniqueness and a form. Its references come from
 a data set and are matched by a tuned sentence embedder; here a scenario of an embedded world offers one perspective per
-framework whose deciding fact its text tells, and an answer takes it by saying what that framework reads in the fact. So
-no embedder is needed and a wrong reading takes nothing. Answers and references are matched one to one: repeats never
-pay, and who says a reading and its opposite has said neither.
+framework whose deciding fact its text tells, and an answer takes it by stating what that framework reads in the fact.
+So no embedder is needed, and a reading that is wrong or denied takes nothing. Answers and references are matched one
+to one: repeats never pay, and who says a reading and its opposite has said neither.
 """
 
 import re
@@ -15,6 +15,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
+from studylib.rewards.checks import states
 from studylib.rewards.surface import sentences
 from studylib.scenarios.worlds import READINGS, clause, facts_of, reading
 
@@ -36,8 +37,8 @@ def offered(facts: str, prompt: str) -> tuple[tuple[str, str], ...]:
 
 
 def matched(segments: list[str], references: list[str]) -> tuple[int, int]:
-    """(references taken, segments that take any): a largest one-to-one matching of segments that hold a reference."""
-    takes = np.array([[reference in segment for reference in references] for segment in segments], dtype=bool)
+    """(references taken, segments that take any): a largest one-to-one matching of segments that state a reference."""
+    takes = np.array([[states(segment, reference) for reference in references] for segment in segments], dtype=bool)
     if not takes.any():
         return 0, 0
     pairs = maximum_bipartite_matching(csr_matrix(takes), perm_type="column")

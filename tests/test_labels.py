@@ -1,8 +1,11 @@
 """Labels of a judge: strict reading, recorded verdicts, and an endpoint that misbehaves in every way it can."""
 
+import contextlib
+import csv
 import gzip
 import json
 import math
+import os
 import socket
 import sqlite3
 import threading
@@ -14,11 +17,13 @@ import pytest
 from test_sources import data_dir  # noqa: F401  (a fixture: skips loudly where the data is missing)
 
 from studylib.rewards.checks import check, checks_grader
-from studylib.rewards.endpoint import Endpoint, SpendingCap, retry_after
+from studylib.rewards.endpoint import LONGEST_BODY, Endpoint, SpendingCap, retry_after
 from studylib.rewards.judge import COLUMNS, graded_rows, p_yes, refuse_shared, responses_of
-from studylib.rewards.labels import keyword_overlap, others_share, recorded
-from studylib.rewards.rubric import read_verdict
+from studylib.rewards.labels import for_a_judge, held_out, keyword_overlap, others_share, recorded, rescored
+from studylib.rewards.rubric import read_verdict, recorded_grader
 from studylib.scenarios.catalogue import TRAIN_DOMAINS, TRAIN_STYLES
+from studylib.scenarios.morebench import COLUMNS as COLUMNS_OF_MOREBENCH
+from studylib.scenarios.sources import load_source
 from studylib.scenarios.worlds import make_split
 
 SCENARIO = {
@@ -96,13 +101,13 @@ def test_a_scenario_that_trained_the_judge_is_refused_for_a_policy():
 # --- recorded verdicts ---
 
 
-def morebench(judgements: list[str]) -> dict:
+def morebench(judgements: list[str], dilemma: str = "Chess?", theory: str = "neutral") -> dict:
     rubrics = [
         {"criterion_id": f"c{i}", "criterion": f"Mentions chess at length {i} ", "weight": 1,
          "dimension": "identifying", "judgement": judgement} for i, judgement in enumerate(judgements)
     ]  # fmt: skip
     text = {"response": "On chess, 1.", "score": 50.0, "rubrics": rubrics}
-    return {"metadata": {"dilemma": "Chess?", "theory": "neutral"},
+    return {"metadata": {"dilemma": dilemma, "theory": theory},
             "models": [{"model_name": "m", "thinking_trace": text, "model_resp": text}]}  # fmt: skip
 
 
@@ -118,6 +123,74 @@ def test_recorded_verdicts_are_read_strictly(tmp_path, packed):
     assert overlap[0] == pytest.approx(1 / 3), "of 'mentions', 'chess' and 'length' the response has one"
 
 
+def test_a_dilemma_of_recorded_verdicts_is_known_again_among_the_rows_of_a_policy(tmp_path):
+    """Whatever its theory and its white space: a judge that learnt it is refused for that policy."""
+    (tmp_path / "morebench").mkdir()
+    rubric = repr([{"id": "1", "title": "Names her.", "weight": 2, "annotations": {"rubric_dimension": "identifying"}}])
+    for source, theory in (("morebench_public", "neutral"), ("morebench_theory", "Kantian Deontology")):
+        with (tmp_path / f"morebench/{source}.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(COLUMNS_OF_MOREBENCH)
+            writer.writerows([f"May  Ada\nlie {i}?", "a", "b", theory, rubric, "c", "d"] for i in range(30))
+        rows = [row for split in ("train", "held_out", "judge") for row in load_source(source, split, str(tmp_path))]
+        path = tmp_path / "verdicts.jsonl"
+        told = [json.dumps(morebench(["yes"], f" May Ada lie {i}? ", theory)) for i in range(30)]
+        path.write_text("\n".join(told))
+        verdicts = recorded(path)
+        assert set(verdicts.scenario) == {row["id"] for row in rows}
+        aside = for_a_judge(verdicts)
+        assert set(aside.scenario) == {row["id"] for row in rows if row["split"] == "judge"}
+        with pytest.raises(ValueError, match="trained the judge and may not train a policy"):
+            refuse_shared(list(verdicts.scenario), [row for row in rows if row["split"] == "train"], "train a policy")
+
+
+def test_verdicts_on_dilemmas_of_policies_alone_train_no_judge():
+    rows = pd.DataFrame(
+        {"scenario": ["a", "b", "c"], "part": ["train", "held_out", "judge"], "label": [1.0, 0, math.nan]}
+    )
+    with pytest.raises(ValueError, match=r"no dilemma of the file is set aside for a judge; .* 'train': 1"):
+        for_a_judge(rows)
+
+
+def test_one_scenario_in_five_is_held_out_whole():
+    rows = pd.DataFrame({"scenario": [f"s{i % 10}" for i in range(60)]})
+    learnt, rest = held_out(rows)
+    assert rest.scenario.nunique() == 2 and learnt.scenario.nunique() == 8 and len(learnt) + len(rest) == 60
+    with pytest.raises(ValueError, match="a judge needs two scenarios at least"):
+        held_out(rows[rows.scenario == "s1"])
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "is empty"), (b" \n", "is empty"), (b"<html>", r"line 1: each line is one JSON object"),
+        (b"[1]", "line 1: each line is one JSON object"), (b"\xff\xfe", "line 1: each line is one JSON object"),
+        (b"{}", "line 1 is no published comparison .KeyError: 'metadata'"), (b"[" * 100_000, "line 1: each line"),
+        (b'{"metadata": {"dilemma": "x", "theory": "Stoicism"}, "models": [{}]}', "line 1 is no published comparison"),
+    ],
+)  # fmt: skip
+def test_a_file_that_holds_no_verdicts_is_refused_by_name_and_line(tmp_path, content, message):
+    path = tmp_path / "verdicts.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"verdicts.jsonl.* {message}|verdicts.jsonl, {message}"):
+        recorded(path)
+    if content.strip() != b"{}" and b"metadata" not in content:
+        with pytest.raises(ValueError, match="verdicts.jsonl"):
+            recorded_grader(path, "strict")
+    packed = tmp_path / "cut.jsonl.gz"
+    packed.write_bytes(gzip.compress(b"{}" * 500)[:20])
+    with pytest.raises(ValueError, match="cut.jsonl.gz is no whole gzip file"):
+        recorded(packed)
+
+
+@pytest.mark.parametrize("line", ['{"scenario": "s"}', '{"scenario": "s", "response": "r", "verdicts": null}'])
+def test_a_line_without_verdicts_by_criterion_is_refused(tmp_path, line):
+    path = tmp_path / "verdicts.jsonl"
+    path.write_text(line)
+    with pytest.raises(ValueError, match=r"line 1: a line has scenario, response and verdicts \(by criterion\)"):
+        recorded_grader(path, "strict")
+
+
 def test_the_share_of_the_others_never_looks_at_the_models_own_verdicts():
     rows = pd.DataFrame(
         {"scenario": "s", "criterion": "c", "model": ["a", "a", "b", "d"], "label": [1.0, 0, 1, math.nan]}
@@ -131,6 +204,9 @@ def test_the_published_sample_is_read_whole_and_its_scores_come_out(data_dir):  
     assert len(rows) == 56 * 41 // 2 and rows.model.nunique() == 14 and rows.scenario.nunique() == 2
     assert rows.label.isna().sum() == 28 and set(rows[rows.label.isna()].kind) == {"trace"}
     assert set(rows[rows.label.isna()].model.str[:7]) == {"gpt-oss"}
+    scores = rescored(rows)
+    assert ((scores.official - scores.published).abs() <= 0.02).all() and len(scores) == 56
+    assert ((scores.strict - scores.published).abs() <= 0.02).sum() == 53 and scores.strict.isna().sum() == 3
     exact = 0
     for _, text in rows.groupby(["scenario", "model", "kind"]):
         credit = text.weight.abs() * ((text.weight > 0) == (text.label == 1))
@@ -188,6 +264,15 @@ def cut_line(handler):
 
 def hang(handler):
     threading.Event().wait(0.6)
+
+
+def drip(handler):
+    """A byte now and then: no single wait is too long."""
+    send(handler, 200, {}, b"{", length=500)
+    for _ in range(8):
+        threading.Event().wait(0.1)
+        with contextlib.suppress(OSError):
+            handler.wfile.write(b" ")
 
 
 @pytest.fixture
@@ -248,8 +333,13 @@ def test_equal_questions_are_asked_once_and_many_workers_keep_the_order(server, 
         ((200, {}, b'{"choices": [{"message": {"content": ["no"]}}]}'), "failed: not a chat completion"),
         (cut_line, "failed: line cut"),
         (hang, "failed: timeout"),
+        (drip, "failed: timeout"),
+        ((200, {}, b"[" * 200_000), "failed: not a chat completion"),
+        ((200, {}, b" " * (LONGEST_BODY + 1)), "failed: reply too long"),
+        ((522, {}, b"<html>"), "failed: status 522"),
     ],
-    ids=["rate limit", "overload", "html", "cut json", "no choices", "a list", "no text", "parts", "cut line", "hangs"],
+    ids=["rate limit", "overload", "html", "cut json", "no choices", "a list", "no text", "parts", "cut line", "hangs",
+         "drips", "deep", "endless", "proxy"],
 )  # fmt: skip
 def test_what_fails_every_time_ends_as_a_counted_none(server, endpoint, reply, reason):
     server.replies = [reply]
@@ -318,6 +408,29 @@ def test_tokens_are_capped_too_and_failures_count_as_requests(server, endpoint):
     server.replies = [(500, {}, b"")]
     with pytest.raises(SpendingCap, match="3 of 3 requests"):
         endpoint(max_requests=3).grade(["Another."], [SCENARIO])
+
+
+@pytest.mark.parametrize("tokens, billed", [(10**30, 2**40), (-1_000_000, 0), (True, 1), (1.5, 0), ("7", 0), (None, 0)])
+def test_a_bill_that_is_no_number_of_tokens_neither_ends_the_run_nor_lowers_the_bill(server, endpoint, tokens, billed):
+    server.replies = [says("yes", tokens=tokens)]
+    client = endpoint(max_tokens=2**50)
+    assert grade(client) == [1.0, 1.0]
+    assert client.bill.execute("SELECT tokens FROM requests").fetchall() == [(billed,)] * 2
+
+
+def test_half_a_surrogate_pair_is_asked_and_answered_once(server, endpoint):
+    server.replies = [says("\ud800")]
+    for _ in range(2):
+        assert endpoint().grade(["Ada \udfff did it."], [SCENARIO]) == [[None, None]]
+    assert len(server.requests) == 2, "paid once for each criterion"
+
+
+@pytest.mark.parametrize("key", ["secret-key\n", "geheim-schlüssel", "a\x00b"])
+def test_a_key_that_no_header_takes_is_refused_without_being_shown(endpoint, monkeypatch, key):
+    monkeypatch.setattr("os.environ", {**os.environ, "JUDGE_KEY": key})
+    with pytest.raises(ValueError, match="'JUDGE_KEY' holds what no key holds") as error:
+        endpoint(key_env="JUDGE_KEY")
+    assert "secret" not in str(error.value) and "geheim" not in str(error.value)
 
 
 def test_the_bill_holds_every_request(server, endpoint, tmp_path):

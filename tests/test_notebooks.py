@@ -16,6 +16,7 @@ from test_sources import data_dir  # noqa: F401  (a fixture: skips loudly where 
 
 from studylib.claims.plan import plan_digest
 from studylib.evaluation.rates import wilson
+from studylib.scenarios.morebench import part_of
 from studylib.training.judge import Judge, new_tiny_judge
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,7 +68,9 @@ def test_a_run_from_parameters_to_manifest_and_again(tmp_path):
 
 def test_a_judge_is_trained_reported_and_trained_against(tmp_path):
     path = tmp_path / "verdicts.jsonl"
-    path.write_text(json.dumps(morebench(["yes", "No.", "Not sure", "no"])))
+    aside = [f"Chess {i}?" for i in range(20) if part_of(f"Chess {i}?") == "judge"][:2]
+    lines = [morebench(["yes", "No.", "Not sure", "no"], dilemma) for dilemma in aside]
+    path.write_text("\n".join(map(json.dumps, lines)))
     base = new_tiny_judge(["Response: <think>x</think> Criterion: Mentions chess. Met? yes no"] * 50)
     base.save(tmp_path / "base")  # stands in for a model of the hub
     shown = execute(
@@ -79,8 +82,15 @@ def test_a_judge_is_trained_reported_and_trained_against(tmp_path):
     assert "answers earn more from the judge than the median honest wrong answer" in shown
     assert Judge.load(tmp_path / "runs/judge/qwen3_1.7b").facts["trained_on"] and "6 labels, loss" in shown
     assert "0 of them train or evaluate a policy" in shown
-    assert "8 verdicts on 1 scenarios, 2 are none" in shown and "no endpoint given" in shown
-    for name in ("agreement", "reliability", "partiality", "gap", "recorded/keyword_overlap/agreement"):
+    assert "16 verdicts on 2 scenarios, 4 are none" in shown and "no endpoint given" in shown
+    for name in (
+        "agreement",
+        "reliability",
+        "partiality",
+        "gap",
+        "recorded/keyword_overlap/agreement",
+        "real/agreement",
+    ):
         assert all((tmp_path / f"out/judge/{name}.{suffix}").is_file() for suffix in ("pdf", "png", "csv")), name
     curves = pd.read_csv(tmp_path / "out/judge/gap.csv")
     assert set(curves.arm) == {"the checker", "the judge", "a flawed checker"}

@@ -136,9 +136,12 @@ def trained_rows(params: RunParams, judge: Grader, seeds: Sequence[int], arms=(C
     return pd.concat(tables, ignore_index=True)
 
 
-def judged_rows(judge: Grader, responses: list[str], scenarios: list[dict], models: list[str]) -> pd.DataFrame:
-    """`graded_rows` of embedded scenarios: the checkers' labels, and the judge's probability as `p`."""
-    rows = graded_rows(responses, scenarios, models, checks_grader(responses, scenarios))
+def judged_rows(
+    judge: Grader, responses: list[str], scenarios: list[dict], models: list[str], labels=None
+) -> pd.DataFrame:
+    """`graded_rows` with the labels, default those of the checkers, and the judge's probability as `p`."""
+    labels = checks_grader(responses, scenarios) if labels is None else labels
+    rows = graded_rows(responses, scenarios, models, labels)
     return rows.assign(p=graded_rows(responses, scenarios, models, judge(responses, scenarios)).label)
 
 

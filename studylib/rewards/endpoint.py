@@ -26,8 +26,10 @@ from studylib.rewards.judge import context, question, rubric_of
 from studylib.rewards.rubric import read_verdict
 from studylib.scenarios.rows import digest
 
-RETRIED = (408, 409, 425, 429, 500, 502, 503, 504, 529)  # may pass; every other refusal is told at once
+RETRIED = (408, 409, 425, 429, 500, 502, 503, 504, *range(520, 525), 529)  # may pass; other refusals are told at once
 LONGEST_WAIT = 120.0  # seconds, whatever Retry-After says
+LONGEST_BODY = 2**22  # bytes; a completion of 16 tokens has some hundred
+MOST_TOKENS = 2**40  # that one reply may bill; a server that claims more has reached every cap
 
 
 class SpendingCap(RuntimeError):
@@ -53,6 +55,7 @@ class Endpoint:
 
     url: up to and with /v1; key_env: the environment variable that holds the key (empty: none is sent); cache: the
     sqlite file; max_requests, max_tokens: caps over the life of that file. counts: what happened since it was made.
+    timeout: seconds for the connection and for each line of the reply's head, and again for its whole body.
     """
 
     def __init__(
@@ -64,6 +67,8 @@ class Endpoint:
             raise ValueError(f"endpoint url {url!r} is not allowed: one that begins with http:// or https://")
         if key_env and not os.environ.get(key_env):
             raise ValueError(f"the environment variable {key_env!r} holds no key for {url}")
+        if key_env and not (os.environ[key_env].isascii() and os.environ[key_env].isprintable()):
+            raise ValueError(f"the environment variable {key_env!r} holds what no key holds, such as a line break")
         self.url, self.model, self.key = url.rstrip("/") + "/chat/completions", model, os.environ.get(key_env, "")
         self.max_requests, self.max_tokens, self.retries = max_requests, max_tokens, retries
         self.timeout, self.workers, self.sees_scenario, self.sleep = timeout, workers, sees_scenario, sleep
@@ -88,7 +93,7 @@ class Endpoint:
 
     def _prompt(self, response: str, scenario: dict, criterion: dict) -> str:
         told = context(response, scenario, self.sees_scenario)
-        return f"{told}\n{question(criterion)} Answer with one word, yes or no."
+        return _sendable(f"{told}\n{question(criterion)} Answer with one word, yes or no.")
 
     def _verdict(self, answer: str | None) -> float | None:
         verdict = None if answer is None else read_verdict(answer, "strict")
@@ -167,7 +172,8 @@ class Endpoint:
         request = urllib.request.Request(self.url, json.dumps(body).encode(), headers)
         try:
             with self.opener.open(request, timeout=self.timeout) as reply:
-                return read_completion(reply.read())  # whole: read(n) takes a cut line for an end
+                body = _whole(reply, time.monotonic() + self.timeout)
+                return read_completion(body) if body is not None else (Failed("reply too long"), 0)
         except urllib.error.HTTPError as error:
             if error.code not in RETRIED:
                 raise ValueError(f"{self.url} answered {error.code} {error.reason} to model {self.model!r}") from None
@@ -179,19 +185,38 @@ class Endpoint:
             return Failed("line cut"), 0
 
 
+def _whole(reply: http.client.HTTPResponse, deadline: float) -> bytes | None:
+    """The body; None when it is too long. The socket's timeout is for each read: one byte at a time never ends it."""
+    body = b""
+    while part := reply.read1(2**16):
+        body += part
+        if len(body) > LONGEST_BODY:
+            return None
+        if time.monotonic() > deadline:
+            raise TimeoutError
+    if reply.length:  # what was promised and did not come
+        raise http.client.IncompleteRead(body, reply.length)
+    return body
+
+
+def _sendable(text: str) -> str:
+    """Half a surrogate pair, which no encoding takes, becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def read_completion(body: bytes) -> tuple[str | Failed, int]:
     """(answer, tokens) of a chat completion; an answer without text is "", which was paid for and is no verdict."""
     try:
         reply = json.loads(body)
         content = reply["choices"][0]["message"]["content"]
-    except (ValueError, KeyError, IndexError, TypeError):
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         return Failed("not a chat completion"), 0
     usage = reply.get("usage")
     tokens = usage.get("total_tokens") if isinstance(usage, dict) else 0
-    tokens = tokens if isinstance(tokens, int) else 0
+    tokens = min(max(int(tokens), 0), MOST_TOKENS) if isinstance(tokens, int) else 0
     if content is not None and not isinstance(content, str):
         return Failed("not a chat completion"), tokens
-    return content or "", tokens
+    return _sendable(content or ""), tokens
 
 
 def retry_after(header: str | None) -> float | None:

@@ -1,7 +1,5 @@
 """Recorded verdicts as labels for a judge. Other labels come from `checks.checks_grader` and from `endpoint.py`."""
 
-import gzip
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from studylib.rewards.judge import graded_rows
-from studylib.rewards.rubric import read_verdict
-from studylib.scenarios.rows import digest
+from studylib.rewards.rubric import MODES, morebench_score, read_lines, read_verdict
+from studylib.scenarios.morebench import part_of, row_id
 
 TEXTS = {"thinking_trace": "trace", "model_resp": "answer"}  # the two texts of a model that MoReBench scores
 
@@ -19,30 +17,32 @@ TEXTS = {"thinking_trace": "trace", "model_resp": "answer"}  # the two texts of 
 def recorded(path: Path) -> pd.DataFrame:
     """Published verdicts of MoReBench's site (comparison_data.jsonl or .jsonl.gz) as labelled rows.
 
-    A judgement is read strictly; what is not a verdict has the label NaN. Beside `judge.COLUMNS`: `kind`
-    (trace or answer) and `score` (the published score of the text, 0..100).
+    A judgement is read strictly; what is not a verdict has the label NaN. Beside `judge.COLUMNS`: `kind` (trace or
+    answer), `score` (the published score of the text, 0..100), `judgement` (the judge's text) and `part` (of MoReBench
+    that the dilemma is in, see `scenarios.morebench`). Raises ValueError, with the line, for a file that is no such.
     """
     tables = []
-    for entry in _lines(path):
-        for model in entry["models"]:
-            for field, kind in TEXTS.items():
-                text = model[field]
-                scenario = {"id": _scenario_id(entry["metadata"]), "rubric": [_criterion(c) for c in text["rubrics"]]}
-                verdicts = [read_verdict(str(criterion["judgement"]), "strict") for criterion in text["rubrics"]]
-                grades = [None if verdict is None else float(verdict) for verdict in verdicts]
-                rows = graded_rows([text["response"]], [scenario], [model["model_name"]], [grades])
-                tables.append(rows.assign(kind=kind, score=text["score"]))
+    for number, entry in read_lines(path):
+        try:
+            tables += list(_tables(entry))
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            problem = f"{type(error).__name__}: {error}"
+            raise ValueError(f"{path}, line {number} is no published comparison ({problem})") from error
     return pd.concat(tables, ignore_index=True)
 
 
-def _lines(path: Path) -> Iterator[dict]:
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
-        yield from map(json.loads, file)
-
-
-def _scenario_id(metadata: dict) -> str:
-    """MoReBench's files have no id: a hash of the dilemma and its theory."""
-    return digest("morebench", metadata["dilemma"], metadata["theory"])
+def _tables(entry: dict) -> Iterator[pd.DataFrame]:
+    """The rows of each text of each model on one dilemma."""
+    told = entry["metadata"]["dilemma"], entry["metadata"]["theory"]
+    for model in entry["models"]:
+        for field, kind in TEXTS.items():
+            text = model[field]
+            scenario = {"id": row_id(*told), "rubric": [_criterion(criterion) for criterion in text["rubrics"]]}
+            said = [str(criterion["judgement"]) for criterion in text["rubrics"]]
+            verdicts = [read_verdict(judgement, "strict") for judgement in said]
+            grades = [None if verdict is None else float(verdict) for verdict in verdicts]
+            rows = graded_rows([text["response"]], [scenario], [model["model_name"]], [grades])
+            yield rows.assign(kind=kind, score=text["score"], judgement=said, part=part_of(told[0]))
 
 
 def _criterion(entry: dict) -> dict:
@@ -50,6 +50,37 @@ def _criterion(entry: dict) -> dict:
         "id": entry["criterion_id"], "text": entry["criterion"].strip(), "weight": int(entry["weight"]),
         "dimension": entry["dimension"],
     }  # fmt: skip
+
+
+def rescored(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line per text of `recorded`: its published score and ours, 0..100, in both parsing modes; NaN: no score."""
+    lines = []
+    for key, text in rows.groupby(["scenario", "model", "kind"], sort=False):
+        line = dict(zip(("scenario", "model", "kind"), key, strict=True))
+        line |= {"characters": text.length.iloc[0], "published": text.score.iloc[0]}
+        for mode in MODES:
+            pairs = zip(text.judgement, text.weight, strict=True)
+            line[mode] = morebench_score(list(text.weight), [read_verdict(said, mode, w) for said, w in pairs])
+        lines.append(line)
+    return pd.DataFrame(lines).astype(dict.fromkeys(("published", *MODES), float))
+
+
+def for_a_judge(rows: pd.DataFrame) -> pd.DataFrame:
+    """Labelled rows of dilemmas that are set aside for a judge; policies train and are evaluated on the others."""
+    aside = rows[(rows.part == "judge") & rows.label.notna()]
+    if aside.empty:
+        there = rows.groupby("part").scenario.nunique().to_dict()
+        raise ValueError(f"no dilemma of the file is set aside for a judge; its dilemmas by part: {there}")
+    return aside
+
+
+def held_out(rows: pd.DataFrame, one_in: int = 5) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(rows to train a judge on, rows to report it on): one scenario in so many, at least one, is held out whole."""
+    scenarios = sorted(rows.scenario.unique())
+    if len(scenarios) < 2:
+        raise ValueError("a judge needs two scenarios at least: one to learn from and one to be reported on")
+    out = rows.scenario.isin(scenarios[::one_in])
+    return rows[~out], rows[out]
 
 
 # --- two declared baselines, which any judge should beat -------------------------------------------------------------

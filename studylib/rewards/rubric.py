@@ -8,7 +8,8 @@ the weight is negative. Three graders give verdicts: `checks.checks_grader`, `re
 import gzip
 import json
 import math
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from studylib.rewards.verdict import format
@@ -96,18 +97,44 @@ def length_corrected(scores: list[float], lengths: list[int]) -> float:
 # --- graders and the reward ------------------------------------------------------------------------------------------
 
 
+def read_lines(path: Path | str) -> Iterator[tuple[int, dict]]:
+    """(line number, object) of a file of JSON lines, packed (.gz) or not; what is none is refused by file and line."""
+    raw = Path(path).read_bytes()
+    try:
+        raw = gzip.decompress(raw) if str(path).endswith(".gz") else raw
+    except (EOFError, OSError, zlib.error):
+        raise ValueError(f"{path} is no whole gzip file") from None
+    if not raw.strip():
+        raise ValueError(f"{path} is empty: it holds no verdicts")
+    for number, line in enumerate(raw.splitlines(), start=1):
+        if line.strip():
+            yield number, _object(line, f"{path}, line {number}")
+
+
+def _object(line: bytes, place: str) -> dict:
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        entry = None
+    if not isinstance(entry, dict):
+        raise ValueError(f"{place}: each line is one JSON object, and this one is {line[:40]!r}")
+    return entry
+
+
 def recorded_grader(path: Path | str, mode: str, model: str | None = None) -> Grader:
     """Verdicts of a file: per line {"scenario": id, "response": key, "verdicts": {criterion id: verdict}} as JSON.
 
     The key is `digest(response)`, or with `model` the name of the model that gave the one response to each scenario. A
     verdict is a judge's text, read in `mode`, or true, false, a probability or null. What is not in the file is None.
     """
-    open_text = gzip.open if str(path).endswith(".gz") else open
-    with open_text(path, "rt", encoding="utf-8") as file:
-        lines = [json.loads(line) for line in file if line.strip()]
-    found = {(line["scenario"], line["response"]): line["verdicts"] for line in lines}
-    if len(found) < len(lines):
-        raise ValueError(f"{path} holds verdicts on the same response to the same scenario twice")
+    found = {}
+    for number, line in read_lines(path):
+        key, verdicts = (line.get("scenario"), line.get("response")), line.get("verdicts")
+        if None in key or not isinstance(verdicts, dict):
+            raise ValueError(f"{path}, line {number}: a line has scenario, response and verdicts (by criterion)")
+        if key in found:
+            raise ValueError(f"{path} holds verdicts on the same response to the same scenario twice")
+        found[key] = verdicts
 
     def grade(responses: list[str], scenarios: list[dict]) -> list[list[float | None]]:
         return [

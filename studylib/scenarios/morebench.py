@@ -39,6 +39,18 @@ def part_of(dilemma: str) -> str:
     return PARTS[int(digest("morebench", " ".join(dilemma.split())), 16) % len(PARTS)]
 
 
+def prompt_of(dilemma: str, theory: str) -> str:
+    """What is asked of a dilemma: its text on one line and, within a theory, what the theory holds."""
+    text = " ".join(dilemma.split())
+    return text if framework_of(theory) is None else f"{text}\n\nReason within {theory} alone. {DEFINITIONS[theory]}"
+
+
+def row_id(dilemma: str, theory: str) -> str:
+    """Id of the row that the loader makes of a dilemma, so that it is known again wherever it is read from."""
+    source = "morebench_public" if framework_of(theory) is None else "morebench_theory"
+    return digest(source, prompt_of(dilemma, theory))
+
+
 def parse_rubric(text: str) -> list[dict]:
     """Criteria {id, text, weight, dimension} of MoReBench's RUBRIC column, a Python literal that is never evaluated.
 

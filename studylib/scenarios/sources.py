@@ -391,10 +391,7 @@ def _morebench_dilemma(record: Record) -> Item:
         framework, rubric = morebench.framework_of(theory), morebench.parse_rubric(str(record.fields["RUBRIC"]))
     except ValueError as error:
         raise ValueError(f"{error} in {record.place}") from error
-    prompt = record.text("DILEMMA")
-    if framework:
-        prompt += f"\n\nReason within {theory} alone. {morebench.DEFINITIONS[theory]}"
-    return Item(prompt, None, None, facts, rubric, framework)
+    return Item(morebench.prompt_of(record.text("DILEMMA"), theory), None, None, facts, rubric, framework)
 
 
 ASKS: dict[str, Callable[[Record], Item]] = {

@@ -75,10 +75,11 @@ def test_ties_have_several_majorities():
     assert [earns("majority", answer, scenario([1, 5])) for answer in "15"] == [1.0, 1.0]
 
 
-def test_words_are_levels_in_their_order_and_numbers_rise():
+@pytest.mark.parametrize("options", [["2", "1"], ["1"], ["word"], ["1", "nan"], ["1", "inf"], ["a", "b", "a"], []])
+def test_words_are_levels_in_their_order_and_numbers_rise(options):
     assert levels(["wrong", "unsure", "fine"]) == [1.0, 2.0, 3.0] and levels(["-1", "0", "1"]) == [-1.0, 0.0, 1.0]
-    with pytest.raises(ValueError, match="are no scale: two or more numbers that rise"):
-        levels(["2", "1"])
+    with pytest.raises(ValueError, match="are no scale: two or more different words, or numbers that rise"):
+        levels(options)
 
 
 def test_ratings_off_the_scale_and_none_at_all_are_refused():

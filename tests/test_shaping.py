@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from studylib.params import COMBINATIONS, SHAPINGS, RunParams
+from studylib.params import COMBINATIONS, RATING_REWARDS, SHAPINGS, RunParams
 from studylib.randomness import generator
+from studylib.rewards import batch_reward
 from studylib.rewards import shaping as s
 from studylib.rewards.idle import identical_conditions, idle_message, shaping_is_idle
+from studylib.rewards.shaping import normalised
 
 NAN = math.nan
 
@@ -26,6 +28,11 @@ def test_par_is_the_mean_sigmoid_against_the_others():
     r = np.array([1.0, 0.0, 3.0])
     expected = [(sigmoid(1) + sigmoid(-2)) / 2, (sigmoid(-1) + sigmoid(-3)) / 2, (sigmoid(2) + sigmoid(3)) / 2]
     assert s.shaped(r, 3, "par") == pytest.approx(expected)
+
+
+def test_rounding_is_no_difference_to_scale_up():
+    for how in ("min_max", "mean_std"):
+        assert np.ptp(s.shaped(np.array([0.1 + 0.2, 0.3]), 2, how)) < 1e-9
 
 
 def test_lsc_is_the_centred_log_sigmoid_and_has_a_floor():
@@ -134,6 +141,40 @@ def test_conditions_that_train_on_the_same_advantages_are_identical_and_more_is_
     assert identical_conditions({"a": one, "b": doubled}) == [("a", "b")], "an affine change of the reward"
     assert identical_conditions({"a": one, "b": {**one, "condition": "other"}}) == [], "their rewards do not differ"
     assert identical_conditions({"a": one, "b": more}) == []
+
+
+def test_more_has_nothing_to_mix_of_one_reward():
+    one, more = RunParams(rewards="rubric=1"), RunParams(rewards="rubric=1 verdict=0", combination="more")
+    assert idle_message(more).startswith("combination 'more' cannot change the gradient here")
+    assert identical_conditions({"a": vars(one), "b": vars(more)}) == [("a", "b")]
+    assert idle_message(RunParams(rewards="rubric=1 verdict=1", combination="more")) is None
+
+
+def test_parameters_that_nobody_reads_make_no_difference():
+    dispersed = config(rewards="verdict=1 dispersion=1")
+    assert identical_conditions({"a": dispersed, "b": {**dispersed, "embedder_revision": "x"}}) == [("a", "b")]
+    embedded = {**dispersed, "embedder": "some/model", "embedder_revision": "x"}
+    assert identical_conditions({"a": dispersed, "b": embedded}) == []
+    assert identical_conditions({"a": embedded, "b": {**embedded, "embedder_revision": "y"}}) == []
+    rubric = config(rewards="rubric=1")
+    assert identical_conditions({"a": rubric, "b": {**rubric, "judge": "some/folder"}}) == [("a", "b")]
+    judged = {**rubric, "rubric_grader": "judge", "judge": "one"}
+    assert identical_conditions({"a": judged, "b": {**judged, "judge": "another"}}) == []
+
+
+def test_ratings_on_a_scale_of_two_levels_rank_answers_alike():
+    """Whether p is .9 or .6, each of them is a + b [answer is the majority's]; any_of may accept both."""
+    two = frozenset(RATING_REWARDS)
+    configs = {name: config(rewards=f"{name}=1") for name in RATING_REWARDS}
+    alike = [name for name in RATING_REWARDS if name != "rating_any_of"]
+    assert set(identical_conditions(configs, two)) == set(itertools.combinations(alike, 2))
+    assert ("rating_brier", "rating_ordinal") not in identical_conditions(configs), "a longer scale"
+    row = {"id": "r", "options": ["permissible", "wrong"], "answer": None,
+           "ratings": [{"rater": str(i), "value": 1.0 + (i < 3), "groups": []} for i in range(10)]}  # fmt: skip
+    said = [f"<think>x</think><answer>{option}</answer>" for option in row["options"] * 2]
+    worth = {name: normalised(np.array(batch_reward(name, [row])(said, [row] * 4), float), 4) for name in alike}
+    for name in alike:
+        assert worth[name] == pytest.approx(worth["rating_majority"]), name
 
 
 def test_no_two_conditions_of_the_rewards_axis_are_identical():

@@ -11,7 +11,7 @@ import itertools
 
 import numpy as np
 
-from studylib.params import GROUP_NORMALISED, LENGTH_MATCHED, RunParams
+from studylib.params import GROUP_NORMALISED, LENGTH_MATCHED, RATING_REWARDS, RunParams
 from studylib.randomness import generator
 from studylib.rewards.shaping import best, best_minus_worst, centred, normalised, total
 
@@ -26,6 +26,11 @@ COMPUTED_WITH = {  # parameter -> the rewards that are computed with it
     "diversity_gate": ("diversity", "coverage", "uniqueness", "perspective_format", "dispersion"),
     "rater_share": ("rating_any_of",),
 }  # fmt: skip
+
+UNREAD_UNLESS = {  # parameter -> another one and its value at which nobody reads it
+    "judge": ("rubric_grader", "checks"), "embedder_revision": ("embedder", "words"),
+}  # fmt: skip
+ALIKE_ON_TWO_LEVELS = frozenset(RATING_REWARDS) - {"rating_any_of"}  # affine in agreeing with the majority
 
 
 def advantages(r: np.ndarray, params: RunParams) -> np.ndarray:
@@ -51,7 +56,7 @@ def idle_message(params: RunParams, two_valued: frozenset[str] = TWO_VALUED) -> 
     """One sentence for the start of a run when its shaping or combination cannot change the gradient, else None."""
     chosen = [f"{name} '{value}'" for name, value in (("shaping", params.shaping), ("combination", params.combination))
               if value not in ("none", "sum")]  # fmt: skip
-    if not chosen or params.combination == "more" or not shaping_is_idle(params, two_valued):
+    if not chosen or _finds_weights(params) or not shaping_is_idle(params, two_valued):
         return None
     return (
         f"{chosen[0]} cannot change the gradient here: with rewards = {params.rewards!r} and objective "
@@ -72,27 +77,40 @@ def identical_conditions(configs: dict[str, dict], two_valued: frozenset[str] = 
 def _identical(one: RunParams, other: RunParams, two_valued: frozenset[str]) -> bool:
     trained = [{name for name, weight in p.reward_weights.items() if weight} for p in (one, other)]
     differ = {name for name in vars(one) if getattr(one, name) != getattr(other, name)} - NAMES_OF_A_RUN
-    matter = {name for name in differ - REWARD_PARAMETERS if _matters(name, trained[0] | trained[1])}
-    if matter or not differ or ("more" in (one.combination, other.combination) and "combination" in differ):
+    matter = {name for name in differ - REWARD_PARAMETERS if _matters(name, trained[0] | trained[1], one, other)}
+    if matter or not differ or _finds_weights(one) != _finds_weights(other):
         return False
     names = sorted(set(one.reward_weights) | set(other.reward_weights))
     r = random_rewards(names, one.generations, two_valued)
     worth = [advantages(r[:, [names.index(name) for name in p.reward_weights]], p) for p in (one, other)]
-    return (one.combination != "more" or trained[0] == trained[1]) and _same(*worth)
+    return (not _finds_weights(one) or trained[0] == trained[1]) and _same(*worth)
 
 
-def _matters(parameter: str, trained: set[str]) -> bool:
-    """Whether a parameter can change a run that trains on these rewards."""
+def _finds_weights(params: RunParams) -> bool:
+    """Whether MORE has weights to find: of one reward there is nothing to mix."""
+    return params.combination == "more" and sum(weight != 0 for weight in params.reward_weights.values()) > 1
+
+
+def _matters(parameter: str, trained: set[str], *runs: RunParams) -> bool:
+    """Whether a parameter can change runs that train on these rewards."""
     if parameter not in COMPUTED_WITH:
         return True
+    if parameter in UNREAD_UNLESS:
+        other, unread = UNREAD_UNLESS[parameter]
+        if all(getattr(run, other) == unread for run in runs):
+            return False
     return any(name.removeprefix(LENGTH_MATCHED).startswith(COMPUTED_WITH[parameter]) for name in trained)
 
 
 def random_rewards(names: list[str], g: int, two_valued: frozenset[str]) -> np.ndarray:
-    """(GROUPS * g, R) independent rewards: a fair coin where a reward has two values, else uniform in [-1, 1]."""
+    """(GROUPS * g, R) independent rewards: a fair coin where a reward has two values, else uniform in [-1, 1].
+
+    Ratings that are said to have two values, as on a scale of two levels, share one coin: they rank answers alike.
+    """
     columns = []
     for name in names:
-        rng = generator(0, f"idle/{name}")
+        alike = name in two_valued and name in ALIKE_ON_TWO_LEVELS
+        rng = generator(0, f"idle/{'ratings' if alike else name}")
         coin = name in two_valued
         columns.append(rng.integers(2, size=GROUPS * g) if coin else rng.uniform(-1, 1, size=GROUPS * g))
     return np.stack(columns, 1).astype(float)

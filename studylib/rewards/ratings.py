@@ -8,11 +8,12 @@ open; these are the project's own, after KorNAT's SVA (`expected`) and proper sc
 """
 
 import itertools
+import math
 import re
 
 from studylib.rewards.verdict import parse, read_answer
 
-SHARE = re.compile(r"\d{1,3}(?:\.\d{1,9})?|\.\d{1,9}")
+SHARE = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}")
 TOLERANCE = 0.01  # how far from 1 a stated distribution may sum
 
 
@@ -21,9 +22,10 @@ def levels(options: list[str]) -> list[float]:
     try:
         scale = [float(option) for option in options]
     except ValueError:
-        return [float(k) for k in range(1, len(options) + 1)]
-    if len(scale) < 2 or any(a >= b for a, b in itertools.pairwise(scale)):
-        raise ValueError(f"options {options!r} are no scale: two or more numbers that rise")
+        scale = [float(k) for k in range(1, len(options) + 1)]
+    rises = all(a < b for a, b in itertools.pairwise(scale)) and all(map(math.isfinite, scale))
+    if len(set(options)) < max(2, len(options)) or not rises:
+        raise ValueError(f"options {options!r} are no scale: two or more different words, or numbers that rise")
     return scale
 
 

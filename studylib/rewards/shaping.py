@@ -61,7 +61,7 @@ def _min_max(r: np.ndarray) -> np.ndarray:
 
 
 def _ratio(x: np.ndarray, scale: float) -> np.ndarray:
-    return x / scale if scale > 0 else x
+    return x / scale if scale > 1e-9 else x  # rounding is no difference to scale up
 
 
 def _any(r: np.ndarray) -> bool:

@@ -152,12 +152,13 @@ def length_matched(reward: BatchReward, unit: str, apart: bool = False) -> Batch
                 pool = [[word] for word in sorted(itertools.chain(*spoken))]
             else:
                 pool = [said for said in map(_spoken, sorted(itertools.chain(*map(sentences, reasons)))) if said]
+            longest = max(map(len, pool), default=1)
             for k, (i, own) in enumerate(zip(rows, spoken, strict=True)):
                 n = len(own)
                 seed = zlib.crc32(f"{scenarios[i]['id']} {n}".encode())
                 rng = generator(seed, "length_matched", k if apart else 0)
                 for texts in drawn:
-                    texts[i] = _in_place_of(responses[i], scenarios[i], _draw(pool, n, rng))
+                    texts[i] = _in_place_of(responses[i], scenarios[i], _draw(pool, longest, n, rng))
         earned = [reward(texts, scenarios) for texts in drawn]
         return [None if None in values else sum(values) / DRAWS for values in zip(*earned, strict=True)]
 
@@ -176,9 +177,9 @@ def _spoken(text: str) -> list[str]:
     return [part for part in text.split() if part.strip(EDGE)]
 
 
-def _draw(pool: list[list[str]], n: int, rng: np.random.Generator) -> str:
-    """`n` words of random pieces, each a list of words, the last one cut and closed by a full stop."""
-    taken, longest = [], max(map(len, pool), default=1)
+def _draw(pool: list[list[str]], longest: int, n: int, rng: np.random.Generator) -> str:
+    """`n` words of random pieces, lists of at most `longest` words, the last one cut and closed by a full stop."""
+    taken: list[str] = []
     while len(taken) < n:
         for k in rng.integers(len(pool), size=-(-(n - len(taken)) // longest)).tolist():
             taken += pool[k]

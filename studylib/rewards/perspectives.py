@@ -50,7 +50,9 @@ def _taken(reasons: str, scenario: dict) -> tuple[int, int, int]:
     text, pairs = reasons.casefold(), offered(scenario["facts"], scenario["prompt"])
     if not pairs:
         raise ValueError(f"scenario {scenario['id']} tells no deciding fact, so it offers no perspective")
-    references = [right for right, wrong in pairs if wrong not in text]
+    references = [right for right, wrong in pairs if right in text and wrong not in text]
+    if not references:
+        return 0, 0, len(pairs)
     return *matched(sentences(text)[:MAX_SEGMENTS], references), len(pairs)
 
 

@@ -4,9 +4,12 @@ Strict on purpose. A response is well formed when it is `<think>reasons</think><
 else: one pair of each tag, reasons before the answer, only white space around. Exactly one answer is read.
 """
 
+from functools import lru_cache
+
 THINK, END_THINK, ANSWER, END_ANSWER = TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 
+@lru_cache(maxsize=8)  # a response is asked about by one check after the other
 def parse(response: str) -> tuple[str, str] | None:
     """(reasons, answer) of a well-formed response, else None. Linear in the length of the response."""
     if any(response.count(tag) != 1 for tag in TAGS):

@@ -59,7 +59,12 @@ def _facts(facts: str) -> Facts:
 
 def names(text: str, word: str) -> bool:
     """Whether a case-folded text has this word, whole; "need to" is a verb and names no need."""
-    return word in text and bool(_pattern(rf"\b{re.escape(word)}\b(?! to\b)").search(text))
+    return word in _words(text)
+
+
+@lru_cache(maxsize=8)  # the same reasons are looked through by one check after the other
+def _words(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"\w+", re.sub(r"\bneed to\b", " ", text) if "need to" in text else text))
 
 
 def states(text: str, claim: str) -> bool:
@@ -98,14 +103,14 @@ def _may_overturn(reasons: str) -> set[bool]:
 
 def _weighs(reasons: str) -> tuple[bool, bool]:
     """Whether it is said that something counts, and that something does not."""
-    return names(reasons, "counts"), names(reasons, "does not count")
+    return names(reasons, "counts"), "does not count" in reasons and names(reasons, "count")
 
 
 def _names_affected(reasons: str, response: str, scenario: dict, facts: Facts) -> bool:
     """Names the person, and nobody who is not in the story."""
     if facts.affected.casefold() not in reasons:
         return False
-    named = PEOPLE.intersection(re.findall(r"\w+", reasons))
+    named = PEOPLE & _words(reasons)
     told = {name.casefold() for name in (facts.agent, facts.affected, facts.bystander)}
     return facts.affected.casefold() in named <= told
 

@@ -15,7 +15,7 @@ from scipy import integrate, stats
 
 from studylib.claims import plots, tables
 from studylib.claims.plan import choose_plan, read_plan
-from studylib.claims.runs import incomplete_runs, read_curves, read_runs
+from studylib.claims.runs import incomplete_runs, other_profiles, read_curves, read_runs
 from studylib.claims.statistics import holm, paired_contrast, t_interval
 from studylib.claims.verdicts import sentence, verdict
 from studylib.evaluation.rates import wilson
@@ -47,9 +47,9 @@ def write_answers(folder, condition, seed, accuracy, scenarios=10):
 
 
 def write_run(root, world="local_norms", condition="narrow", seed=0, after=0.6, before=0.55, finished=True, **config):
-    folder = root / STUDY["axis"] / "tiny_cpu" / world / condition / f"seed{seed}"
-    folder.mkdir(parents=True)
     config = {**STUDY, "source": world, "condition": condition, "seed": seed, **config}
+    folder = root / config["axis"] / config["profile"] / world / condition / f"seed{seed}"
+    folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config))
     logged = {"generated_tokens": 100, "grad_norm": 0.1, "frac_reward_zero_std": 0.2, "clip_ratio/region_mean": 0.0}
     logged |= {"policy_entropy": 0.5, "kl_to_reference": 0.1}
@@ -245,6 +245,7 @@ def test_other_axes_and_profiles_are_left_out(tmp_path):
     write_run(tmp_path, seed=1, profile="gpu_80gb")
     write_run(tmp_path, seed=2, axis="objective")
     assert set(read_runs(tmp_path, **STUDY)["seed"]) == {0}
+    assert other_profiles(tmp_path, **STUDY).to_dict() == {"gpu_80gb": 1}
 
 
 def test_no_run_is_one_clear_sentence(tmp_path):
@@ -348,7 +349,7 @@ def test_a_missing_seed_and_a_missing_baseline_are_refused(tmp_path):
     runs = read_runs(tmp_path, **STUDY)
     with pytest.raises(ValueError, match=r"broad - narrow in local_norms, .*the treatment lacks the seeds \[1\]"):
         tables.claims(runs, PLAN)
-    with pytest.raises(ValueError, match="no runs of the baseline 'medium', only of broad, narrow"):
+    with pytest.raises(ValueError, match="no runs of the baseline 'medium', only of narrow, broad"):
         tables.claims(runs, choose_plan("inputs", baseline="medium"))
 
 

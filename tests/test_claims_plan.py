@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from test_claims import PLAN, STUDY, write_run
 
-from studylib.claims import items, plan, plots, plots_seeds, power, report, tables
+from studylib.claims import departures, items, plan, plots, plots_seeds, power, report, tables
 from studylib.claims.runs import read_answers, read_runs
 from studylib.paths import FIGURES, PARAMS
 
@@ -137,20 +137,26 @@ def test_another_baseline_or_margin_explores_and_is_never_stored_as_the_plan(roo
     assert made(root, tmp_path)[1] == [], "the planned comparison is still to be made"
 
 
-def test_runs_of_another_plan_of_none_and_of_another_profile(root, tmp_path):
+def test_runs_of_another_plan_and_of_none(root, tmp_path):
     edit(root / "inputs/tiny_cpu/local_norms/broad/seed0/manifest.json", plan="0123456789abcdef")
     edit(root / "inputs/tiny_cpu/local_norms/broad/seed1/manifest.json", plan=None)
-    shutil.copytree(root / "inputs/tiny_cpu", root / "inputs/colab_t4", ignore=lambda *_: ["universal_norms"])
-    for path in (root / "inputs/colab_t4").rglob("config.json"):
-        edit(path, profile="colab_t4")
     claims, notes = made(root, tmp_path)
-    assert set(claims["status"]) == {"exploratory"} and set(claims["n"]) == {5}
+    assert set(claims["status"]) == {"exploratory"}
     assert notes == [
         f"1 of 30 runs were made under no plan, not {PLAN.digest}; the first is world local_norms, "
         "condition broad, seed 1.",
         f"1 of 30 runs were made under plan 0123456789abcdef, not {PLAN.digest}; the first is world local_norms, "
         "condition broad, seed 0.",
     ]  # fmt: skip
+
+
+def test_runs_of_another_profile_are_left_out_by_name_and_the_study_keeps_to_its_plan(root, tmp_path):
+    shutil.copytree(root / "inputs/tiny_cpu", root / "inputs/colab_t4", ignore=lambda *_: ["universal_norms"])
+    for path in (root / "inputs/colab_t4").rglob("config.json"):
+        edit(path, profile="colab_t4")
+    claims, notes = made(root, tmp_path)
+    assert notes == ["15 runs of profile colab_t4 are left out: this comparison is of tiny_cpu."]
+    assert "confirmatory" in set(claims["status"]) and set(claims["n"]) == {5}
 
 
 def test_seeds_worlds_and_contrasts_that_were_not_planned(root, tmp_path):
@@ -168,9 +174,13 @@ def test_seeds_worlds_and_contrasts_that_were_not_planned(root, tmp_path):
 
 def test_a_sequential_plan_takes_each_of_its_looks_at_a_smaller_alpha(root):
     looks = dataclasses.replace(PLAN, worlds="local_norms", seeds=5, max_seeds=10, looks=2)
-    provenance = pd.DataFrame({"world": "local_norms", "condition": "c", "seed": range(10), "plan": looks.digest})
-    for seeds, notes in ((5, 0), (10, 0), (7, 1)):
-        assert len(plan.departures(looks, provenance.head(seeds), looks.digest)) == notes
+    seeds = pd.DataFrame({"world": "local_norms", "condition": ["narrow", "broad"] * 10, "seed": np.arange(20) // 2})
+    provenance = seeds.assign(plan=looks.digest)
+    runs = seeds.assign(split=looks.primary_split, endpoint=looks.primary_endpoint)
+    first = [{"digest": looks.digest, "conditions": ["narrow", "broad"]}]
+    for rows, notes in ((10, 0), (20, 0), (14, 1), (15, 1)):
+        found = departures.departures(looks, provenance.head(rows), runs.head(rows), seeds.head(rows), first, True)
+        assert len(found) == notes
     one, two = (tables.claims(read_runs(root, **STUDY), p).iloc[0] for p in (PLAN, looks))
     assert two["high"] - two["low"] > one["high"] - one["low"] and two["p"] == one["p"]
     assert two["high90"] == pytest.approx(one["high"]), "1 - 2 alpha / 2 is 95 %"
@@ -205,7 +215,7 @@ def test_verdicts_and_scores_that_are_no_numbers_and_answers_that_are_missing(ro
     with pytest.raises(ValueError, match="30 answers have no verdict"):
         read_answers(root, **STUDY)
     (folder / "responses.parquet").unlink()
-    with pytest.raises(ValueError, match=r"seed3 has no responses.parquet"):
+    with pytest.raises(ValueError, match=r"seed3/responses.parquet is missing; delete the folder"):
         read_answers(root, **STUDY)
     summary = json.loads((folder / "summary.json").read_text())
     summary["splits"]["held_out"]["after"]["accuracy_sampled"] = float("nan")

@@ -2,29 +2,26 @@
 
 A claim is confirmatory when it is about the primary endpoint on the primary split, in a planned contrast and world,
 and when the study kept to the plan: every run was made under the plan that is read now (its hash is in the manifest),
-the first comparison was made under it too, and the seeds are those that it fixes. Every other claim is exploratory.
+the first comparison was made under it too, and worlds, conditions and seeds are those that it fixes (`departures`).
+Every other claim is exploratory.
 """
 
 import dataclasses
 import hashlib
 import json
-from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
-from studylib.claims.runs import ENDPOINTS, KEYS, WARM_START
+from studylib.claims.runs import ENDPOINTS, WARM_START
 from studylib.claims.verdicts import ALPHA, MARGIN
 from studylib.params import read_yaml
 from studylib.paths import PARAMS
-from studylib.provenance import write_json
 
 PLANS = PARAMS / "plans"
 FAMILIES = ("world endpoint", "world split endpoint")
-FIRST_PLAN = "first_plan.json"  # beside the runs: the plan of their first comparison
+ANY = "any"  # worlds of an axis without a plan
 
 
 @dataclass(frozen=True)
@@ -35,11 +32,11 @@ class Plan:
     question: str
     worlds: str
     baseline: str
-    contrasts: str = "all"  # conditions that are compared with the baseline; all: whatever conditions there are
+    contrasts: str = "all"  # conditions that are compared with the baseline; all: those of the first comparison
     primary_split: str = "held_out_domains"
     primary_endpoint: str = "accuracy_sampled"
     margin: float = MARGIN  # of equivalence, in units of the endpoint
-    alpha: float = ALPHA  # of the whole study, over all looks
+    alpha: float = ALPHA  # of each family (below), over all looks
     family: str = FAMILIES[0]  # p values that share all of these columns are corrected together (Holm)
     seeds: int = 5  # seeds 0 .. seeds - 1
     max_seeds: int = 5  # seeds of the last look
@@ -128,45 +125,5 @@ def choose_plan(axis: str, baseline: str = "", margin: float | None = None, fold
     given = {"baseline": baseline, "margin": margin}
     changes = {name: value for name, value in given.items() if value not in ("", None)}
     if baseline and not (folder / f"{axis}.yaml").is_file():
-        return Plan(axis=axis, question="exploratory: no plan was written", worlds="any", **changes)
+        return Plan(axis=axis, question="exploratory: no plan was written", worlds=ANY, **changes)
     return dataclasses.replace(read_plan(axis, folder), **changes)
-
-
-def first_plan(folder: Path | str, plan: Plan, planned: bool) -> str:
-    """Hash of the plan of the first comparison of the runs in `folder`, "" before it; a plan from a file is stored."""
-    path = Path(folder) / FIRST_PLAN
-    if planned and not path.is_file():
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        write_json(path, {"digest": plan.digest, "first_comparison": now, "plan": dataclasses.asdict(plan)})
-    return json.loads(path.read_text())["digest"] if path.is_file() else ""
-
-
-def departures(plan: Plan, made: pd.DataFrame, first: str) -> list[str]:
-    """One sentence per way in which the study left its plan; none: its planned claims are confirmatory.
-
-    made: one row per run with world, condition, seed and `plan`, the hash in its manifest ("" for none). first: hash of
-    the plan of the first comparison.
-    """
-    found = []
-    if first != plan.digest:
-        found.append(f"The first comparison was made under plan {first or '(none)'}, this one is {plan.digest}.")
-    for digest, runs in made[made["plan"] != plan.digest].groupby("plan"):
-        key = ", ".join(f"{name} {runs[name].iloc[0]}" for name in KEYS)
-        under = f"under plan {digest}" if digest else "under no plan"
-        found.append(f"{len(runs)} of {len(made)} runs were made {under}, not {plan.digest}; the first is {key}.")
-    missing = sorted(set(plan.worlds.split()) - set(made["world"]))
-    if missing:
-        found.append(f"The plan has the worlds {plan.worlds}; there are no runs of {', '.join(missing)}.")
-    return found + _unplanned_seeds(plan, made)
-
-
-def _unplanned_seeds(plan: Plan, made: pd.DataFrame) -> list[str]:
-    seeds = made.groupby(["world", "condition"])["seed"].agg(lambda values: tuple(sorted(values)))
-    wrong = seeds[~seeds.isin([tuple(range(n)) for n in plan.look_sizes])]
-    if wrong.empty and seeds.map(len).nunique() <= 1:
-        return []
-    if wrong.empty:
-        return [f"Conditions are at different looks: {dict(Counter(seeds.map(len)))} (seeds: conditions)."]
-    (world, condition), found = wrong.index[0], wrong.iloc[0]
-    planned = " or ".join(f"0..{n - 1}" for n in plan.look_sizes)
-    return [f"The plan fixes the seeds {planned}; {condition} in {world} has {', '.join(map(str, found))}."]

@@ -17,7 +17,7 @@ from jinja2 import Environment
 
 from studylib.claims import plan as plans
 from studylib.claims.plan import Plan
-from studylib.claims.tables import SHOWN, primary, read_table, read_tables, rounded
+from studylib.claims.tables import SHOWN, plans_of, primary, read_table, read_tables, rounded
 from studylib.claims.validate import misses
 from studylib.claims.verdicts import sentence
 from studylib.paths import FIGURES
@@ -53,6 +53,7 @@ p.status { border-left: 0.4rem solid #444; padding-left: 0.8rem; }
 <h2>Claims</h2>
 <p class="status">{{ status }}</p>
 {% if departures %}<ul>{% for note in departures %}<li>{{ note }}</li>{% endfor %}</ul>{% endif %}
+{% for note in remarks %}<p>{{ note }}</p>{% endfor %}
 <ul>{% for line in sentences %}<li>{{ line }}</li>{% endfor %}</ul>
 <div class="wide">{{ html(claims) }}</div>
 <details><summary>All claims: every split, endpoint and statistic</summary>
@@ -77,15 +78,25 @@ p.status { border-left: 0.4rem solid #444; padding-left: 0.8rem; }
 
 
 def report(folder: Path, plan: Plan, validation: Path | None = None) -> str:
-    """The page as text; folder: figures/<axis>, with at least means.csv and claims.csv."""
+    """The page as text; folder: figures/<axis>, with at least means.csv and claims.csv.
+
+    Refuses claims of another plan: their verdicts and status would be shown beside the margin of this one.
+    """
     means, claims = read_tables(folder)
+    if plans_of(claims) != plan.digest:
+        raise ValueError(
+            f"the claims in {folder} were made under {plans_of(claims)}, not under {plan.digest}, the plan of now: "
+            f"make them again, with python -m studylib.claims.tables --axis {plan.axis} --remake"
+        )
     shown = primary(claims, plan)
     validated = pd.read_csv(validation) if validation and validation.is_file() else None
     found = {name: read_table(folder, name) for name in TABLES_SHOWN if (folder / f"{name}.csv").is_file()}
-    departures = list(read_table(folder, "notes")["note"]) if (folder / "notes.csv").is_file() else []
+    notes = read_table(folder, "notes") if (folder / "notes.csv").is_file() else pd.DataFrame({"note": []})
+    departed = notes.get("departure", pd.Series(True, notes.index)).astype(bool)  # older notes were all departures
+    departures, remarks = (list(notes.loc[which, "note"]) for which in (departed, ~departed))
     page = Environment(autoescape=True, trim_blocks=True).from_string(TEMPLATE)
     return page.render(
-        plan=plan, html=_html, status=_status(claims, plan), departures=departures,
+        plan=plan, html=_html, status=_status(claims, departures), departures=departures, remarks=remarks,
         sentences=[sentence(row, plan.margin, plan.alpha_per_look) for row in shown.to_dict("records")],
         claims=rounded(shown[[name for name in [*SHOWN, "status"] if name in shown]]), all_claims=rounded(claims),
         plan_table=pd.DataFrame(dataclasses.asdict(plan).items(), columns=["of the plan", "value"]),
@@ -98,16 +109,11 @@ def report(folder: Path, plan: Plan, validation: Path | None = None) -> str:
     )  # fmt: skip
 
 
-def _status(claims: pd.DataFrame, plan: Plan) -> str:
-    if "plan" not in claims:
-        return "These claims were made before there were plans; all of them are exploratory."
-    under = sorted(set(claims["plan"]) - {plan.digest})
-    if under:
-        return f"These claims were made under plan {', '.join(under)}, not under the one of now: make the tables again."
+def _status(claims: pd.DataFrame, departures: list[str]) -> str:
     count = int((claims["status"] == "confirmatory").sum())
-    if not count:
-        return "All claims are exploratory, because the study left its plan:"
-    return f"{count} claims are confirmatory, as planned; the other {len(claims) - count} are exploratory."
+    if count:
+        return f"{count} claims are confirmatory, as planned; the other {len(claims) - count} are exploratory."
+    return f"All claims are exploratory{', because the study left its plan:' if departures else '.'}"
 
 
 def _html(table: pd.DataFrame):

@@ -1,7 +1,8 @@
 """Run folders as long tables: the only way in which the comparison sees a run.
 
 A run folder is the first folder on the way down that holds one of `MARKS`; what lies deeper (adapter, checkpoints)
-belongs to it. It is complete when its manifest, written last, says so.
+belongs to it. It is complete when its manifest, written last, says so. A broken file stops the comparison of the axis
+and profile that its folder lies in, with a sentence that names it, and no other comparison.
 """
 
 import json
@@ -14,8 +15,12 @@ import pandas as pd
 
 from studylib.paths import RUNS
 
+LAYOUT = ("axis", "profile", "source", "condition", "seed")  # folders from the root down to a run, as it writes them
 MARKS = {"config.json", "manifest.json", "metrics.jsonl", "summary.json"}
+AGAIN = "delete the folder and make the run again"
 ENDPOINTS = ("accuracy_sampled", "accuracy_greedy", "score_sampled", "score_greedy")
+RANGES = {"accuracy": (0, 1), "score": (-1, 1)}  # a share of answers; what a rubric gives, P - N at the widest
+ANSWER_COLUMNS = {"split", "id", "k", "verdict", "response"}
 SPLITS = ("held_out_domains", "held_out", "held_out_styles")  # reading order: the primary split first
 CONDITIONS = ("narrow", "medium", "broad")  # reading order; other conditions follow by name, warm_start last
 WARM_START = "warm_start"
@@ -27,7 +32,7 @@ def read_runs(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFra
     """One row per complete run x split x endpoint: world, condition, seed, split, endpoint, before, after."""
     rows, splits = [], {}
     for folder, key in complete_runs(root, axis, profile):
-        scores = read_json(folder / "summary.json").get("splits") or {}
+        scores = _scores(folder / "summary.json")
         splits[folder] = sorted(scores)
         for split, phases in scores.items():
             for endpoint in _endpoints(phases):
@@ -46,8 +51,7 @@ def read_curves(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataF
     tables = []
     for folder, key in complete_runs(root, axis, profile):
         path = folder / "metrics.jsonl"
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        lines = [line for line in lines if "reward" in line]  # a trainer's closing line has times only
+        lines = [line for line in _read_lines(path) if "reward" in line]  # a trainer's closing line has times only
         if not lines and read_json(folder / "config.json").get("steps") == 0:
             continue  # a condition without training
         if not lines:
@@ -72,27 +76,32 @@ def read_provenance(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.D
     return pd.DataFrame(rows).sort_values(KEYS, ignore_index=True)
 
 
+def read_settings(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
+    """One row per complete run: world, condition, seed, and what its config.json holds (NaN where it lacks it)."""
+    found = [{**read_json(folder / "config.json"), **key} for folder, key in complete_runs(root, axis, profile)]
+    return pd.DataFrame(found, dtype=object)
+
+
 def read_answers(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
     """One row per evaluation answer after training: world, condition, seed, and the columns of responses.parquet.
 
-    Refuses a run without answers, and an answer that is there twice.
+    verdict is 1 or 0; of open responses it is the score of their rubric, NaN where the grader gave none. Refuses a run
+    without answers, and an answer that is there twice.
     """
     tables = []
     for folder, key in complete_runs(root, axis, profile):
         path = folder / "responses.parquet"
-        if not path.is_file():
-            raise ValueError(f"{folder} has no responses.parquet: no analysis of its answers")
-        answers = pd.read_parquet(path)
+        answers = _read_parquet(path)
         twice = answers[answers.duplicated(["split", "id", "k"])]
         if len(twice):
             first = twice.iloc[0]
             raise ValueError(
                 f"{path}: {len(twice)} answers are there twice; the first is {first['id']}, k = {first['k']}"
             )
-        if answers["verdict"].isna().all() and "score" in answers:
+        if answers["verdict"].isna().all() and "score" in answers and answers["score"].notna().any():
             answers["verdict"] = answers["score"]  # open responses: what a rubric gives is their outcome
-        if answers["verdict"].isna().any():
-            raise ValueError(f"{path}: {int(answers['verdict'].isna().sum())} answers have no verdict")
+        elif answers["verdict"].isna().any():
+            raise ValueError(f"{path}: {int(answers['verdict'].isna().sum())} answers have no verdict; {AGAIN}")
         tables.append(answers.assign(**key)[[*KEYS, *answers.columns]])
     return pd.concat(tables, ignore_index=True)
 
@@ -114,6 +123,13 @@ def incomplete_runs(root: Path | str = RUNS) -> list[Path]:
     return [folder for folder in run_folders(root) if not _finished(folder)]
 
 
+def other_profiles(root: Path | str, axis: str, profile: str) -> pd.Series:
+    """Complete runs of the same axis under other profiles, which a comparison leaves out: profile -> number of runs."""
+    places = (_place(folder, root) for folder in run_folders(root) if _finished(folder))
+    found = [place["profile"] for place in places if place and place["axis"] == axis]
+    return pd.Series([name for name in found if name != profile], dtype=object).value_counts().sort_index()
+
+
 def ordered(names: Iterable[str], first: tuple[str, ...] = CONDITIONS) -> list[str]:
     """Distinct names in reading order: those of `first`, then the others by name, then the warm start."""
     names = set(names)
@@ -124,14 +140,10 @@ def ordered(names: Iterable[str], first: tuple[str, ...] = CONDITIONS) -> list[s
 def complete_runs(root: Path | str, axis: str, profile: str) -> Iterator[tuple[Path, dict]]:
     """Folder and key of each complete run of one axis and profile; refuses a key that occurs twice, and none at all."""
     seen = {}
-    for folder in filter(_finished, run_folders(root)):
-        config = read_json(folder / "config.json")
-        missing = [name for name in ("axis", "profile", "source", "condition", "seed") if name not in config]
-        if missing:
-            raise ValueError(f"{folder / 'config.json'} lacks {', '.join(missing)}")
-        if (config["axis"], config["profile"]) != (axis, profile):
+    for folder in run_folders(root):
+        key = _key(folder, root, axis, profile)
+        if key is None:
             continue
-        key = {"world": config["source"], "condition": config["condition"], "seed": int(config["seed"])}
         other = seen.setdefault(tuple(key.values()), folder)
         if other != folder:
             raise ValueError(f"two runs of {_words(key)}: {other} and {folder}")
@@ -140,9 +152,72 @@ def complete_runs(root: Path | str, axis: str, profile: str) -> Iterator[tuple[P
         raise ValueError(f"no complete run of axis {axis!r} with profile {profile!r} below {root}")
 
 
+def _key(folder: Path, root: Path | str, axis: str, profile: str) -> dict | None:
+    """World, condition and seed of a complete run of this axis and profile; None for any other folder.
+
+    A broken file stops the study whose folder it lies in; a run elsewhere is none of ours.
+    """
+    place = _place(folder, root)
+    ours = place is None or (place["axis"], place["profile"]) == (axis, profile)
+    try:
+        if not (folder / "manifest.json").is_file() or read_json(folder / "manifest.json").get("finished") is not True:
+            return None
+        config = _config(folder)
+    except ValueError:
+        if ours:
+            raise
+        return None
+    if ours and place:
+        _same_place(folder, place, config)
+    if (config["axis"], config["profile"]) != (axis, profile):
+        return None
+    return {"world": config["source"], "condition": config["condition"], "seed": config["seed"]}
+
+
+def _config(folder: Path) -> dict:
+    path = folder / "config.json"
+    config = read_json(path)
+    missing = [name for name in LAYOUT if name not in config]
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(missing)}; {AGAIN}")
+    if type(config["seed"]) is not int:
+        raise ValueError(f"{path}: seed = {config['seed']!r} is no integer; {AGAIN}")
+    return config
+
+
+def _place(folder: Path, root: Path | str) -> dict | None:
+    """What a run folder's path says of its run, where it lies in the order of `LAYOUT`."""
+    parts = folder.relative_to(root).parts[-len(LAYOUT) :]
+    seed = parts[-1].removeprefix("seed") if parts else ""
+    if len(parts) < len(LAYOUT) or not seed.isdecimal() or not parts[-1].startswith("seed"):
+        return None
+    return dict(zip(LAYOUT, (*parts[:-1], int(seed)), strict=True))
+
+
+def _same_place(folder: Path, place: dict, config: dict) -> None:
+    """A run that was copied or edited by hand: which of the two is it?"""
+    wrong = [name for name in LAYOUT if config[name] != place[name]]
+    if wrong:
+        said = f"{wrong[0]} {config[wrong[0]]!r}, its folder {place[wrong[0]]!r}"
+        raise ValueError(f"{folder}: its config.json says {said}; {AGAIN}")
+
+
 def _finished(folder: Path) -> bool:
-    manifest = folder / "manifest.json"
-    return manifest.exists() and read_json(manifest).get("finished") is True
+    """Has it a manifest that says so? One that cannot be read does not."""
+    try:
+        return read_json(folder / "manifest.json").get("finished") is True
+    except ValueError:
+        return False
+
+
+def _scores(path: Path) -> dict[str, dict]:
+    """split -> before and after -> endpoint -> value, as a run writes them."""
+    splits = read_json(path).get("splits") or {}
+    cells = [splits, *splits.values()] if isinstance(splits, dict) else [splits]
+    cells += [phase for cell in cells[1:] if isinstance(cell, dict) for phase in cell.values()]
+    if not all(isinstance(cell, dict) for cell in cells):
+        raise ValueError(f"{path} has no table of splits, before and after training; {AGAIN}")
+    return splits
 
 
 def _endpoints(phases: dict) -> list[str]:
@@ -153,8 +228,12 @@ def _endpoints(phases: dict) -> list[str]:
 
 def _score(folder: Path, split: str, phases: dict, phase: str, endpoint: str) -> float:
     value = phases.get(phase, {}).get(endpoint)
-    if not isinstance(value, int | float) or math.isnan(value):
-        raise ValueError(f"{folder}: {endpoint} {phase} training on {split} is {value!r}, not a number")
+    where = f"{folder}: {endpoint} {phase} training on {split} is {value!r}"
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{where}, not a number; {AGAIN}")
+    low, high = RANGES[endpoint.split("_")[0]]
+    if not low <= value <= high:
+        raise ValueError(f"{where}, outside {low}..{high}; {AGAIN}")
     return float(value)
 
 
@@ -167,7 +246,40 @@ def _same_splits(splits: dict[Path, list[str]]) -> None:
 
 
 def read_json(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8"))
+    """A mapping; a file that is missing, cut or holds something else is refused by name."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _broken(path, error) from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}, not a mapping; {AGAIN}")
+    return content
+
+
+def _read_lines(path: Path) -> list[dict]:
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise _broken(path, error) from error
+    if not all(isinstance(line, dict) for line in lines):
+        raise ValueError(f"{path} has a line that is no mapping; {AGAIN}")
+    return lines
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        answers = pd.read_parquet(path)
+    except (OSError, ValueError) as error:  # what pyarrow raises is a ValueError
+        raise _broken(path, error) from error
+    missing = sorted(ANSWER_COLUMNS - set(answers))
+    if missing:
+        raise ValueError(f"{path} lacks the columns {', '.join(missing)}; {AGAIN}")
+    return answers
+
+
+def _broken(path: Path, error: Exception) -> ValueError:
+    what = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read: it is empty, cut or damaged"
+    return ValueError(f"{path} {what}; {AGAIN}")
 
 
 def _words(key: dict) -> str:

@@ -4,10 +4,12 @@ python -m studylib.claims.tables --axis inputs --profile tiny_cpu
 """
 
 import argparse
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
 
+from studylib.claims import departures as left
 from studylib.claims import plan as plans
 from studylib.claims.plan import Plan
 from studylib.claims.runs import (
@@ -17,9 +19,11 @@ from studylib.claims.runs import (
     complete_runs,
     incomplete_runs,
     ordered,
+    other_profiles,
     read_json,
     read_provenance,
     read_runs,
+    read_settings,
 )
 from studylib.claims.statistics import DETAILS, WELCH, holm, paired_contrast, t_interval
 from studylib.claims.verdicts import sentence, verdict
@@ -27,7 +31,7 @@ from studylib.paths import FIGURES, RUNS
 from studylib.rewards.idle import identical_conditions
 
 CELL = ["world", "split", "endpoint"]
-UNPLANNED = "unplanned"  # family of conditions against the baseline that the plan does not name
+UNPLANNED = "unplanned"  # family of conditions against the baseline that the plan does not mean
 MEAN_COLUMNS = ["world", "condition", "split", "endpoint", "mean", "low", "high", "seeds"]
 SHOWN = ["world", "contrast", "split", "endpoint", "difference", "low", "high", "p_holm", "hedges_g", "bf10", "verdict"]
 MORE = ["status", "plan", "n", "p", "low90", "high90", "p_tost", *DETAILS, *WELCH]
@@ -49,16 +53,22 @@ def means(runs: pd.DataFrame) -> pd.DataFrame:
     return _reading_order(pd.DataFrame(rows), "condition")[MEAN_COLUMNS]
 
 
-def claims(runs: pd.DataFrame, plan: Plan, departed: bool = False, verdicts_only: bool = False) -> pd.DataFrame:
+def claims(
+    runs: pd.DataFrame, plan: Plan, departed: bool = False, verdicts_only: bool = False, later: Collection[str] = ()
+) -> pd.DataFrame:
     """Contrasts paired by seed, per world x split x endpoint, with one verdict each.
 
     Conditions against the plan's baseline, and conditions against their own warm start (is anything learned at all?).
     Each of the two is a family of its own in every group of the plan's `family`, corrected by Holm. Intervals, p and
     verdict are at the plan's alpha per look. status is confirmatory for planned contrasts of a study that kept to its
     plan, else exploratory. verdicts_only: contrasts with the baseline alone, and of them only what the verdict needs.
+    later: conditions that came after the first comparison; they are exploratory and leave the planned family as it was.
     """
-    cells = runs.groupby(CELL)
-    table = pd.DataFrame([row for key, cell in cells for row in _contrasts(_key(key), cell, plan, verdicts_only)])
+    _need_baseline(runs, plan)
+    rows = []
+    for key, cell in runs.groupby(CELL):
+        rows += _contrasts(_key(key), cell, plan, verdicts_only, later)
+    table = pd.DataFrame(rows)
     table["p_holm"] = table.groupby([*plan.family.split(), "family"])["p"].transform(lambda p: holm(p))
     bounds = table[["low", "high", "low90", "high90", "p_holm"]].itertuples(index=False)
     table["verdict"] = [verdict(*values, plan.margin, plan.alpha_per_look) for values in bounds]
@@ -70,18 +80,27 @@ def claims(runs: pd.DataFrame, plan: Plan, departed: bool = False, verdicts_only
     return _reading_order(table, "family", "condition")[columns]
 
 
-def _contrasts(key: dict, cell: pd.DataFrame, plan: Plan, verdicts_only: bool) -> list[dict]:
-    """One cell of the study: every condition against the baseline and against its own warm start."""
+def _need_baseline(runs: pd.DataFrame, plan: Plan) -> None:
+    for world, conditions in runs.groupby("world")["condition"]:
+        if plan.baseline not in set(conditions):
+            found = ", ".join(ordered(conditions))
+            raise ValueError(f"{world} has no runs of the baseline {plan.baseline!r}, only of {found}")
+
+
+def _contrasts(
+    key: dict, cell: pd.DataFrame, plan: Plan, verdicts_only: bool, later: Collection[str] = ()
+) -> list[dict]:
+    """One cell of the study: every condition against the baseline and against its own warm start.
+
+    The baseline may lack the endpoint, such as a rubric's score where only some conditions are rewarded by a rubric.
+    """
     by_condition = cell.set_index("seed").groupby("condition")
     arms = {phase: dict(list(by_condition[phase])) for phase in ("before", "after")}
-    if plan.baseline not in arms["after"]:
-        found = ", ".join(arms["after"])
-        raise ValueError(f"{key['world']} has no runs of the baseline {plan.baseline!r}, only of {found}")
     rows = []
     for condition, after in arms["after"].items():
         against = {} if verdicts_only else {WARM_START: (WARM_START, arms["before"][condition])}
-        if condition != plan.baseline:
-            family = plan.baseline if plan.plans(condition) else UNPLANNED
+        if condition != plan.baseline and plan.baseline in arms["after"]:
+            family = plan.baseline if plan.plans(condition) and condition not in later else UNPLANNED
             against[plan.baseline] = (family, arms["after"][plan.baseline])
         for name, (family, other) in against.items():
             contrast = f"{condition} - {name}"
@@ -99,14 +118,23 @@ def primary(claims: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     return claims[wanted & claims["contrast"].str.endswith(f" - {plan.baseline}")]
 
 
-def notes(plan: Plan, planned: bool, root: Path | str, axis: str, profile: str) -> tuple[pd.DataFrame, list[str]]:
-    """Provenance of the runs, and how the study left its plan, one sentence each.
+def notes(
+    plan: Plan, runs: pd.DataFrame, made: pd.DataFrame, root: Path | str, out_dir: Path, profile: str
+) -> tuple[pd.DataFrame, list[str]]:
+    """What readers of the claims must know, one sentence each, and the conditions that came after the first comparison.
 
-    The first comparison under the plan of the file stores it beside the runs.
+    Columns note and departure: did the study leave its plan by it? runs and made: `read_runs` and `read_provenance`.
     """
-    made = read_provenance(root, axis=axis, profile=profile)
-    first = plans.first_plan(Path(root) / axis / profile, plan, planned)
-    return made, plans.departures(plan, made, first)
+    axis, planned = plan.axis, plan.digest == plans.plan_digest(plan.axis)
+    first = left.first_comparisons(Path(root) / axis / profile, out_dir)
+    settings = read_settings(root, axis=axis, profile=profile)
+    found = [(note, True) for note in left.departures(plan, made, runs, settings, first, planned)]
+    later = left.later_conditions(plan, left.planned_conditions(plan, made["condition"], first), made["condition"])
+    if later:
+        found.append((f"{', '.join(later)} came after the first comparison: exploratory, in no planned family.", False))
+    for other, count in other_profiles(root, axis, profile).items():
+        found.append((f"{count} runs of profile {other} are left out: this comparison is of {profile}.", False))
+    return pd.DataFrame(found, columns=["note", "departure"]), later
 
 
 def refuse_identical(root: Path | str, axis: str, profile: str) -> None:
@@ -130,19 +158,16 @@ def write_tables(
 
     The plan is that of the axis; a baseline or a margin beside it makes the claims exploratory.
     """
-    plan = plans.choose_plan(axis, baseline, margin)
+    plan, out_dir = plans.choose_plan(axis, baseline, margin), Path(out_dir)
     refuse_identical(root, axis, profile)
     runs = read_runs(root, axis=axis, profile=profile)
-    made, departures = notes(plan, plan.digest == plans.plan_digest(axis), root, axis, profile)
-    if runs["condition"].nunique() == 1:
-        departures.append(f"There is one condition only, {runs['condition'].iloc[0]}: nothing to compare it with.")
-    tables = means(runs), claims(runs, plan, bool(departures))
-    out_dir = Path(out_dir)
+    made = read_provenance(root, axis=axis, profile=profile)
+    noted, later = notes(plan, runs, made, root, out_dir, profile)
+    tables = means(runs), claims(runs, plan, bool(noted["departure"].any()), later=later)
+    if plan.digest == plans.plan_digest(axis):  # another margin or baseline explores, and is no first comparison
+        left.remember(Path(root) / axis / profile, out_dir, plan, left.planned_conditions(plan, made["condition"]))
     out_dir.mkdir(parents=True, exist_ok=True)
-    written = zip(
-        ("means", "claims", "runs", "notes"), (*tables, made, pd.DataFrame({"note": departures})), strict=True
-    )
-    for name, table in written:
+    for name, table in zip(("means", "claims", "runs", "notes"), (*tables, made, noted), strict=True):
         table.to_csv(out_dir / f"{name}.csv", index=False)
     return tables
 
@@ -155,6 +180,11 @@ def read_tables(out_dir: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:
 def read_table(out_dir: Path | str, name: str) -> pd.DataFrame:
     """A table that the comparison wrote; only an empty field is NaN, so a condition may be called "none"."""
     return pd.read_csv(Path(out_dir) / f"{name}.csv", keep_default_na=False, na_values=[""])
+
+
+def plans_of(claims: pd.DataFrame) -> str:
+    """Hash of the plan that a table of claims was made under; its margin and alpha are in the verdicts."""
+    return ", ".join(sorted(set(claims["plan"]))) if "plan" in claims else "an older version without plans"
 
 
 def _key(values: tuple, *more: str) -> dict:
@@ -193,20 +223,24 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--remake", action="store_true", help="make the tables from the runs even if they are there")
     args = parser.parse_args(arguments)
     out, plan = args.out or FIGURES / args.axis, plans.choose_plan(args.axis, args.baseline, args.margin)
-    if not args.remake and all((out / f"{name}.csv").exists() for name in ("means", "claims")):
+    there = all((out / f"{name}.csv").exists() for name in ("means", "claims"))
+    under = plans_of(read_table(out, "claims")) if there else ""
+    if under == plan.digest and not args.remake:
         print(f"read from {out} as they were written; --remake makes them from the runs again")
         tables = read_tables(out)
     else:
-        tables = write_tables(args.runs, out, args.axis, args.profile, args.baseline, args.margin)
+        if there and not args.remake:
+            print(f"The tables in {out} were made under {under}, not {plan.digest}: they are made again.")
+        try:
+            tables = write_tables(args.runs, out, args.axis, args.profile, args.baseline, args.margin)
+        except ValueError as error:
+            raise ValueError(f"no tables under plan {plan.digest} of axis {args.axis!r}: {error}") from error
         print(f"made from {args.runs}, profile {args.profile}; incomplete runs: {len(incomplete_runs(args.runs))}")
     _print(*tables, plan, out)
 
 
 def _print(means: pd.DataFrame, claims: pd.DataFrame, plan: Plan, out: Path) -> None:
     print(f"\n{plan.question}\nPlan {plan.digest}: margin ±{plan.margin:g}, alpha {plan.alpha:g}, seeds {plan.seeds}")
-    under = set(claims.get("plan", pd.Series(["an older version without plans"])))
-    if under != {plan.digest}:
-        print(f"These tables were made under {', '.join(sorted(under))}: --remake makes them under the plan of now.")
     if (out / "notes.csv").is_file():
         print(*read_table(out, "notes")["note"], sep="\n")
     shown = means[(means["split"] == plan.primary_split) & (means["endpoint"] == plan.primary_endpoint)]

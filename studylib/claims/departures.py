@@ -1,0 +1,185 @@
+"""How a study left its plan, one sentence each; none, and its planned claims are confirmatory.
+
+The plan of the first comparison is kept twice: beside the runs, and beside the tables, which are in git, because runs
+can be deleted and made again (their seeds give the same numbers, so nothing about them is new). A study with another
+plan is another study: it needs an axis of its own.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from studylib.claims.plan import ANY, Plan
+from studylib.claims.runs import KEYS, LAYOUT, WARM_START, ordered, read_json
+from studylib.params import read_yaml
+from studylib.paths import PARAMS
+from studylib.provenance import write_json
+
+FIRST_PLAN = "first_plan.json"  # beside the runs; beside the tables, where profiles share a folder, with their names
+NO_SETTINGS = {*LAYOUT, "run_root", "data_dir", "save_every"}  # what a run is called, where files lie, how often saved
+
+
+# --- the first comparison ---
+
+
+def _records(study: Path, out_dir: Path) -> tuple[Path, Path]:
+    return study / FIRST_PLAN, out_dir / f"first_plan_{study.name}.json"
+
+
+def first_comparisons(study: Path, out_dir: Path) -> list[dict]:
+    """digest and conditions of the first comparison, as told beside the runs (`study`) and beside the tables."""
+    beside_runs, beside_tables = _records(study, out_dir)
+    found = [read_json(path) for path in (beside_runs, beside_tables) if path.is_file()]
+    return found if beside_tables.is_file() else [*found, *_told_by_tables(study.name, out_dir)]
+
+
+def _told_by_tables(profile: str, out_dir: Path) -> list[dict]:
+    """The same from confirmatory claims of this profile that came without a record."""
+    if not all((out_dir / f"{name}.csv").is_file() for name in ("claims", "runs")):
+        return []
+    claims, runs = (pd.read_csv(out_dir / f"{name}.csv", keep_default_na=False) for name in ("claims", "runs"))
+    of_profile = "folder" in runs and runs["folder"].map(lambda folder: profile in Path(folder).parts).all()
+    if not of_profile or not {"plan", "status"} <= set(claims):
+        return []
+    conditions = {name for contrast in claims["contrast"] for name in contrast.split(" - ")} - {WARM_START}
+    planned = claims.loc[claims["status"] == "confirmatory", "plan"].unique()
+    return [{"digest": digest, "conditions": sorted(conditions)} for digest in planned]
+
+
+def remember(study: Path, out_dir: Path, plan: Plan, conditions: list[str]) -> None:
+    """Keeps the first comparison where it is not kept yet; the first one stays."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    new = {"digest": plan.digest, "first_comparison": now, "plan": dataclasses.asdict(plan)}
+    record = {"conditions": conditions, **next(iter(first_comparisons(study, out_dir)), new)}
+    for path in _records(study, out_dir):
+        if not path.is_file():
+            write_json(path, record)
+
+
+# --- conditions ---
+
+
+def planned_conditions(plan: Plan, found: Iterable[str], first: list[dict] = (), folder: Path = PARAMS) -> list[str]:
+    """Baseline and conditions that the plan compares, in reading order.
+
+    `contrasts: all` means those of the first comparison: until there is one, every file of the axis, and what has runs.
+    """
+    if plan.contrasts != "all":
+        return ordered({plan.baseline, *plan.contrasts.split()})
+    fixed = next((set(record["conditions"]) for record in first if "conditions" in record), None)
+    files = {path.stem for path in (folder / plan.axis).glob("*.yaml")}
+    return ordered({plan.baseline, *(files.union(found) if fixed is None else fixed)})
+
+
+def later_conditions(plan: Plan, conditions: list[str], found: Iterable[str]) -> list[str]:
+    """Conditions that `contrasts: all` did not mean, because they came after the first comparison."""
+    return ordered(set(found) - set(conditions)) if plan.contrasts == "all" else []
+
+
+# --- departures ---
+
+
+def departures(
+    plan: Plan, made: pd.DataFrame, runs: pd.DataFrame, settings: pd.DataFrame, first: list[dict], planned: bool
+) -> list[str]:
+    """One sentence per way in which the study left its plan.
+
+    made: one row per run with world, condition, seed and `plan`, the hash in its manifest ("" for none). runs: what
+    `read_runs` gives. settings: one row per run with its parameters. first: `first_comparisons`. planned: is this the
+    plan of the file?
+    """
+    if plan.worlds == ANY:
+        return [f"Axis {plan.axis} has no analysis plan: every claim is exploratory."]
+    digests = {record["digest"] for record in first} or {plan.digest if planned else "(none)"}
+    found = [
+        f"The first comparison was made under plan {digest}, this one is {plan.digest}."
+        for digest in sorted(digests - {plan.digest})
+    ]
+    for digest, of_plan in made[made["plan"] != plan.digest].groupby("plan"):
+        under = f"under plan {digest}" if digest else "under no plan"
+        found.append(f"{len(of_plan)} of {len(made)} runs were made {under}, not {plan.digest}; {_first(of_plan)}.")
+    missing = sorted(set(plan.worlds.split()) - set(made["world"]))
+    if missing:
+        found.append(f"The plan has the worlds {plan.worlds}; there are no runs of {', '.join(missing)}.")
+    conditions = planned_conditions(plan, made["condition"], first)
+    return [
+        *found, *_missing_conditions(plan, made, conditions), *_unplanned_seeds(plan, made),
+        *_missing_endpoint(plan, runs), *_unlike_settings(settings, _own_settings(plan.axis, made["condition"])),
+    ]  # fmt: skip
+
+
+def _first(runs: pd.DataFrame) -> str:
+    return "the first is " + ", ".join(f"{name} {runs[name].iloc[0]}" for name in KEYS)
+
+
+def _missing_conditions(plan: Plan, made: pd.DataFrame, conditions: list[str]) -> list[str]:
+    """A contrast that is left out softens the Holm correction of the others."""
+    if made["condition"].nunique() == 1:
+        return [f"There is one condition only, {made['condition'].iloc[0]}: nothing to compare it with."]
+    found = []
+    for world in sorted(set(made["world"]) & set(plan.worlds.split())):
+        there = set(made.loc[made["world"] == world, "condition"])
+        missing = ordered(set(conditions) - there)
+        if len(there) == 1:
+            found.append(f"{world} has runs of {next(iter(there))} only: nothing to compare it with.")
+        elif missing:
+            found.append(f"The plan compares {', '.join(conditions)}; {world} has no runs of {', '.join(missing)}.")
+    return found
+
+
+def _unplanned_seeds(plan: Plan, made: pd.DataFrame) -> list[str]:
+    seeds = made.groupby(["world", "condition"])["seed"].agg(lambda values: tuple(sorted(values)))
+    wrong = seeds[~seeds.isin([tuple(range(n)) for n in plan.look_sizes])]
+    if wrong.empty and seeds.map(len).nunique() <= 1:
+        return []
+    if wrong.empty:
+        return [f"Conditions are at different looks: {dict(Counter(seeds.map(len)))} (seeds: conditions)."]
+    (world, condition), found = wrong.index[0], wrong.iloc[0]
+    planned = " or ".join(f"0..{n - 1}" for n in plan.look_sizes)
+    return [f"The plan fixes the seeds {planned}; {condition} in {world} has {', '.join(map(str, found))}."]
+
+
+def _missing_endpoint(plan: Plan, runs: pd.DataFrame) -> list[str]:
+    """Runs that no planned contrast can use."""
+    wanted = (runs["split"] == plan.primary_split) & (runs["endpoint"] == plan.primary_endpoint)
+    has = pd.MultiIndex.from_frame(runs.loc[wanted, KEYS])
+    every = runs[KEYS].drop_duplicates()
+    lack = every[~pd.MultiIndex.from_frame(every).isin(has)].sort_values(KEYS)
+    if lack.empty:
+        return []
+    endpoint = f"the primary endpoint {plan.primary_endpoint} on {plan.primary_split}"
+    if len(lack) == len(every):
+        return [f"No run has {endpoint}: there is no planned claim."]
+    return [f"{len(lack)} of {len(every)} runs lack {endpoint}; {_first(lack)}."]
+
+
+def _own_settings(axis: str, conditions: Iterable[str], folder: Path = PARAMS) -> dict[str, set[str]]:
+    """condition -> the parameters that its file sets, in which it may differ from the others."""
+    files = {name: folder / axis / f"{name}.yaml" for name in set(conditions)}
+    return {name: set(read_yaml(path)) for name, path in files.items() if path.is_file()}
+
+
+def _unlike_settings(settings: pd.DataFrame, own: dict[str, set[str]]) -> list[str]:
+    """Parameters in which runs differ although no condition sets them, or within one condition.
+
+    A condition without a file may differ from the others in anything; a parameter that a run does not tell is no
+    difference, because it was added later.
+    """
+    found = []
+    for name in sorted(set(settings) - set(KEYS) - NO_SETTINGS):
+        told = settings.dropna(subset=[name])
+        free = told["condition"].map(lambda condition, name=name: condition not in own or name in own[condition])
+        for group in (told[~free], *(runs for _, runs in told[free].groupby("condition"))):
+            counts = Counter(group[name])
+            if len(counts) > 1:
+                usual = counts.most_common(1)[0][0]
+                odd = group[group[name] != usual]
+                found.append(
+                    f"{len(odd)} of {len(group)} runs have {name} {odd[name].iloc[0]}, not {usual}, which no condition "
+                    f"sets; {_first(odd)}."
+                )
+    return found

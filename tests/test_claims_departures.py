@@ -1,0 +1,288 @@
+"""How a study leaves its plan: every way is one sentence, and makes its claims exploratory.
+
+Run: python -m pytest tests/test_claims_departures.py
+"""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_claims import PLAN, STUDY, write_run
+
+from studylib.claims import departures, plan, report, tables
+
+WOBBLE = [0.00, 0.02, -0.01, 0.01, -0.02]
+PLACE = "inputs/tiny_cpu"
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A study that kept to the plan of axis inputs, as the tests below copy it."""
+    root = tmp_path_factory.mktemp("kept")
+    for world in PLAN.worlds.split():
+        for place, condition in enumerate(("narrow", "medium", "broad")):
+            for seed, own in enumerate(np.roll(WOBBLE, place)):
+                write_run(root, world, condition, seed, 0.6 + 0.05 * place + own, steps=120, learning_rate=0.1)
+    return root
+
+
+@pytest.fixture
+def root(kept, tmp_path):
+    return shutil.copytree(kept, tmp_path / "runs")
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def compared(root, out, **options) -> tuple[pd.DataFrame, list[str]]:
+    """The planned claims and the notes beside them."""
+    _, claims = tables.write_tables(root, out, **STUDY, **options)
+    return tables.primary(claims, PLAN), tables.read_table(out, "notes")["note"].tolist()
+
+
+def edit(path, **changes) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def use_plan(monkeypatch, **changes) -> plan.Plan:
+    """As if the file of the plan had been edited."""
+    changed = dataclasses.replace(PLAN, **changes)
+    monkeypatch.setattr(plan, "read_plan", lambda axis, folder=None: changed)
+    return changed
+
+
+def run_tables(root, out, *more) -> None:
+    tables.main(["--axis", "inputs", "--runs", str(root), "--out", str(out), *more])
+
+
+# --- tables of another plan are not sold under the plan of now ---
+
+
+def test_tables_of_a_changed_plan_are_made_again_and_explore(root, out, monkeypatch, capsys):
+    run_tables(root, out)
+    assert "(different, margin 0.10). This claim is confirmatory." in capsys.readouterr().out
+    changed = use_plan(monkeypatch, margin=0.3)
+    run_tables(root, out)
+    said = capsys.readouterr().out
+    assert f"were made under {PLAN.digest}, not {changed.digest}: they are made again." in said
+    assert "margin 0.30). This claim is exploratory." in said and "is confirmatory" not in said
+
+
+def test_a_margin_on_the_command_line_is_never_read_into_old_tables(root, out, capsys):
+    run_tables(root, out)
+    run_tables(root, out, "--margin", "0.001")
+    said = capsys.readouterr().out.split("made from")[-1]
+    assert "margin 0.00). This claim is exploratory." in said and "is confirmatory" not in said
+    run_tables(root, out)
+    assert "This claim is confirmatory." in capsys.readouterr().out, "the plan's own tables come back"
+
+
+def test_tables_of_another_plan_without_runs_are_refused(root, out, tmp_path):
+    run_tables(root, out)
+    message = f"no tables under plan .* of axis 'inputs': no folder of runs at {tmp_path}/nowhere"
+    with pytest.raises(ValueError, match=message):
+        run_tables(tmp_path / "nowhere", out, "--margin", "0.3")
+
+
+def test_the_report_refuses_the_tables_of_another_plan(root, out, monkeypatch):
+    compared(root, out)
+    assert "claims are confirmatory, as planned" in report.write_report("inputs", out).read_text()
+    changed = use_plan(monkeypatch, margin=0.3)
+    with pytest.raises(ValueError, match=f"under {PLAN.digest}, not under {changed.digest}.*--axis inputs --remake"):
+        report.write_report("inputs", out)
+    claims = tables.read_table(out, "claims").drop(columns="plan")
+    claims.to_csv(out / "claims.csv", index=False)
+    with pytest.raises(ValueError, match="an older version without plans"):
+        report.write_report("inputs", out)
+
+
+def test_the_report_gives_the_reason_of_exploratory_claims(root, out):
+    for world in PLAN.worlds.split():
+        shutil.rmtree(root / PLACE / world / "medium")
+    _, notes = compared(root, out)
+    page = report.write_report("inputs", out).read_text()
+    reasons = "".join(f"<li>{note}</li>" for note in notes)
+    assert f"All claims are exploratory, because the study left its plan:</p>\n<ul>{reasons}</ul>" in page
+
+
+# --- conditions ---
+
+
+def test_a_condition_that_is_dropped_after_a_look(root, out):
+    before, notes = compared(root, out)
+    assert notes == [] and set(before["status"]) == {"confirmatory"}
+    for world in PLAN.worlds.split():
+        shutil.rmtree(root / PLACE / world / "medium")
+    after, notes = compared(root, out)
+    softer = [claims.set_index(["world", "contrast"])["p_holm"] for claims in (after, before)]
+    assert (softer[0] < softer[1][softer[0].index]).all(), "fewer contrasts are corrected for"
+    assert set(after["status"]) == {"exploratory"}
+    assert notes == [
+        f"The plan compares narrow, medium, broad; {world} has no runs of medium." for world in PLAN.worlds.split()
+    ]
+
+
+def test_a_condition_that_was_never_run_and_a_world_with_the_baseline_only(root, out):
+    shutil.rmtree(root / PLACE / "local_norms/broad")
+    for condition in ("medium", "broad"):
+        shutil.rmtree(root / PLACE / "universal_norms" / condition)
+    claims, notes = compared(root, out)
+    assert notes == [
+        "The plan compares narrow, medium, broad; local_norms has no runs of broad.",
+        "universal_norms has runs of narrow only: nothing to compare it with.",
+    ]
+    assert set(claims["status"]) == {"exploratory"}
+
+
+def test_a_condition_that_comes_after_the_first_comparison_explores_and_leaves_the_planned_claims_as_they_were(
+    root, out
+):
+    before, _ = compared(root, out)
+    for world in PLAN.worlds.split():
+        for seed in range(5):
+            write_run(root, world, "wide", seed, 0.8 + WOBBLE[-seed], steps=120, learning_rate=0.1)
+    after, notes = compared(root, out)
+    assert notes == ["wide came after the first comparison: exploratory, in no planned family."]
+    assert set(after.query("contrast == 'wide - narrow'")["status"]) == {"exploratory"}
+    planned = after[after["contrast"] != "wide - narrow"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(planned, before.reset_index(drop=True))
+    assert "4 claims are confirmatory" in (page := report.write_report("inputs", out).read_text()) and notes[0] in page
+
+
+def test_all_contrasts_are_those_of_the_files_until_the_first_comparison_fixes_them(tmp_path):
+    (tmp_path / "inputs").mkdir()
+    (tmp_path / "inputs/wide.yaml").touch()
+    assert departures.planned_conditions(PLAN, ["broad"], [], tmp_path) == ["narrow", "broad", "wide"]
+    first = [{"digest": PLAN.digest}, {"digest": PLAN.digest, "conditions": ["narrow", "medium"]}]
+    assert departures.planned_conditions(PLAN, ["broad"], first, tmp_path) == ["narrow", "medium"]
+    assert departures.later_conditions(PLAN, ["narrow", "medium"], ["narrow", "broad"]) == ["broad"]
+
+
+def test_a_condition_that_the_plan_names_and_nobody_ran(root, out, monkeypatch):
+    named = use_plan(monkeypatch, contrasts="broad wide")
+    for path in root.rglob("manifest.json"):
+        edit(path, plan=named.digest)
+    _, notes = compared(root, out)
+    assert notes[0] == "The plan compares narrow, broad, wide; local_norms has no runs of wide." and len(notes) == 2
+
+
+# --- endpoints ---
+
+
+def without_endpoint(root, pattern: str) -> None:
+    for path in sorted((root / PLACE).glob(f"{pattern}/summary.json")):
+        splits = json.loads(path.read_text())["splits"]
+        for phase in splits[PLAN.primary_split].values():
+            phase.pop(PLAN.primary_endpoint)
+        edit(path, splits=splits)
+
+
+@pytest.mark.parametrize("pattern, runs", [("local_norms/broad/*", 5), ("*/*/seed4", 6), ("local_norms/narrow/*", 5)])
+def test_runs_without_the_primary_endpoint(root, out, pattern, runs):
+    without_endpoint(root, pattern)
+    claims, notes = compared(root, out)
+    (note,) = notes
+    assert note.startswith(
+        f"{runs} of 30 runs lack the primary endpoint accuracy_sampled on held_out_domains; the first"
+    )
+    assert set(claims["status"]) == {"exploratory"}
+
+
+def test_a_study_without_the_primary_endpoint(root, out):
+    without_endpoint(root, "*/*/*")
+    claims, notes = compared(root, out)
+    assert claims.empty
+    assert notes == ["No run has the primary endpoint accuracy_sampled on held_out_domains: there is no planned claim."]
+
+
+def test_an_endpoint_that_only_some_conditions_have_is_compared_where_the_baseline_has_it(root, out):
+    for path in (root / PLACE).glob("*/broad/*/summary.json"):
+        splits = json.loads(path.read_text())["splits"]
+        for phases in splits.values():
+            for phase in phases.values():
+                phase["score_sampled"] = -0.25
+        edit(path, splits=splits)
+    claims, notes = compared(root, out)
+    assert notes == [] and set(claims["status"]) == {"confirmatory"}, "as where one condition is rewarded by a rubric"
+    scored = tables.read_table(out, "claims").query("endpoint == 'score_sampled'")
+    assert set(scored["contrast"]) == {"broad - warm_start"}
+
+
+# --- settings ---
+
+
+def test_seeds_of_one_condition_with_other_settings(root, out):
+    edit(root / PLACE / "local_norms/broad/seed3/config.json", learning_rate=0.2)
+    claims, notes = compared(root, out)
+    assert notes == [
+        "1 of 30 runs have learning_rate 0.2, not 0.1, which no condition sets; the first is world local_norms, "
+        "condition broad, seed 3."
+    ]
+    assert set(claims["status"]) == {"exploratory"}
+
+
+def test_conditions_may_differ_in_what_their_own_files_set_and_in_nothing_else(root, out):
+    for condition, domains in {"narrow": 1, "medium": 4, "broad": 12}.items():
+        for path in (root / PLACE).glob(f"*/{condition}/*/config.json"):
+            edit(path, n_domains=domains)
+    assert compared(root, out)[1] == []
+    edit(root / PLACE / "local_norms/broad/seed3/config.json", n_domains=4)
+    assert compared(root, out)[1][0].startswith("1 of 10 runs have n_domains 4, not 12, which no condition sets;")
+    edit(root / PLACE / "local_norms/broad/seed3/config.json", n_domains=12)
+    for path in (root / PLACE).glob("*/narrow/*/config.json"):
+        edit(path, steps=60)
+    assert compared(root, out)[1] == [
+        "10 of 30 runs have steps 60, not 120, which no condition sets; the first is world local_norms, "
+        "condition narrow, seed 0."
+    ]
+
+
+def test_where_a_run_lies_and_a_parameter_that_older_runs_do_not_have_are_no_departure(root, out):
+    edit(root / PLACE / "local_norms/broad/seed3/config.json", run_root="elsewhere", new_parameter=1)
+    assert compared(root, out)[1] == []
+
+
+# --- runs that are made again ---
+
+
+def test_runs_that_are_deleted_and_made_again_under_a_softer_plan(root, kept, out, monkeypatch):
+    compared(root, out)
+    shutil.rmtree(root)
+    shutil.copytree(kept, root)
+    changed = use_plan(monkeypatch, margin=0.3)
+    for path in root.rglob("manifest.json"):
+        edit(path, plan=changed.digest)
+    for _ in range(2):  # nor the second time, when the tables are the exploratory ones
+        claims, notes = compared(root, out)
+        assert set(claims["status"]) == {"exploratory"}
+        assert notes == [f"The first comparison was made under plan {PLAN.digest}, this one is {changed.digest}."]
+
+
+def test_tables_that_came_without_a_record_tell_the_plan_and_the_conditions_of_their_first_comparison(root, out):
+    compared(root, out)
+    record = out / "first_plan_tiny_cpu.json"
+    assert json.loads(record.read_text())["conditions"] == ["narrow", "medium", "broad"]
+    record.unlink()
+    (root / PLACE / "first_plan.json").unlink()
+    expected = [{"digest": PLAN.digest, "conditions": ["broad", "medium", "narrow"]}]
+    assert departures.first_comparisons(root / PLACE, out) == expected
+    assert departures.first_comparisons(root / "inputs/colab_t4", out) == [], "another profile is another study"
+
+
+def test_a_comparison_that_was_refused_is_no_first_comparison(root, out):
+    shutil.rmtree(root / PLACE / "local_norms/broad/seed3")
+    with pytest.raises(ValueError, match=r"lacks the seeds \[3\]"):
+        compared(root, out)
+    assert not (root / PLACE / "first_plan.json").exists() and not out.exists()
+
+
+def test_an_axis_without_a_plan_is_told_so_in_one_sentence(root, out, monkeypatch):
+    explored = plan.Plan(axis="inputs", question="exploratory", worlds=plan.ANY, baseline="narrow")
+    monkeypatch.setattr(plan, "choose_plan", lambda *given: explored)
+    monkeypatch.setattr(plan, "plan_digest", lambda axis: "")
+    assert compared(root, out)[1] == ["Axis inputs has no analysis plan: every claim is exploratory."]

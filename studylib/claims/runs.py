@@ -55,7 +55,7 @@ def read_curves(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataF
         if not lines and read_json(folder / "config.json").get("steps") == 0:
             continue  # a condition without training
         if not lines:
-            raise ValueError(f"no training step with a reward in {path}")
+            raise ValueError(f"no training step with a reward in {path}; {AGAIN}")
         table = pd.DataFrame(lines).drop_duplicates("step", keep="last").sort_values("step")
         tables.append(table.assign(**key)[[*KEYS, "step", *table.columns.drop("step")]])
     return pd.concat(tables, ignore_index=True)

@@ -416,6 +416,25 @@ def test_one_look_per_condition():
         plots.looks("abcdefghijklmnopq")
 
 
+ALIKE = ("Dd", "v<>^", "PX+x", "hp8o", "*", "s", "1")  # markers that are easily mixed up at a small size
+
+
+def test_any_two_of_sixteen_conditions_can_be_told_apart_without_colour():
+    shape = {marker: family for family in ALIKE for marker in family}
+    for names in ([chr(97 + i) for i in range(16)], list(PLANTED["local_norms"])):
+        looks = plots.looks([*names, "warm_start"]).values()
+        assert len({look["marker"] for look in looks}) == len(looks)
+        assert len({(look["linestyle"], shape[look["marker"]]) for look in looks}) == len(looks)
+
+
+def test_the_mean_curves_bear_the_markers_of_their_conditions(root):
+    ax = plots.plot_curves(one_world(read_curves(root, **STUDY)))
+    means = [line for line in ax.lines if line.get_linewidth() >= 2]
+    assert [line.get_marker() for line in means] == ["o", "s", "^"]
+    assert len({line.get_markevery() for line in means}) > 1, "beside each other where curves meet"
+    plt.close("all")
+
+
 def test_figures_refuse_two_worlds_and_the_name_of_a_table(root, tmp_path):
     runs = read_runs(root, **STUDY)
     with pytest.raises(ValueError, match="one Axes shows one world"):

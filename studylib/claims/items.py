@@ -13,13 +13,15 @@ from scipy import stats
 
 from studylib.claims.plan import Plan
 from studylib.claims.runs import KEYS
-from studylib.claims.statistics import NO_SPREAD
+from studylib.claims.statistics import NO_SPREAD, t_interval
 from studylib.claims.verdicts import ALPHA
 from studylib.evaluation.rates import wilson
 from studylib.evaluation.responses import BUDGET, GREEDY, diversity
 from studylib.randomness import generator
 
 MIXED = ("mixed_difference", "mixed_se")
+CONTRAST = ("difference", "low", "high", "p", "se", "se_naive", "seeds", "scenarios", "answers")
+ENOUGH_RUNS = 10  # from which the bootstrap over runs covers nearly what it says (validate.py)
 
 
 def clustered_contrast(items: pd.DataFrame, alpha: float = ALPHA) -> dict[str, float]:
@@ -85,9 +87,14 @@ def _differences(items: pd.DataFrame) -> pd.DataFrame:
 
 
 def item_table(answers: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    """One row per world and planned contrast: answers of the primary endpoint and split; answers is `read_answers`."""
-    endpoint = answers["k"] == GREEDY if plan.primary_endpoint == "accuracy_greedy" else answers["k"] != GREEDY
-    items = answers[endpoint & (answers["split"] == plan.primary_split)]
+    """One row per world and planned contrast: answers of the primary endpoint and split; answers is `read_answers`.
+
+    Of a score_* endpoint the outcome is the score; answers without one are left out, as in the endpoint.
+    """
+    kind, how = plan.primary_endpoint.split("_")
+    outcome = answers["score"] if kind == "score" and "score" in answers else answers["verdict"]
+    phase = (answers["k"] == GREEDY) == (how == "greedy")
+    items = answers.assign(verdict=outcome)[phase & (answers["split"] == plan.primary_split) & outcome.notna()]
     rows = []
     for world, cell in items.groupby("world"):
         for condition in sorted(set(cell["condition"]) - {plan.baseline}):
@@ -97,17 +104,23 @@ def item_table(answers: pd.DataFrame, plan: Plan) -> pd.DataFrame:
             pair = pair.assign(treated=(pair["condition"] == condition).astype(int))
             key = {"world": world, "contrast": f"{condition} - {plan.baseline}"}
             rows.append(key | clustered_contrast(pair, plan.alpha_per_look) | mixed_contrast(pair))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["world", "contrast", *CONTRAST, *MIXED])
 
 
 def rates(answers: pd.DataFrame, split: str) -> pd.DataFrame:
-    """Greedy accuracy of every single run on one split, with its 95 % Wilson interval over scenarios."""
-    greedy = answers[(answers["k"] == GREEDY) & (answers["split"] == split)]
-    table = greedy.groupby(KEYS)["verdict"].agg(right="sum", scenarios="size").reset_index()
-    bounds = [wilson(int(row.right), int(row.scenarios)) for row in table.itertuples()]
-    return table.assign(
-        rate=table["right"] / table["scenarios"], low=[b[0] for b in bounds], high=[b[1] for b in bounds]
-    )
+    """What the greedy answers of every single run are worth on one split, with a 95 % interval over scenarios.
+
+    `interval` names it: Wilson's for a share of right answers, t for the mean of graded scores, which are no counts.
+    """
+    greedy = answers[(answers["k"] == GREEDY) & (answers["split"] == split)].dropna(subset=["verdict"])
+    graded = not greedy["verdict"].isin([0, 1]).all()
+    rows = []
+    for key, values in greedy.groupby(KEYS)["verdict"]:
+        n = len(values)
+        mean, low, high = t_interval(values) if graded else (values.mean(), *wilson(int(values.sum()), n))
+        found = {"scenarios": n, "rate": mean, "low": low, "high": high, "interval": "t" if graded else "Wilson"}
+        rows.append(dict(zip(KEYS, key, strict=True)) | found)
+    return pd.DataFrame(rows)
 
 
 def diversity_table(answers: pd.DataFrame, split: str, n: int = 2, budget: int = BUDGET) -> pd.DataFrame:
@@ -156,3 +169,13 @@ def iqm_table(runs: pd.DataFrame, endpoint: str) -> pd.DataFrame:
         rows.append({"condition": condition, "iqm": value, "low": low, "high": high, "seeds": len(scores),
                      "tasks": scores.shape[1]})  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def iqm_warning(table: pd.DataFrame) -> str:
+    """What readers of `iqm_table` must know of its intervals; "" where nothing."""
+    if (table["seeds"] >= ENOUGH_RUNS).all():
+        return ""
+    return (
+        f"These intervals are too narrow: below {ENOUGH_RUNS} runs a bootstrap covers the truth less often than it "
+        "says, and less still where the splits of a run rise and fall together. They describe; no claim rests on them."
+    )

@@ -24,9 +24,14 @@ _COLOURS = sns.color_palette("colorblind").as_hex()
 PALETTE = {"narrow": _COLOURS[0], "medium": _COLOURS[1], "broad": _COLOURS[2], WARM_START: _COLOURS[7]}
 MARKERS = {"narrow": "o", "medium": "s", "broad": "^", WARM_START: "x"}
 DASHES = {"narrow": "-", "medium": "--", "broad": "-.", WARM_START: ":"}
-_MORE = [  # further looks: the colours come again, with another marker and line; pale pink and yellow fade on white
-    (_COLOURS[(3, 4, 5, 9, 0, 1, 2)[i % 7]], marker, ("-", "--", "-.", ":")[i % 4])
-    for i, marker in enumerate("DvPX*<>hdp8Hs^o.")
+_MORE = [  # further looks; colours come again, so markers that look alike differ in line; pink and yellow are too pale
+    (_COLOURS[(3, 4, 5, 9, 0, 1, 2)[i % 7]], *look)
+    for i, look in enumerate(
+        [
+            *(("D", "-"), ("v", "--"), ("P", "-."), ("1", ":"), ("*", "--"), ("<", "-"), (">", "-."), ("h", ":")),
+            *(("p", "-"), ("d", "--"), ("8", "-."), ("+", "-"), ("s", ":"), ("^", ":"), ("X", "--"), ("o", "--")),
+        ]
+    )
 ]
 FONT = 12
 TABLES = ("means", "claims", "runs", "notes", "power", "items", "rates", "iqm", "published")  # csv files beside figures
@@ -58,9 +63,10 @@ def plot_means(
         ax.errorbar(x + 0.16, mean, yerr=error, fmt=style["marker"], color=style["color"], markersize=7, capsize=7)
     warm_start = df.groupby("seed")["before"].mean().mean()
     ax.axhline(warm_start, color=PALETTE[WARM_START], linestyle="--", label=f"warm start ({warm_start:.2f})")
-    ax.axhline(CHANCE, color="black", linestyle=(0, (1, 2)), linewidth=1.2, label=f"chance ({CHANCE})")
+    if not graded(endpoint):
+        ax.axhline(CHANCE, color="black", linestyle=(0, (1, 2)), linewidth=1.2, label=f"chance ({CHANCE})")
     gap = condition_ticks(ax, styles)
-    label(ax, df["world"].iloc[0], "condition", f"{in_words(endpoint)} (share right)\n{in_words(split)}")
+    label(ax, df["world"].iloc[0], "condition", f"{in_words(endpoint)} ({unit(endpoint)})\n{in_words(split)}")
     return legend_below(ax, 2, gap)
 
 
@@ -112,15 +118,17 @@ def plot_curves(df: pd.DataFrame, ax: Axes | None = None, metric: str = "reward"
     The mean has only the steps that all seeds of its condition logged: it never jumps because a run ended.
     """
     ax, df = new_axes(ax), one_world(df).dropna(subset=[metric])
-    for condition, style in looks(df["condition"]).items():
+    for place, (condition, style) in enumerate(looks(df["condition"]).items()):
         table = df[df["condition"] == condition].pivot(index="step", columns="seed", values=metric)
         for seed in table:
             run = table[seed].dropna()
             ax.plot(run.index, run, color=style["color"], linewidth=0.8, alpha=0.4)
         mean = table.dropna().mean(axis="columns")
-        ax.plot(mean.index, mean, color=style["color"], linestyle=style["linestyle"], linewidth=3, label=condition)
-    unit = "mean per answer" if metric == "reward" else "as logged"
-    label(ax, df["world"].iloc[0], "training step", f"{in_words(metric)} ({unit})")
+        gap = max(len(mean) // 5, 1)  # a few markers on each curve, beside those of the others
+        ax.plot(mean.index, mean, **style, linewidth=2, markersize=8, markeredgecolor="black", markeredgewidth=0.8,
+                markevery=(place % gap, gap), label=condition)  # fmt: skip
+    what = "mean per answer" if metric == "reward" else "as logged"
+    label(ax, df["world"].iloc[0], "training step", f"{in_words(metric)} ({what})")
     return legend_below(ax, 4)
 
 
@@ -188,5 +196,16 @@ def legend_below(ax: Axes, columns: int, gap: float = 0.6) -> Axes:
 
 
 def in_words(name: str) -> str:
-    words = {"accuracy_sampled": "accuracy of sampled answers", "accuracy_greedy": "accuracy of greedy answers"}
-    return words.get(name, name.replace("_", " ").replace("held out", "held-out"))
+    kind, _, how = name.partition("_")
+    if how in ("sampled", "greedy"):
+        return f"{kind} of {how} answers"
+    return name.replace("_", " ").replace("held out", "held-out")
+
+
+def graded(endpoint: str) -> bool:
+    """Is it the score of a rubric? Then there is no chance level, and nothing is a share."""
+    return endpoint.startswith("score")
+
+
+def unit(endpoint: str) -> str:
+    return "mean over answers" if graded(endpoint) else "share right"

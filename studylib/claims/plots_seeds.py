@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from scipy import stats
 
-from studylib.claims.plots import FONT, in_words, label, legend_below, looks, new_axes, one_world
+from studylib.claims.plots import FONT, graded, in_words, label, legend_below, looks, new_axes, one_world, unit
 from studylib.claims.runs import ordered
 from studylib.claims.statistics import NO_SPREAD, t_interval
 
@@ -30,18 +30,20 @@ def plot_seeds(df: pd.DataFrame, ax: Axes | None = None, split: str = "held_out_
         ax.errorbar(mean, y, xerr=error, fmt=style["marker"], color=style["color"], markersize=8, capsize=5)
         if values.size >= CLOUD and np.ptp(values) > NO_SPREAD:
             reach = 2 * values.std()
-            grid = np.linspace(max(values.min() - reach, 0), min(values.max() + reach, 1), 200)  # a share stays in 0..1
+            lowest = -1 if graded(endpoint) else 0  # a share stays in 0..1, a score in -1..1
+            grid = np.linspace(max(values.min() - reach, lowest), min(values.max() + reach, 1), 200)
             height = stats.gaussian_kde(values)(grid)
             ax.fill_between(grid, y - 0.08, y - 0.08 - 0.34 * height / height.max(), color=style["color"], alpha=0.3)
     ax.set_yticks(range(len(styles)), styles)
     ax.set_ylim(len(styles) - 0.5, -0.6)
-    what = f"{in_words(endpoint)} (share right), {in_words(split)}"
+    what = f"{in_words(endpoint)} ({unit(endpoint)}), {in_words(split)}"
     label(ax, df["world"].iloc[0], f"{what}\nevery seed, the first on top; mean with 95 % t interval", "")
     return ax
 
 
 def plot_pareto(df: pd.DataFrame, ax: Axes | None = None, quality: str = "accuracy", diversity: str = "distinct_n",
-                name: str = "distinct bigrams among right answers (share)") -> Axes:  # fmt: skip
+                name: str = "distinct bigrams among right answers (share)", endpoint: str = "accuracy_sampled"
+                ) -> Axes:  # fmt: skip
     """Quality against diversity in one world: every seed faint, means strong, and the front of the means.
 
     df has one row per run: world, condition, seed and the two columns (`items.diversity_table`). A mean is on the front
@@ -61,7 +63,8 @@ def plot_pareto(df: pd.DataFrame, ax: Axes | None = None, quality: str = "accura
     ax.plot(front[quality], front[diversity], color="0.4", linewidth=1.2, zorder=0, label="front of the means")
     missing = ordered(set(means.index) - set(shown.index))
     left_out = f"\nnot estimable: {', '.join(missing)}" if missing else ""
-    label(ax, df["world"].iloc[0], f"{in_words(quality)} (share right){left_out}", name)
+    what = "score" if graded(endpoint) else in_words(quality)
+    label(ax, df["world"].iloc[0], f"{what} ({unit(endpoint)}){left_out}", name)
     return legend_below(ax, 4, 0.6 + 0.2 * bool(missing))
 
 

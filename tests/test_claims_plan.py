@@ -12,10 +12,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from test_claims import PLAN, STUDY, write_run
 
 from studylib.claims import departures, items, plan, plots, plots_seeds, power, report, tables
 from studylib.claims.runs import read_answers, read_runs
+from studylib.claims.statistics import t_interval
+from studylib.evaluation.rates import wilson
 from studylib.paths import FIGURES, PARAMS
 
 WOBBLE = [0.00, 0.02, -0.01, 0.01, -0.02]
@@ -237,7 +240,95 @@ def test_a_study_with_one_condition_and_one_with_one_seed(root, tmp_path):
     )
 
 
+# --- single answers ---
+
+
+def scored(answers: pd.DataFrame) -> pd.DataFrame:
+    """The same answers with a rubric's score beside the verdict: a quarter where right, else -0.5; one has none."""
+    score = answers["verdict"].map({1.0: 0.25, 0.0: -0.5})
+    return answers.assign(score=score.where(answers.index != answers.index[-1]))
+
+
+@pytest.mark.parametrize("how, greedy", [("sampled", False), ("greedy", True)])
+@pytest.mark.parametrize("kind, scale", [("accuracy", 1), ("score", 0.75)])
+def test_the_item_level_takes_the_answers_and_the_outcome_of_the_endpoint(root, how, greedy, kind, scale):
+    answers = scored(read_answers(root, **STUDY))
+    found = items.item_table(answers, dataclasses.replace(PLAN, primary_endpoint=f"{kind}_{how}"))
+    cell = answers[((answers["k"] == 0) == greedy) & (answers["split"] == PLAN.primary_split)]
+    arms = cell.query("world == 'local_norms'").groupby("condition")["verdict"].mean()
+    row = found.query("world == 'local_norms' and contrast == 'broad - narrow'").iloc[0]
+    assert row["difference"] == pytest.approx(scale * (arms["broad"] - arms["narrow"]))
+    assert row["answers"] == 2 * 5 * 10 * (1 if greedy else 4)
+
+
+def test_the_item_level_is_at_the_alpha_of_one_look(root):
+    answers = read_answers(root, **STUDY)
+    one, two = (
+        items.item_table(answers, dataclasses.replace(PLAN, **looks)).iloc[0]
+        for looks in ({}, {"seeds": 5, "max_seeds": 10, "looks": 2})
+    )
+    half = stats.t.isf(0.05 / 2 / 2, 5 - 1) * two["se"]
+    assert two["high"] - two["difference"] == pytest.approx(half) and two["high"] > one["high"]
+
+
+def test_rates_of_single_runs_by_hand():
+    table = pd.DataFrame(
+        {"world": "w", "condition": "c", "seed": 0, "split": "held_out", "k": 0, "verdict": [1.0] * 30}
+    )
+    row = items.rates(table, "held_out").iloc[0]
+    assert (row["rate"], row["low"], row["high"], row["interval"]) == (1.0, *wilson(30, 30), "Wilson")
+    graded = table.assign(verdict=np.where(table.index % 3, 0.9, 0.95))  # their sum, 27.5, is no count of right answers
+    row = items.rates(graded, "held_out").iloc[0]
+    assert (row["rate"], row["low"], row["high"]) == t_interval(graded["verdict"]) and row["interval"] == "t"
+
+
+def test_open_responses_are_scored_and_what_the_grader_left_out_is_left_out(root):
+    for path in root.rglob("responses.parquet"):
+        scored(pd.read_parquet(path)).assign(verdict=np.nan).to_parquet(path)
+    answers = read_answers(root, **STUDY)
+    assert set(answers["verdict"].dropna()) == {0.25, -0.5} and answers["verdict"].isna().sum() == 30
+    found = items.item_table(answers, dataclasses.replace(PLAN, primary_endpoint="score_greedy"))
+    assert len(found) == 4 and found["difference"].notna().all()
+
+
 # --- figures and the report ---
+
+
+@pytest.mark.parametrize("endpoint, share", [("accuracy_sampled", True), ("score_sampled", False)])
+def test_a_rubric_score_is_no_share_and_has_no_chance_level(root, endpoint, share):
+    runs = one_world(read_runs(root, **STUDY)).query("endpoint == 'accuracy_sampled'").assign(endpoint=endpoint)
+    runs["after"] -= 0 if share else 0.8  # scores may be below 0, and so may their density
+    diverse = items.diversity_table(one_world(read_answers(root, **STUDY)), PLAN.primary_split, budget=100)
+    means = plots.plot_means(runs, endpoint=endpoint)
+    clouds = plots_seeds.plot_seeds(runs, endpoint=endpoint)
+    front = plots_seeds.plot_pareto(diverse, endpoint=endpoint)
+    labels = means.get_ylabel(), clouds.get_xlabel(), front.get_xlabel()
+    assert [("(share right)" in text, "score" in text) for text in labels] == [(share, not share)] * 3
+    assert any("chance" in text.get_text() for text in means.get_legend().get_texts()) == share
+    assert (min(cloud.get_datalim(clouds.transData).x0 for cloud in clouds.collections[:1]) >= 0) == share
+    plt.close("all")
+
+
+def test_claims_are_read_with_both_intervals_and_the_smallest_p_of_so_many_seeds(root):
+    claims = tables.primary(tables.claims(read_runs(root, **STUDY), PLAN), PLAN)
+    shown, first = tables.readable(claims, PLAN).iloc[0], claims.iloc[0]
+    assert shown["95 % interval"] == f"[{first['low']:+.3f}, {first['high']:+.3f}]"
+    assert shown["90 % interval"] == f"[{first['low90']:+.3f}, {first['high90']:+.3f}]"
+    assert shown["p_signflip (smallest)"] == f"{first['p_signflip']:.3f} (0.062)" and first["p_signflip_min"] == 0.0625
+    looks = dataclasses.replace(PLAN, seeds=5, max_seeds=10, looks=2)
+    assert {"97.5 % interval", "95 % interval"} <= set(tables.readable(claims, looks))
+    nothing = claims.assign(low=np.nan, high=np.nan, low90=np.nan, high90=np.nan, p_signflip=np.nan)
+    assert set(tables.readable(nothing, PLAN)["90 % interval"]) == {"not estimable"}
+    assert set(tables.readable(nothing, PLAN)["p_signflip (smallest)"]) == {"not estimable"}
+
+
+def test_the_bootstrap_of_few_runs_is_shown_with_a_warning(root, tmp_path):
+    tables.write_tables(root, tmp_path, **STUDY)
+    few = items.iqm_table(read_runs(root, **STUDY), PLAN.primary_endpoint)
+    for seeds, warned in ((5, True), (9, True), (10, False)):
+        few.assign(seeds=seeds).to_csv(tmp_path / "iqm.csv", index=False)
+        page = report.write_report("inputs", tmp_path, tmp_path / "none.csv").read_text()
+        assert ("These intervals are too narrow" in page) == warned == bool(items.iqm_warning(few.assign(seeds=seeds)))
 
 
 def one_world(table):
@@ -290,8 +381,20 @@ def test_the_report_is_one_file_that_opens_without_a_network(root, tmp_path):
     assert not re.findall(r"(?:src|href)\s*=\s*(?![\"']?data:)|@import|url\(", page)
     assert PLAN.question in page and PLAN.digest in page and "data:image/png;base64," in page
     assert "4 claims are confirmatory, as planned; the other 56 are exploratory." in page
+    assert "<th>90 % interval</th>" in page and "<th>p_signflip (smallest)</th>" in page and "(0.062)</td>" in page
     assert "broad - narrow = +0.200" in page and "A &amp; B &lt;1&gt;" in page and "local_norms/broad/seed0" in page
     plt.close("all")
+
+
+def test_the_report_leaves_out_a_table_without_rows(root, tmp_path):
+    """As of a study with one condition."""
+    for world in PLAN.worlds.split():
+        for condition in ("medium", "broad"):
+            shutil.rmtree(root / f"inputs/tiny_cpu/{world}/{condition}")
+    tables.write_tables(root, tmp_path, **STUDY)
+    items.item_table(read_answers(root, **STUDY), PLAN).to_csv(tmp_path / "items.csv", index=False)
+    page = report.write_report("inputs", tmp_path, tmp_path / "none.csv").read_text()
+    assert "Item level" not in page and "There is one condition only, narrow: nothing to compare it with." in page
 
 
 def test_the_report_of_the_committed_tables_and_of_none(tmp_path):

@@ -99,7 +99,7 @@ def test_a_judge_is_trained_reported_and_trained_against(tmp_path):
 
 def test_the_comparison_notebook_reads_run_folders_and_writes_tables_and_figures(tmp_path):
     for world in ("local_norms", "universal_norms"):
-        for condition, mean in (("narrow", 0.6), ("medium", 0.7), ("broad", 0.9)):
+        for condition, mean in (("narrow", 0.6), ("medium", 0.7), ("broad", 0.8)):
             for seed in range(3):
                 after = mean + (0.01 * seed * (1 + len(condition)) if world == "local_norms" else 0.02 * seed)
                 write_run(tmp_path / "runs", world, condition, seed, after)
@@ -111,7 +111,18 @@ def test_the_comparison_notebook_reads_run_folders_and_writes_tables_and_figures
     for name in ("accuracy", "contrasts", "curves", "detectable", "seeds", "pareto"):
         assert all((tmp_path / f"out/inputs/{name}.{suffix}").is_file() for suffix in ("pdf", "png", "csv"))
     assert "narrow/seed9" in shown, "the run that did not finish is named"
+    assert "90 % interval" in shown and "p_signflip (smallest)" in shown and "0.250 (0.250)" in shown
+    assert "These intervals are too narrow: below 10 runs" in shown, "beside the interquartile mean"
     assert set(claims.status) == {"exploratory"} and "The plan fixes the seeds 0..4; " in shown, "three seeds, not five"
+
+
+def test_the_comparison_notebook_ends_on_a_study_with_one_condition(tmp_path):
+    for seed in range(2):
+        write_run(tmp_path / "runs", "local_norms", "narrow", seed, 0.6 + 0.02 * seed)
+    shown = execute("4_compare_conditions", tmp_path, run_root=str(tmp_path / "runs"), out_root=str(tmp_path / "out"))
+    assert "There is one condition only, narrow: nothing to compare it with." in shown
+    assert "No power and no next look: there is no planned contrast." in shown and "Stop at" not in shown
+    assert not (tmp_path / "out/inputs/detectable.png").exists() and (tmp_path / "out/inputs/pareto.png").is_file()
 
 
 @pytest.mark.parametrize(

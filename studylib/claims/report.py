@@ -16,8 +16,9 @@ import pandas as pd
 from jinja2 import Environment
 
 from studylib.claims import plan as plans
+from studylib.claims.items import iqm_warning
 from studylib.claims.plan import Plan
-from studylib.claims.tables import SHOWN, plans_of, primary, read_table, read_tables, rounded
+from studylib.claims.tables import plans_of, primary, read_table, read_tables, readable, rounded
 from studylib.claims.validate import misses
 from studylib.claims.verdicts import sentence
 from studylib.paths import FIGURES
@@ -40,7 +41,7 @@ TABLES_SHOWN = {  # file -> title
 }
 TEMPLATE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{{ plan.axis }}: claims</title><style>
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 66rem; margin: 2rem auto; padding: 0 1rem; color: #111; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #111; }
 h2 { border-bottom: 1px solid #999; margin-top: 2.5rem; } img { max-width: 100%; }
 figure { margin: 1.5rem 0; } figcaption { color: #444; } div.wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.85rem; } th { border-bottom: 2px solid #444; }
@@ -55,6 +56,8 @@ p.status { border-left: 0.4rem solid #444; padding-left: 0.8rem; }
 {% if departures %}<ul>{% for note in departures %}<li>{{ note }}</li>{% endfor %}</ul>{% endif %}
 {% for note in remarks %}<p>{{ note }}</p>{% endfor %}
 <ul>{% for line in sentences %}<li>{{ line }}</li>{% endfor %}</ul>
+<p>The same in numbers: {{ plan.primary_endpoint }} on {{ plan.primary_split }}; in brackets after the p of the
+sign-flip permutation the smallest that so many seeds can give.</p>
 <div class="wide">{{ html(claims) }}</div>
 <details><summary>All claims: every split, endpoint and statistic</summary>
 <div class="wide">{{ html(all_claims) }}</div></details>
@@ -66,7 +69,9 @@ p.status { border-left: 0.4rem solid #444; padding-left: 0.8rem; }
 {% else %}<p>There are no figures yet.</p>{% endfor %}
 <h2>Means</h2>
 <div class="wide">{{ html(means) }}</div>
-{% for title, table in tables %}<h2>{{ title }}</h2><div class="wide">{{ html(table) }}</div>{% endfor %}
+{% for title, warning, table in tables %}<h2>{{ title }}</h2>
+{% if warning %}<p class="status">{{ warning }}</p>{% endif %}
+<div class="wide">{{ html(table) }}</div>{% endfor %}
 {% if validation is not none %}<h2>Do these statistics err as often as they say?</h2>
 <p>Simulated studies of known truth: {{ validation | length }} checks, {{ missed }} outside their target.</p>
 <details><summary>All checks</summary><div class="wide">{{ html(validation) }}</div></details>{% endif %}
@@ -98,11 +103,14 @@ def report(folder: Path, plan: Plan, validation: Path | None = None) -> str:
     return page.render(
         plan=plan, html=_html, status=_status(claims, departures), departures=departures, remarks=remarks,
         sentences=[sentence(row, plan.margin, plan.alpha_per_look) for row in shown.to_dict("records")],
-        claims=rounded(shown[[name for name in [*SHOWN, "status"] if name in shown]]), all_claims=rounded(claims),
+        claims=readable(shown, plan), all_claims=rounded(claims),
         plan_table=pd.DataFrame(dataclasses.asdict(plan).items(), columns=["of the plan", "value"]),
         figures=[(name, caption, _picture(folder / f"{name}.png")) for name, caption in FIGURES_SHOWN.items()
                  if (folder / f"{name}.png").is_file()],
-        means=rounded(means), tables=[(TABLES_SHOWN[name], rounded(table, "")) for name, table in found.items()],
+        means=rounded(means), tables=[
+            (TABLES_SHOWN[name], iqm_warning(table) if name == "iqm" else "", rounded(table, ""))
+            for name, table in found.items() if len(table)
+        ],
         validation=None if validated is None else rounded(validated),
         missed=0 if validated is None else len(misses(validated)),
         runs=rounded(read_table(folder, "runs"), "") if (folder / "runs.csv").is_file() else None,

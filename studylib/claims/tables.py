@@ -31,6 +31,7 @@ from studylib.paths import FIGURES, RUNS
 from studylib.rewards.idle import identical_conditions
 
 CELL = ["world", "split", "endpoint"]
+LEVELS = {"low": 1, "low90": 2}  # lower bound -> alphas that its interval leaves out
 UNPLANNED = "unplanned"  # family of conditions against the baseline that the plan does not mean
 MEAN_COLUMNS = ["world", "condition", "split", "endpoint", "mean", "low", "high", "seeds"]
 SHOWN = ["world", "contrast", "split", "endpoint", "difference", "low", "high", "p_holm", "hedges_g", "bf10", "verdict"]
@@ -211,6 +212,25 @@ def rounded(table: pd.DataFrame, missing: str = "not estimable") -> pd.DataFrame
     return table.assign(**shown)
 
 
+def readable(claims: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    """Claims for reading: both intervals as text, the sign-flip p beside the smallest that so many seeds can give.
+
+    Of the primary claims alone split and endpoint are those of the plan, and left out.
+    """
+    shown = rounded(claims[[name for name in [*SHOWN, "status"] if name in claims]]).drop(columns=["low", "high"])
+    shown["difference"] = claims["difference"].map("{:+.3f}".format)
+    place = shown.columns.get_loc("difference") + 1
+    for name, alphas in LEVELS.items():
+        bounds = zip(claims[name], claims[name.replace("low", "high")], strict=True)
+        texts = ["not estimable" if pd.isna(low) else f"[{low:+.3f}, {high:+.3f}]" for low, high in bounds]
+        shown.insert(place, f"{100 * (1 - alphas * plan.alpha_per_look):.3g} % interval", texts)
+        place += 1
+    p = zip(claims["p_signflip"], claims["p_signflip_min"], strict=True)
+    texts = ["not estimable" if pd.isna(value) else f"{value:.3f} ({least:.3f})" for value, least in p]
+    shown.insert(shown.columns.get_loc("p_holm") + 1, "p_signflip (smallest)", texts)
+    return shown if len(claims) > len(primary(claims, plan)) else shown.drop(columns=["split", "endpoint"])
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Prints the primary claims of one axis, rounded, and where its tables and figures lie."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -245,9 +265,9 @@ def _print(means: pd.DataFrame, claims: pd.DataFrame, plan: Plan, out: Path) -> 
         print(*read_table(out, "notes")["note"], sep="\n")
     shown = means[(means["split"] == plan.primary_split) & (means["endpoint"] == plan.primary_endpoint)]
     found = primary(claims, plan)
-    columns = [name for name in [*SHOWN, "status"] if name in found]
-    for title, table in (("Mean over seeds, 95 % t interval", shown), ("Claims", found[columns])):
-        print(f"\n{title}\n{rounded(table).to_string(index=False)}")
+    what = f"Claims about {plan.primary_endpoint} on {plan.primary_split}"
+    for title, table in (("Mean over seeds, 95 % t interval", rounded(shown)), (what, readable(found, plan))):
+        print(f"\n{title}\n{table.to_string(index=False)}")
     print("", *(sentence(row, plan.margin, plan.alpha_per_look) for row in found.to_dict("records")), sep="\n")
     print(f"\nAll splits, endpoints and statistics: {out / 'claims.csv'}, {out / 'means.csv'}")
     print("\nFigures", *(sorted(out.glob("*.png")) or ["none yet"]), sep="\n")

@@ -1,7 +1,8 @@
-"""The only file that imports pingouin (GPL-3.0): three functions that are the same in 0.6.1 and 0.7.
+"""The only file that imports pingouin (GPL-3.0): two functions that are the same in 0.6.1 and 0.7.
 
 Not used, on purpose: `ttest` rounds its interval to two decimals, gives the Bayes factor as text and, for pairs, the
-power of another design; `tost` has no interval and a default margin of 1. Its tables renamed columns in 0.6.0.
+power of another design; `tost` has no interval and a default margin of 1; `bayesfactor_ttest` loses the peak of its
+integral at large t. Its tables renamed columns in 0.6.0.
 pingouin is imported where it is used, so that importing this file is cheap.
 """
 
@@ -20,10 +21,3 @@ def hedges_g(treatment: np.ndarray, baseline: np.ndarray) -> float:
     import pingouin
 
     return float(pingouin.compute_effsize(treatment, baseline, paired=True, eftype="hedges"))
-
-
-def bayes_factor(t: float, n: int, r: float) -> float:
-    """Two-sided JZS BF10 of a paired t with n pairs, Cauchy prior of scale r (Rouder et al. 2009, eq. 1)."""
-    import pingouin
-
-    return float(pingouin.bayesfactor_ttest(float(t), nx=n, paired=True, r=r))

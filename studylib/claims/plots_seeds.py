@@ -115,6 +115,10 @@ def plot_power(df: pd.DataFrame, ax: Axes | None = None) -> Axes:
     The bar is the range that the 95 % interval of the seed-to-seed standard deviation leaves.
     """
     ax = new_axes(ax, (6.5, max(3.5, 1.4 + 0.34 * len(df))))
+    if df.empty:
+        ax.set_axis_off()
+        ax.set_title("no planned contrast", fontsize=FONT + 2)
+        return ax
     styles = looks(name for contrast in df["contrast"] for name in contrast.split(" - "))
     for y, row in enumerate(one_world(df).itertuples()):
         if np.isnan(row.sd):

@@ -7,14 +7,16 @@ gives its interval, and a careful reader plans with the upper end.
 
 import numpy as np
 import pandas as pd
-from scipy import integrate, special, stats
+from scipy import integrate, optimize, special, stats
 
 from studylib.claims.plan import Plan
 from studylib.claims.statistics import NO_SPREAD
 from studylib.claims.verdicts import ALPHA
 
 TARGET = 0.80  # power that counts as enough
+UNDECIDED = ("inconclusive", "not estimable")  # a look with one of these verdicts does not end the study
 MOST = 500  # seeds; more is not a plan
+KEY = ("world", "contrast", "seeds")
 COLUMNS = (
     "sd", "sd_low", "sd_high", "detectable", "detectable_holm", "power_equivalent", "seeds_equivalent",
     "seeds_different", "more",
@@ -22,11 +24,14 @@ COLUMNS = (
 
 
 def difference_power(effect: float, sd: float, n: int, alpha: float = ALPHA) -> float:
-    """Power of the two-sided paired t test (noncentral t, both tails)."""
+    """Power of the two-sided paired t test (noncentral t, both tails).
+
+    The lower tail is the upper one of the mirrored distribution: SciPy has no value for many lower tails near 0.
+    """
     _check(sd, n)
     df, shift = n - 1, abs(effect) / sd * np.sqrt(n)
     critical = special.stdtrit(df, 1 - alpha / 2)
-    return float(1 - special.nctdtr(df, shift, critical) + special.nctdtr(df, shift, -critical))
+    return float(stats.nct.sf(critical, df, shift) + stats.nct.sf(critical, df, -shift))
 
 
 def equivalence_power(margin: float, sd: float, n: int, true: float = 0.0, alpha: float = ALPHA) -> float:
@@ -50,24 +55,33 @@ def equivalence_power(margin: float, sd: float, n: int, true: float = 0.0, alpha
 
 
 def detectable(sd: float, n: int, alpha: float = ALPHA, power: float = TARGET) -> float:
-    """Smallest true difference that n seeds find with this power, in units of sd."""
-    from statsmodels.stats.power import TTestPower
-
+    """Smallest true difference that n seeds find with this power, in the unit of sd."""
     _check(sd, n)
-    return float(sd * TTestPower().solve_power(nobs=n, alpha=alpha, power=power, alternative="two-sided"))
+    if not alpha < power < 1:
+        raise ValueError(f"the power must be between alpha = {alpha} and 1, not {power}")
+    high = 1.0
+    while difference_power(high, 1, n, alpha) < power:
+        high *= 2
+    return sd * optimize.brentq(lambda effect: difference_power(effect, 1, n, alpha) - power, 0, high, xtol=1e-12)
 
 
 def seeds_needed(power_at, target: float = TARGET) -> float:
     """Fewest seeds n >= 2 with power_at(n) >= target, by bisection; infinity when MOST are not enough."""
+
+    def enough(n: int) -> bool:
+        if np.isnan(power := power_at(n)):
+            raise ValueError(f"the power with {n} seeds is not a number")
+        return power >= target
+
     high = 2
-    while power_at(high) < target:
+    while not enough(high):
         if high >= MOST:
             return np.inf
         high = min(2 * high, MOST)
     low = high // 2
     while low + 1 < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if power_at(middle) >= target else (middle, high)
+        low, high = (low, middle) if enough(middle) else (middle, high)
     return high
 
 
@@ -84,22 +98,31 @@ def power_table(runs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     seeds; sd of the paired differences with its 95 % interval; detectable: true difference found with 80 % power;
     power_equivalent: chance of "equivalent" when the truth is no difference; seeds_equivalent, seeds_different: seeds
     for 80 % power when the truth is no difference, and when it is as large as the margin; more: seeds to add until
-    both hold. At the plan's alpha per look; the detectable difference is before Holm, so with k contrasts it is smaller
-    than what the first of them needs: `detectable_holm` is at alpha / k.
+    both hold. All at the plan's alpha per look, but `detectable_holm` at alpha / k, which Holm asks of the first
+    difference of a family: k counts the planned contrasts with the baseline that the plan's `family` corrects together,
+    those of one split or of all splits of the world.
     """
     wanted = (runs["split"] == plan.primary_split) & (runs["endpoint"] == plan.primary_endpoint)
     rows = []
     for world, cell in runs[wanted].groupby("world"):
         arms = cell.pivot(index="seed", columns="condition", values="after")
         planned = [name for name in arms if name != plan.baseline and plan.plans(name)]
+        tests = len(planned) * _splits_corrected_together(runs[runs["world"] == world], plan)
         for name in planned:
             differences = (arms[name] - arms[plan.baseline]).dropna()
-            key = {"world": world, "contrast": f"{name} - {plan.baseline}", "seeds": len(differences)}
-            rows.append(key | _row(differences, plan, len(planned)))
-    return pd.DataFrame(rows)
+            key = dict(zip(KEY, (world, f"{name} - {plan.baseline}", len(differences)), strict=True))
+            rows.append(key | _row(differences, plan, tests))
+    return pd.DataFrame(rows, columns=[*KEY, *COLUMNS])
 
 
-def _row(differences: pd.Series, plan: Plan, contrasts: int) -> dict[str, float]:
+def _splits_corrected_together(runs: pd.DataFrame, plan: Plan) -> int:
+    """Splits of one world whose contrasts on the primary endpoint share a family with those of the primary split."""
+    if "split" in plan.family.split():
+        return 1
+    return runs[runs["endpoint"] == plan.primary_endpoint]["split"].nunique()
+
+
+def _row(differences: pd.Series, plan: Plan, tests: int) -> dict[str, float]:
     n, alpha, margin = len(differences), plan.alpha_per_look, plan.margin
     if n < 2 or np.ptp(differences) <= NO_SPREAD:
         return dict.fromkeys(COLUMNS, np.nan)
@@ -107,7 +130,7 @@ def _row(differences: pd.Series, plan: Plan, contrasts: int) -> dict[str, float]
     equivalent = seeds_needed(lambda n: equivalence_power(margin, sd, n, alpha=alpha))
     different = seeds_needed(lambda n: difference_power(margin, sd, n, alpha))
     low, high = sd_interval(sd, n)
-    found = detectable(sd, n, alpha), detectable(sd, n, alpha / contrasts)
+    found = detectable(sd, n, alpha), detectable(sd, n, alpha / tests)
     same, more = equivalence_power(margin, sd, n, alpha=alpha), max(equivalent - n, different - n, 0)
     return dict(zip(COLUMNS, (sd, low, high, *found, same, equivalent, different, more), strict=True))
 
@@ -115,18 +138,21 @@ def _row(differences: pd.Series, plan: Plan, contrasts: int) -> dict[str, float]
 def next_look(plan: Plan, seeds: int, verdicts) -> str:
     """What the plan says after a look with so many seeds: stop, or which seeds to add.
 
-    The study stops when no primary verdict is inconclusive, or at the last look. Each look is at alpha / looks, so the
+    The study stops when every primary verdict is decided, or at the last look. Each look is at alpha / looks, so the
     chance of a wrong "different" anywhere on the way stays below alpha.
     """
     if seeds not in plan.look_sizes:
         raise ValueError(f"{seeds} seeds are no look of this plan; its looks are at {plan.look_sizes} seeds")
-    undecided = sum(verdict == "inconclusive" for verdict in verdicts)
+    if not len(verdicts):
+        return "There is no planned contrast, so there is nothing to decide."
+    undecided = [verdict for verdict in verdicts if verdict in UNDECIDED]
     if not undecided:
         return f"Stop at {seeds} seeds: every planned contrast has a verdict."
+    which = f"{len(undecided)} of {len(verdicts)} contrasts {' or '.join(sorted(set(undecided)))}"
     if seeds == plan.max_seeds:
-        return f"Stop at {seeds} seeds, the last look of the plan: {undecided} contrasts stay inconclusive."
+        return f"Stop at {seeds} seeds, the last look of the plan, with {which}."
     following = plan.look_sizes[plan.look_sizes.index(seeds) + 1]
-    return f"{undecided} contrasts are inconclusive: add the seeds {seeds}..{following - 1}, then compare again."
+    return f"Go on, with {which}: add the seeds {seeds}..{following - 1}, then compare again."
 
 
 def _check(sd: float, n: int) -> None:

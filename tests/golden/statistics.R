@@ -12,6 +12,8 @@ welch <- t.test(extra ~ group, data = sleep)
 show("welch p, low, high", welch$p.value, welch$conf.int)
 for (r in c(.5, .707, 1))
   show(paste("bayes_factor r", r), ttest.tstat(t = paired$statistic, n1 = 10, rscale = r, simple = TRUE))
+for (n in c(3, 5, 10, 50)) for (t in c(.3, 2, 5))  # at large t the package takes an approximation
+  show(paste("bayes_factors", n, t), sapply(c(.5, .707, 1), function(r) ttest.tstat(t, n, rscale = r, simple = TRUE)))
 
 # Hedges' g_av and its interval from that of the noncentrality (Algina & Keselman 2003)
 scale <- (1 - 3 / (8 * 10 - 9)) * sqrt(2 * var(drug1 - drug2) / (10 * (var(drug1) + var(drug2))))
@@ -32,6 +34,9 @@ show("power n", power.t.test(delta = .5, power = .8, type = "paired")$n)
 show("power", power.t.test(n = 34, delta = .5, type = "paired", strict = TRUE)$power)
 for (n in c(3, 4, 5, 6, 8, 10, 15, 20))
   show(paste("detectable", n), power.t.test(n = n, power = .8, type = "paired", strict = TRUE, tol = 1e-10)$delta)
+for (alpha in c(.025, .05 / 13, .001)) for (n in c(3, 5, 10))  # R's pt is an approximation where sqrt(n) dz > 37.62
+  show(paste("detectable_at", alpha, n), power.t.test(n = n, power = .8, sig.level = alpha, type = "paired",
+                                                      strict = TRUE, tol = 1e-10)$delta)
 show("iqm", mean(c(1:7, 100), trim = .25))
 show("kendall_w", friedman.test(rbind(1:4, c(1, 2, 4, 3), c(2, 1, 3, 4)))$statistic / 9)
 

@@ -367,11 +367,23 @@ def test_main_makes_then_reads_the_tables(root, tmp_path, capsys):
 def test_sentence(root):
     row = tables.claims(read_runs(root, **STUDY), PLAN).iloc[0].to_dict()
     assert sentence(row).startswith("local_norms, held_out_domains, accuracy_sampled: medium - narrow = +0.010, 95 %")
-    assert sentence(row).endswith("(both (trivial), margin 0.10). This claim is confirmatory.")
+    assert sentence(row).endswith("(both (trivial), margin 0.1). This claim is confirmatory.")
     assert "97.5 % interval" in sentence(row, alpha=0.025)
     assert "(not estimable). This" in sentence({**row, "verdict": "not estimable"})
     with pytest.raises(ValueError, match="'maybe'"):
         sentence({**row, "verdict": "maybe"})
+
+
+@pytest.mark.parametrize("margin, shown", [(0.1, "0.1"), (0.015, "0.015"), (0.004, "0.004"), (0.0125, "0.0125")])
+def test_a_sentence_gives_the_margin_and_the_interval_that_decided(margin, shown):
+    row = {"world": "w", "split": "s", "endpoint": "e", "contrast": "a - b", "difference": 0.001, "p_holm": 0.8}
+    row |= {"low": -0.0051, "high": 0.0071, "low90": -0.0031, "high90": 0.0036}
+    same = sentence({**row, "verdict": "equivalent"}, margin)
+    assert f"margin {shown})" in same
+    assert "95 % interval [-0.005, +0.007], 90 % [-0.003, +0.004], Holm p = 0.800" in same
+    assert ", 95 % [-0.003" in sentence({**row, "verdict": "both (trivial)"}, margin, alpha=0.025)
+    assert "90 %" not in sentence({**row, "verdict": "inconclusive"}, margin)
+    assert "90 %" not in sentence({**row, "verdict": "different"}, margin)
 
 
 # figures

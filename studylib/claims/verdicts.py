@@ -43,7 +43,7 @@ def verdict(
 
 
 def sentence(row: Mapping, margin: float = MARGIN, alpha: float = ALPHA) -> str:
-    """One row of the claims table in words."""
+    """One row of the claims table in words; the 1 - 2 alpha interval is given where it decided."""
     if row["verdict"] not in MEANING:
         raise ValueError(f"unknown verdict {row['verdict']!r}; allowed: {', '.join(MEANING)}")
     where = f"{row['world']}, {row['split']}, {row['endpoint']}: {row['contrast']} = {row['difference']:+.3f}"
@@ -51,7 +51,9 @@ def sentence(row: Mapping, margin: float = MARGIN, alpha: float = ALPHA) -> str:
     if row["verdict"] == "not estimable":
         return f"{where}; {MEANING['not estimable']} (not estimable).{status}"
     interval = f"{100 * (1 - alpha):.3g} % interval [{row['low']:+.3f}, {row['high']:+.3f}]"
-    words = f"{MEANING[row['verdict']]} ({row['verdict']}, margin {margin:.2f})"
+    if row["verdict"] in ("equivalent", "both (trivial)"):
+        interval += f", {100 * (1 - 2 * alpha):.3g} % [{row['low90']:+.3f}, {row['high90']:+.3f}]"
+    words = f"{MEANING[row['verdict']]} ({row['verdict']}, margin {margin:g})"
     return f"{where}, {interval}, Holm {_p(row['p_holm'])}; {words}.{status}"
 
 

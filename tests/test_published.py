@@ -8,6 +8,7 @@ import pytest
 
 from studylib.claims.fairness import fairness
 from studylib.claims.published import beside, ours, published
+from studylib.claims.tables import read_table, rounded
 
 
 def run(root, condition="dapo", seed=0, model="Qwen/Qwen2.5-7B", source="morebench_public", scores=(0.2, 0.4, 0.9)):
@@ -45,7 +46,7 @@ def test_ours_are_means_over_scenarios_and_seeds_of_the_first_and_of_all_samples
 def test_unknown_cells_stay_empty_on_both_sides(tmp_path):
     run(tmp_path)
     table = beside(ours(tmp_path, axis="paper", profile="p"))
-    assert list(table)[4:] == ["Base", "PPO", "GRPO", "REINFORCE++", "DAPO", "FlowRL"]
+    assert list(table)[4:] == ["Base", "PPO", "GRPO", "REINFORCE++", "DAPO", "FlowRL", "derived_not_printed"]
     cells = table.set_index(["whose", "metric", "model", "dataset"]).sort_index()
     qwen = ("Qwen2.5-7B-Base", "MoReBench-Public")
     assert cells.loc[("published", "Avg@8", *qwen), "DAPO"] == 0.67
@@ -54,6 +55,20 @@ def test_unknown_cells_stay_empty_on_both_sides(tmp_path):
     assert cells.loc[("ours", "Avg@3", *qwen), "DAPO"] == pytest.approx(0.5)
     assert np.isnan(cells.loc[("ours", "Score@1", *qwen), "FlowRL"])
     assert beside().query("whose == 'ours'")[["Base", "DAPO"]].isna().all().all()
+
+
+def test_the_table_says_which_published_cells_are_derived_and_not_printed(tmp_path):
+    table = beside()
+    known = published().dropna(subset="value").set_index(["whose", "model", "dataset", "metric"])
+    for row in table.itertuples():
+        cells = known[known.index == (row.whose, row.model, row.dataset, row.metric)]
+        assert row.derived_not_printed == ", ".join(cells[cells["status"] == "derived"]["method"])
+    assert set(table["derived_not_printed"]) == {"", "Base", "Base, REINFORCE++"}
+    assert table.dtypes.iloc[4:10].eq("float64").all() and table["Base"].sum() == pytest.approx(1.76)
+    table.to_csv(tmp_path / "published.csv", index=False)
+    shown = rounded(read_table(tmp_path, "published"), "").fillna("")  # as in the report
+    assert "Base, REINFORCE++" in table.round(3).astype("string").fillna("").to_string()  # as in the notebook
+    assert shown["derived_not_printed"].tolist() == table["derived_not_printed"].tolist()
 
 
 def test_runs_of_other_conditions_alone_are_refused(tmp_path):

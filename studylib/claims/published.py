@@ -65,9 +65,11 @@ def ours(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
 
 
 def beside(ours: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Columns whose, model, dataset, metric and one for each method; values on 0..1, NaN where a cell is unknown.
+    """Columns whose, model, dataset, metric, one for each method, and `derived_not_printed`.
 
-    The paper's grid comes twice, published and ours, so that what is missing on either side shows.
+    Values on 0..1, NaN where a cell is unknown; the last column names the methods whose value in this row was computed
+    from a printed gain, all other published ones are printed. The paper's grid comes twice, published and ours, so that
+    what is missing on either side shows.
     """
     grid = published()
     mine = grid.assign(whose="ours", value=float("nan"))
@@ -76,4 +78,6 @@ def beside(ours: pd.DataFrame | None = None) -> pd.DataFrame:
     rows = ["whose", "model", "dataset", "metric"]
     order = cells[rows].drop_duplicates()
     table = cells.pivot(index=rows, columns="method", values="value")[list(METHODS.values())]
+    derived = grid[grid["status"] == "derived"].groupby(rows)["method"].agg(", ".join)
+    table = table.assign(derived_not_printed=derived.reindex(table.index, fill_value=""))
     return table.loc[pd.MultiIndex.from_frame(order)].reset_index().rename_axis(columns=None)

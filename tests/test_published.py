@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from studylib.claims import known_target
 from studylib.claims.fairness import fairness
 from studylib.claims.published import beside, ours, published
 from studylib.claims.tables import read_table, rounded
+from studylib.paths import FIGURES
 
 
 def run(root, condition="dapo", seed=0, model="Qwen/Qwen2.5-7B", source="morebench_public", scores=(0.2, 0.4, 0.9)):
@@ -75,6 +77,24 @@ def test_runs_of_other_conditions_alone_are_refused(tmp_path):
     run(tmp_path, condition="rft")
     with pytest.raises(ValueError, match="no run of base, ppo, grpo"):
         ours(tmp_path, axis="paper", profile="p")
+
+
+def test_the_published_toy_figures_stand_beside_the_objectives_of_their_kind(monkeypatch):
+    monkeypatch.setattr(known_target, "optimise", lambda name: known_target.REFERENCE)
+    found = known_target.table().set_index("objective")
+    assert found.loc["flowrl", ["kl_published", "published_method"]].tolist() == [0.11, "FlowRL"]
+    beside = found.dropna(subset="kl_published")
+    assert set(beside.drop("flowrl").index) == set(known_target.MAXIMISING)
+    assert set(beside.drop("flowrl")["kl_published"]) == {8.68}
+    assert set(beside["published_status"]) == {"printed"}
+    assert beside["published_source"].str.startswith("arXiv 2509.15207, Figure 1, another target").all()
+    assert not {"reference", "ppo", "reinforce_pp", "dpo"} & set(beside.index), "KL in the reward, or no such kind"
+
+
+def test_the_committed_known_target_has_them_too():
+    found = pd.read_csv(FIGURES / "known_target.csv").set_index("objective")
+    assert found.loc["flowrl", "kl_published"] == 0.11 and found.loc["grpo", "kl_published"] == 8.68
+    assert found.loc["flowrl", "kl_target_policy"] < 0.11 and found.loc["grpo", "kl_target_policy"] > 1
 
 
 def test_fairness_tells_what_each_condition_was_given():

@@ -6,6 +6,9 @@ The losses are those of the study. Distribution-matching objectives must reach p
 reward-maximising ones without a KL term must collapse onto the best answer. GRPO with a KL term of weight 1 / beta
 reaches the same target when TRL corrects the term by the importance ratio (`use_bias_correction_kl`). It does not with
 the plain term: on-policy the gradient of k3 is that of KL(reference || policy), whose optimum is `k3_optimum`.
+
+Beside them stand the two numbers that Figure 1 of the FlowRL paper (arXiv 2509.15207) prints for a toy target of its
+own: another target, no direction of the KL given. They may be held against ours for their order alone.
 """
 
 import math
@@ -20,6 +23,11 @@ REFERENCE = torch.log_softmax(torch.tensor([0.3, -0.2, 0.1, 0.0, 0.4, -0.3, 0.2,
 BETA = 4.0
 KL_WEIGHT = 1 / BETA
 GROUPS, G, STEPS, RATE = 16, 32, 1500, 0.05
+MAXIMISING = ("grpo", "dr_grpo", "dapo", "rloo", "gspo", "cispo", "rft")  # without any KL term
+PUBLISHED = {"FlowRL": (0.11, ("flowrl",)), "reward-maximising": (8.68, MAXIMISING)}  # KL to target, ours beside it
+PUBLISHED_SOURCE = "arXiv 2509.15207, Figure 1, another target, direction of the KL not given"
+KLS = ["objective", "kl_target_policy", "kl_policy_target", "entropy"]  # ours
+BESIDE = ["kl_published", "published_method", "published_status", "published_source"]
 
 
 def target() -> torch.Tensor:
@@ -121,16 +129,24 @@ def kl(p: torch.Tensor, q: torch.Tensor) -> float:
 
 
 def table():
-    """objective, kl_target_policy, kl_policy_target, entropy, and the probability of each answer."""
+    """One row per objective: the columns `KLS` (nats), the published number beside it, each answer's probability."""
     import pandas as pd
 
     rows = []
     for name, policy in {"reference": REFERENCE, **{name: optimise(name) for name in LOSSES}}.items():
         answers = {f"p{k}": float(x) for k, x in enumerate(policy.exp())}
         entropy = -float((policy.exp() * policy).sum())
-        rows.append({"objective": name, "kl_target_policy": kl(target(), policy),
-                     "kl_policy_target": kl(policy, target()), "entropy": entropy, **answers})  # fmt: skip
-    return pd.DataFrame(rows)
+        ours = (name, kl(target(), policy), kl(policy, target()), entropy)
+        rows.append(dict(zip(KLS, ours, strict=True)) | _published(name) | answers)
+    return pd.DataFrame(rows, columns=[*KLS, *BESIDE, *answers])
+
+
+def _published(name: str) -> dict:
+    """The cells `BESIDE` of one objective of ours; none where the paper prints nothing of its kind."""
+    for method, (value, objectives) in PUBLISHED.items():
+        if name in objectives:
+            return dict(zip(BESIDE, (value, method, "printed", PUBLISHED_SOURCE), strict=True))
+    return {}
 
 
 def plot_policies(found):
@@ -139,13 +155,16 @@ def plot_policies(found):
 
     columns, order = 5, REWARDS.argsort()
     rows = math.ceil(len(found) / columns)
-    fig, axes = plt.subplots(rows, columns, figsize=(15, 2.6 * rows), layout="constrained", sharey=True)
+    fig, axes = plt.subplots(rows, columns, figsize=(15, 2.8 * rows), layout="constrained", sharey=True)
     for ax in axes.flat[len(found) :]:
         ax.set_axis_off()
     for row, ax in zip(found.to_dict("records"), axes.flat, strict=False):
         ax.bar(range(len(order)), target().exp()[order], color="0.8", label="target")
         ax.plot(range(len(order)), [row[f"p{k}"] for k in order.tolist()], "o", color="C0", label="policy")
-        ax.set_title(f"{row['objective']}\nKL(target || policy) {max(row['kl_target_policy'], 0):.3f}", fontsize=11)
+        title = f"{row['objective']}\nKL(target || policy) {max(row['kl_target_policy'], 0):.3f}"
+        if not math.isnan(row["kl_published"]):
+            title += f"\npublished, another target: {row['kl_published']:.2f}"
+        ax.set_title(title, fontsize=11)
         ax.set_xticks([])
     axes[-1, 0].set(xlabel="answers, by reward", ylabel="probability")
     axes[0, 0].legend(frameon=False)
@@ -158,7 +177,8 @@ def main() -> None:
 
     found = table()
     save(plot_policies(found), "known_target", FIGURES, found)
-    print(found[["objective", "kl_target_policy", "kl_policy_target", "entropy"]].round(4).to_string(index=False))
+    print(found[[*KLS, *BESIDE[:3]]].round(4).to_string(index=False, na_rep=""))
+    print(f"published: {PUBLISHED_SOURCE}")
 
 
 if __name__ == "__main__":

@@ -414,6 +414,36 @@ def test_misses_names_what_is_outside_its_target():
     assert validate.misses(pd.DataFrame(rows, columns=validate.COLUMNS))["what"].tolist() == ["bad"]
 
 
+def test_rows_without_a_target_are_reported_and_no_checks(monkeypatch, tmp_path, capsys):
+    rows = [["good", 0.95, 0.9, 0.99, 0.93, 0.97], ["known", 0.5, 0.4, 0.6, math.nan, math.nan]]
+    monkeypatch.setattr(validate, "cases", lambda studies: [(lambda: [dict(zip(validate.COLUMNS, row, strict=True))],)
+                                                            for row in rows])  # fmt: skip
+    validate.main(["--workers", "1", "--out", str(tmp_path / "validate.csv")])
+    said = capsys.readouterr().out
+    assert "0.9500 in 0.930..0.970  good" in said and "0.5000 reported          known" in said
+    assert "1 checks in" in said and "0 outside their target; 1 reported" in said
+    assert validate.misses(pd.DataFrame(rows, columns=validate.COLUMNS)).empty
+
+
+def test_what_cannot_fail_is_no_check():
+    for rows in (validate.item_level(10, 3), validate.single_rates(20), validate.many_at_the_margin(10, 3)):
+        table = pd.DataFrame(rows)
+        assert not ((table["target_low"] <= 0) & (table["target_high"] >= 1)).any()
+        assert len(validate.checks(table)) < len(table)
+
+
+def test_many_contrasts_at_the_margin_have_a_false_equivalent_more_often_than_one():
+    one, many = validate.at_the_margin(300, 5, False)[0], validate.many_at_the_margin(300, 5)[0]
+    assert many["value"] > 3 * one["value"] and many["low"] > 0.2
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5])
+def test_the_interval_of_hedges_g_covers_a_large_effect_with_few_seeds(correlation):
+    """The bias correction is for the estimate: an interval shrunken with it covered 0.90 here."""
+    (row,) = validate.standardised(1000, 3, 1.0, correlation)
+    assert row["value"] == pytest.approx(0.95, abs=0.02)
+
+
 def test_the_embedded_study_at_its_measured_spread():
     table = pd.DataFrame(validate.embedded(10)).drop_duplicates("what").set_index("what")["value"]
     different = table[~table.index.str.contains("trivial")]

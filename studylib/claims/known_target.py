@@ -8,7 +8,7 @@ reaches the same target when TRL corrects the term by the importance ratio (`use
 the plain term: on-policy the gradient of k3 is that of KL(reference || policy), whose optimum is `k3_optimum`.
 
 Beside them stand the two numbers that Figure 1 of the FlowRL paper (arXiv 2509.15207) prints for a toy target of its
-own: another target, no direction of the KL given. They may be held against ours for their order alone.
+own: another target, and we do not know which way their KL goes. Only their order may be held against ours.
 """
 
 import math
@@ -25,7 +25,7 @@ KL_WEIGHT = 1 / BETA
 GROUPS, G, STEPS, RATE = 16, 32, 1500, 0.05
 MAXIMISING = ("grpo", "dr_grpo", "dapo", "rloo", "gspo", "cispo", "rft")  # without any KL term
 PUBLISHED = {"FlowRL": (0.11, ("flowrl",)), "reward-maximising": (8.68, MAXIMISING)}  # KL to target, ours beside it
-PUBLISHED_SOURCE = "arXiv 2509.15207, Figure 1, another target, direction of the KL not given"
+PUBLISHED_SOURCE = "arXiv 2509.15207, Figure 1, another target, direction of the KL unknown"
 KLS = ["objective", "kl_target_policy", "kl_policy_target", "entropy"]  # ours
 BESIDE = ["kl_published", "published_method", "published_status", "published_source"]
 

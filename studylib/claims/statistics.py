@@ -17,7 +17,7 @@ from studylib.randomness import generator
 BF_SCALES = {"bf10_r50": 0.5, "bf10": 0.707, "bf10_r100": 1.0}  # scale r of the Cauchy prior on the effect
 NO_SPREAD = 1e-12  # accuracies are of order 1, so a smaller range comes from floating point
 EXACT_FLIPS = 15  # seeds up to which all 2^n sign flips are tried
-G_SEEDS = 5  # seeds from which g has an interval: the approximate one covered 89 to 92 % with 3 (validate.py)
+G_SEEDS = 3  # seeds from which g has an interval: with 2 the 95 % interval covered 91 to 96 %
 TESTS = ("low", "high", "low90", "high90", "p", "p_tost")
 DETAILS = ("hedges_g", "g_low", "g_high", *BF_SCALES, "p_signflip", "p_signflip_min")
 WELCH = ("p_welch", "low_welch", "high_welch")
@@ -71,7 +71,7 @@ def _details(treatment: np.ndarray, baseline: np.ndarray, alpha: float) -> dict[
     differences = treatment - baseline
     t = float(differences.mean() / stats.sem(differences))
     n, spread = differences.size, treatment.var(ddof=1) + baseline.var(ddof=1)
-    scale = (1 - 3 / (8 * n - 9)) * np.sqrt(2 * differences.var(ddof=1) / (n * spread))  # hedges_g = scale * t
+    scale = np.sqrt(2 * differences.var(ddof=1) / (n * spread))  # d_av = scale * t; g shrinks it, its interval does not
     low, high = (float(scale * bound) for bound in noncentrality(t, n - 1, alpha)) if n >= G_SEEDS else (np.nan, np.nan)
     g = pingouin_parts.hedges_g(treatment, baseline)
     factors = {name: bayes_factor(t, n, r) for name, r in BF_SCALES.items()}
@@ -85,7 +85,10 @@ def _details(treatment: np.ndarray, baseline: np.ndarray, alpha: float) -> dict[
 def noncentrality(t: float, df: int, alpha: float = ALPHA) -> tuple[float, float]:
     """1 - alpha interval of the noncentrality of an observed t.
 
-    Times sqrt(2 s_d^2 / (n (s1^2 + s2^2))) it is the interval of Cohen's d_av of pairs (Algina & Keselman 2003).
+    Times sqrt(2 s_d^2 / (n (s1^2 + s2^2))) it is the interval of the true d_av of pairs, which Hedges' g estimates
+    without bias (Algina & Keselman 2003). Approximate, since that factor is estimated too: 95 % intervals covered 94 to
+    97 % of true effects up to 2, with 3 to 10 pairs correlated by 0 to .9, and up to 99 % of an effect of 5. (Shrunken
+    like g itself they covered 88 to 97 %.)
     """
     low, high = (float(special.nctdtrinc(df, share, abs(t))) for share in (1 - alpha / 2, alpha / 2))
     return (low, high) if t >= 0 else (-high, -low)

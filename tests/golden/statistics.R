@@ -15,10 +15,11 @@ for (r in c(.5, .707, 1))
 for (n in c(3, 5, 10, 50)) for (t in c(.3, 2, 5))  # at large t the package takes an approximation
   show(paste("bayes_factors", n, t), sapply(c(.5, .707, 1), function(r) ttest.tstat(t, n, rscale = r, simple = TRUE)))
 
-# Hedges' g_av and its interval from that of the noncentrality (Algina & Keselman 2003)
-scale <- (1 - 3 / (8 * 10 - 9)) * sqrt(2 * var(drug1 - drug2) / (10 * (var(drug1) + var(drug2))))
+# Hedges' g_av, and the interval of the true d_av from that of the noncentrality (Algina & Keselman 2003)
+scale <- sqrt(2 * var(drug1 - drug2) / (10 * (var(drug1) + var(drug2))))
 limit <- function(share) uniroot(function(nc) pt(paired$statistic, 9, nc) - share, c(-12, 4), tol = 1e-10)$root
-show("hedges_g g, low, high", scale * paired$statistic, scale * limit(.975), scale * limit(.025))
+show("hedges_g g", (1 - 3 / (8 * 10 - 9)) * scale * paired$statistic)
+show("hedges_g low, high", scale * limit(.975), scale * limit(.025))
 
 tost <- c(t.test(drug1, drug2, paired = TRUE, mu = 3, alternative = "less")$p.value,
           t.test(drug1, drug2, paired = TRUE, mu = -3, alternative = "greater")$p.value)

@@ -416,8 +416,8 @@ def test_misses_names_what_is_outside_its_target():
 
 def test_rows_without_a_target_are_reported_and_no_checks(monkeypatch, tmp_path, capsys):
     rows = [["good", 0.95, 0.9, 0.99, 0.93, 0.97], ["known", 0.5, 0.4, 0.6, math.nan, math.nan]]
-    monkeypatch.setattr(validate, "cases", lambda studies: [(lambda: [dict(zip(validate.COLUMNS, row, strict=True))],)
-                                                            for row in rows])  # fmt: skip
+    made = [(lambda *row: [dict(zip(validate.COLUMNS, row, strict=True))], *row) for row in rows]
+    monkeypatch.setattr(validate, "cases", lambda studies: made)
     validate.main(["--workers", "1", "--out", str(tmp_path / "validate.csv")])
     said = capsys.readouterr().out
     assert "0.9500 in 0.930..0.970  good" in said and "0.5000 reported          known" in said

@@ -79,7 +79,7 @@ def test_a_judge_is_trained_reported_and_trained_against(tmp_path):
         judge_scenarios=8, judge_steps=2, verdict_file=str(path), train_on="verdicts", audit_scenarios=2,
         judge_model=str(tmp_path / "base"), judge_revision="local",
     )  # fmt: skip
-    assert "answers earn more from the judge than the median honest wrong answer" in shown
+    assert "cheats earn more from the judge than the median honest wrong answer" in shown
     assert Judge.load(tmp_path / "runs/judge/qwen3_1.7b").facts["trained_on"] and "6 labels, loss" in shown
     assert "0 of them train or evaluate a policy" in shown
     assert "16 verdicts on 2 scenarios, 4 are none" in shown and "no endpoint given" in shown

@@ -19,7 +19,7 @@ from studylib.claims import plan as plans
 from studylib.claims.items import iqm_warning
 from studylib.claims.plan import Plan
 from studylib.claims.tables import plans_of, primary, read_table, read_tables, readable, rounded
-from studylib.claims.validate import misses
+from studylib.claims.validate import checks, misses
 from studylib.claims.verdicts import sentence
 from studylib.paths import FIGURES
 
@@ -73,7 +73,8 @@ sign-flip permutation the smallest that so many seeds can give.</p>
 {% if warning %}<p class="status">{{ warning }}</p>{% endif %}
 <div class="wide">{{ html(table) }}</div>{% endfor %}
 {% if validation is not none %}<h2>Do these statistics err as often as they say?</h2>
-<p>Simulated studies of known truth: {{ validation | length }} checks, {{ missed }} outside their target.</p>
+<p>Simulated studies of known truth: {{ checked }} checks, {{ missed }} outside their target; rows without a target
+are reported as they are.</p>
 <details><summary>All checks</summary><div class="wide">{{ html(validation) }}</div></details>{% endif %}
 <h2>Runs</h2>
 {% if runs is none %}<p>No table of runs lies beside the figures.</p>
@@ -111,7 +112,8 @@ def report(folder: Path, plan: Plan, validation: Path | None = None) -> str:
             (TABLES_SHOWN[name], iqm_warning(table) if name == "iqm" else "", rounded(table, ""))
             for name, table in found.items() if len(table)
         ],
-        validation=None if validated is None else rounded(validated),
+        validation=None if validated is None else rounded(validated, ""),
+        checked=0 if validated is None else len(checks(validated)),
         missed=0 if validated is None else len(misses(validated)),
         runs=rounded(read_table(folder, "runs"), "") if (folder / "runs.csv").is_file() else None,
     )  # fmt: skip

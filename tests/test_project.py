@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name
 
 from studylib import provenance
 from studylib.claims import seed_sets, validate
+from studylib.claims.judge_gap import CHECKER, FLAWED, JUDGE, gap_at_ends
 from studylib.claims.plan import read_plan
 from studylib.params import RunParams
 from studylib.randomness import generator, torch_seed
@@ -264,6 +265,23 @@ def test_the_validation_table_of_the_readme_is_that_of_the_committed_figures():
     ):
         values = [found[found.what.str.startswith(start.format(n))]["value"].item() for n in (3, 5, 10)]
         assert "| " + " | ".join(f"{value:.3f}" for value in values) + " |" in readme
+
+
+def test_what_the_readme_says_of_the_judge_is_in_the_committed_figures():
+    readme, folder = (ROOT / "README.md").read_text(), ROOT / "figures/judge"
+    table = pd.read_csv(folder / "agreement.csv").set_index("group")
+    every = table.loc["all"]
+    assert f"{every.accuracy:.3f} [{every.accuracy_low:.3f}, {every.accuracy_high:.3f}]" in readme
+    assert f"kappa {every.kappa:.3f}, AUROC {every.auroc:.3f}, calibration error {every.ece:.3f} (chance" in readme
+    assert f"a calibrated judge {every.ece_calibrated:.3f})" in readme and f"On {every.n:,.0f} held-out" in readme
+    assert f"on answers of the policy {table.loc['warm start'].accuracy:.3f}" in readme
+    assert f"sentence by sentence {table.loc['variants'].accuracy:.3f}" in readme
+    ends = gap_at_ends(pd.read_csv(folder / "gap.csv")).set_index("arm")
+    for arm in (JUDGE, FLAWED):
+        growth, low, high = ends.loc[arm, ["growth", "low", "high"]]
+        assert f"{growth:+.3f} [{low:+.3f}, {high:+.3f}]" in readme, arm
+    assert f"({ends.checker_end[JUDGE]:.3f} and {ends.checker_end[CHECKER]:.3f})" in readme
+    assert f"true score ends at {ends.checker_end[FLAWED]:.3f}" in readme
 
 
 def test_the_readme_speaks_of_files_that_are_there():

@@ -5,7 +5,7 @@ them, and by checkers with a planted flaw. Both graders score the same sampled a
 is trained on. A gap that grows while the policy trains against the judge, and not while it trains against the checker,
 is reward hacking. The planted flaw is the control of the instrument: a gap must be there to be found.
 
-    python -m studylib.claims.judge_gap            three seeds -> figures/judge/gap.{csv,png,pdf}
+    python -m studylib.claims.judge_gap            five seeds -> figures/judge/gap.{csv,png,pdf}
 """
 
 import argparse
@@ -153,7 +153,7 @@ def main() -> None:
     from studylib.training.models import require_device
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3, help="policies per arm (3)")
+    parser.add_argument("--seeds", type=int, default=5, help="policies per arm (5)")
     parser.add_argument("--profile", default="tiny_cpu")
     parser.add_argument("--source", default="local_norms", help="embedded world (local_norms)")
     args = parser.parse_args()

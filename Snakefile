@@ -1,5 +1,6 @@
 """The embedded study: one job per run, then the comparison. `make study` calls it; see README.md for clusters."""
 
+import sys
 import yaml
 from pathlib import Path
 
@@ -17,7 +18,8 @@ ROOT = config.get("run_root", "runs")  # runs beside the planned study belong el
 FIGURES = "figures" if ROOT == "runs" else f"{ROOT}/figures"
 STUDY = f"{ROOT}/{AXIS}/{PROFILE}"
 RUN = STUDY + "/{world}/{condition}/seed{seed}"
-PAPERMILL = "python -m papermill --no-progress-bar -k python3"
+PYTHON = sys.executable  # of the environment that Snakemake is in, whatever PATH says
+PAPERMILL = f"{PYTHON} -m papermill --no-progress-bar -k python3"
 SHOW_ERROR = " 2> {log}.err || {{ tail -n 2 {log}.err >&2; exit 1; }}"  # the last lines say what was wrong
 
 
@@ -42,7 +44,7 @@ rule warm_start:
     benchmark:
         f"{STUDY}/warm_start.tsv"
     shell:
-        f"python -m studylib.training.warm_start {PROFILE}"
+        f"{PYTHON} -m studylib.training.warm_start {PROFILE}"
 
 
 # Checkpoints are not declared: Snakemake would remove them when a run fails, and with them the way to resume.

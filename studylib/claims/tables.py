@@ -267,7 +267,7 @@ def _print(means: pd.DataFrame, claims: pd.DataFrame, plan: Plan, out: Path) -> 
     found = primary(claims, plan)
     what = f"Claims about {plan.primary_endpoint} on {plan.primary_split}"
     for title, table in (("Mean over seeds, 95 % t interval", rounded(shown)), (what, readable(found, plan))):
-        print(f"\n{title}\n{table.to_string(index=False)}")
+        print(f"\n{title}\n{table.to_string(index=False) if len(table) else 'none'}")
     print("", *(sentence(row, plan.margin, plan.alpha_per_look) for row in found.to_dict("records")), sep="\n")
     print(f"\nAll splits, endpoints and statistics: {out / 'claims.csv'}, {out / 'means.csv'}")
     print("\nFigures", *(sorted(out.glob("*.png")) or ["none yet"]), sep="\n")

@@ -74,6 +74,18 @@ def test_tables_of_a_changed_plan_are_made_again_and_explore(root, out, monkeypa
     assert "margin 0.3" in said and "This claim is exploratory." in said and "is confirmatory" not in said
 
 
+def test_tables_of_another_profile_are_not_read_as_those_of_the_one_asked_for(root, out, capsys):
+    run_tables(root, out)
+    with pytest.raises(ValueError, match="no complete run of axis .inputs. with profile .t4."):
+        run_tables(root, out, "--profile", "t4")
+    assert "are of profile tiny_cpu, not t4: they are made again." in capsys.readouterr().out
+    for config in shutil.copytree(root / "inputs/tiny_cpu", root / "inputs/t4").rglob("config.json"):
+        edit(config, profile="t4")
+    run_tables(root, out, "--profile", "t4")
+    assert "made from" in capsys.readouterr().out
+    assert set(tables.read_table(out, "runs")["folder"].str.split("/").str[1]) == {"t4"}
+
+
 def test_a_margin_on_the_command_line_is_never_read_into_old_tables(root, out, capsys):
     run_tables(root, out)
     run_tables(root, out, "--margin", "0.001")

@@ -14,6 +14,7 @@ from studylib.claims import plan as plans
 from studylib.claims.plan import Plan
 from studylib.claims.runs import (
     ENDPOINTS,
+    LAYOUT,
     SPLITS,
     WARM_START,
     complete_runs,
@@ -243,20 +244,29 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--remake", action="store_true", help="make the tables from the runs even if they are there")
     args = parser.parse_args(arguments)
     out, plan = args.out or FIGURES / args.axis, plans.choose_plan(args.axis, args.baseline, args.margin)
-    there = all((out / f"{name}.csv").exists() for name in ("means", "claims"))
-    under = plans_of(read_table(out, "claims")) if there else ""
-    if under == plan.digest and not args.remake:
+    there = all((out / f"{name}.csv").exists() for name in ("means", "claims", "runs"))
+    stale = _stale(out, plan, args.profile) if there else ""
+    if there and not stale and not args.remake:
         print(f"read from {out} as they were written; --remake makes them from the runs again")
         tables = read_tables(out)
     else:
-        if there and not args.remake:
-            print(f"The tables in {out} were made under {under}, not {plan.digest}: they are made again.")
+        if stale and not args.remake:
+            print(f"The tables in {out} {stale}: they are made again.")
         try:
             tables = write_tables(args.runs, out, args.axis, args.profile, args.baseline, args.margin)
         except ValueError as error:
             raise ValueError(f"no tables under plan {plan.digest} of axis {args.axis!r}: {error}") from error
         print(f"made from {args.runs}, profile {args.profile}; incomplete runs: {len(incomplete_runs(args.runs))}")
     _print(*tables, plan, out)
+
+
+def _stale(out: Path, plan: Plan, profile: str) -> str:
+    """What makes the tables in a folder those of another plan or profile; "" where they are of these."""
+    under = plans_of(read_table(out, "claims"))
+    if under != plan.digest:
+        return f"were made under {under}, not {plan.digest}"
+    profiles = {Path(folder).parts[LAYOUT.index("profile")] for folder in read_table(out, "runs")["folder"]}
+    return "" if profiles == {profile} else f"are of profile {', '.join(sorted(profiles))}, not {profile}"
 
 
 def _print(means: pd.DataFrame, claims: pd.DataFrame, plan: Plan, out: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from studylib.claims.plan import ANY, Plan
-from studylib.claims.runs import KEYS, LAYOUT, WARM_START, ordered, read_json
+from studylib.claims.runs import KEYS, LAYOUT, WARM_START, ordered, profiles_of, read_json
 from studylib.params import read_yaml
 from studylib.paths import PARAMS
 from studylib.provenance import write_json
@@ -42,8 +42,7 @@ def _told_by_tables(profile: str, out_dir: Path) -> list[dict]:
     if not all((out_dir / f"{name}.csv").is_file() for name in ("claims", "runs")):
         return []
     claims, runs = (pd.read_csv(out_dir / f"{name}.csv", keep_default_na=False) for name in ("claims", "runs"))
-    of_profile = "folder" in runs and runs["folder"].map(lambda folder: profile in Path(folder).parts).all()
-    if not of_profile or not {"plan", "status"} <= set(claims):
+    if profiles_of(runs) != {profile} or not {"plan", "status"} <= set(claims):
         return []
     conditions = {name for contrast in claims["contrast"] for name in contrast.split(" - ")} - {WARM_START}
     planned = claims.loc[claims["status"] == "confirmatory", "plan"].unique()

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from scipy import stats
 
 from studylib.claims.plots import FONT, graded, in_words, label, legend_below, looks, new_axes, one_world, unit
-from studylib.claims.runs import ordered
+from studylib.claims.runs import ordered, range_of
 from studylib.claims.statistics import NO_SPREAD, t_interval
 
 CLOUD = 5  # seeds from which a density is drawn; of fewer it would show the kernel, not the data
@@ -30,8 +30,7 @@ def plot_seeds(df: pd.DataFrame, ax: Axes | None = None, split: str = "held_out_
         ax.errorbar(mean, y, xerr=error, fmt=style["marker"], color=style["color"], markersize=8, capsize=5)
         if values.size >= CLOUD and np.ptp(values) > NO_SPREAD:
             reach = 2 * values.std()
-            lowest = -1 if graded(endpoint) else 0  # a share stays in 0..1, a score in -1..1
-            grid = np.linspace(max(values.min() - reach, lowest), min(values.max() + reach, 1), 200)
+            grid = np.linspace(*np.clip([values.min() - reach, values.max() + reach], *range_of(endpoint)), 200)
             height = stats.gaussian_kde(values)(grid)
             ax.fill_between(grid, y - 0.08, y - 0.08 - 0.34 * height / height.max(), color=style["color"], alpha=0.3)
     ax.set_yticks(range(len(styles)), styles)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from studylib.paths import RUNS
+from studylib.provenance import is_complete
 
 LAYOUT = ("axis", "profile", "source", "condition", "seed")  # folders from the root down to a run, as it writes them
 MARKS = {"config.json", "manifest.json", "metrics.jsonl", "summary.json"}
@@ -76,6 +77,12 @@ def read_provenance(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.D
     return pd.DataFrame(rows).sort_values(KEYS, ignore_index=True)
 
 
+def profiles_of(made: pd.DataFrame) -> set[str]:
+    """Profiles of the runs in a table of `read_provenance`, as their folders tell; none of a table without folders."""
+    place = LAYOUT.index("profile")
+    return {Path(folder).parts[place] for folder in made.get("folder", [])}
+
+
 def read_settings(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
     """One row per complete run: world, condition, seed, and what its config.json holds (NaN where it lacks it)."""
     found = [{**read_json(folder / "config.json"), **key} for folder, key in complete_runs(root, axis, profile)]
@@ -120,12 +127,12 @@ def run_folders(root: Path | str = RUNS) -> list[Path]:
 
 def incomplete_runs(root: Path | str = RUNS) -> list[Path]:
     """Run folders that the comparison leaves out because they did not finish, of every axis and profile."""
-    return [folder for folder in run_folders(root) if not _finished(folder)]
+    return [folder for folder in run_folders(root) if not _seems_finished(folder)]
 
 
 def other_profiles(root: Path | str, axis: str, profile: str) -> pd.Series:
     """Complete runs of the same axis under other profiles, which a comparison leaves out: profile -> number of runs."""
-    places = (_place(folder, root) for folder in run_folders(root) if _finished(folder))
+    places = (_place(folder, root) for folder in run_folders(root) if _seems_finished(folder))
     found = [place["profile"] for place in places if place and place["axis"] == axis]
     return pd.Series([name for name in found if name != profile], dtype=object).value_counts().sort_index()
 
@@ -160,7 +167,7 @@ def _key(folder: Path, root: Path | str, axis: str, profile: str) -> dict | None
     place = _place(folder, root)
     ours = place is None or (place["axis"], place["profile"]) == (axis, profile)
     try:
-        if not (folder / "manifest.json").is_file() or read_json(folder / "manifest.json").get("finished") is not True:
+        if not _finished(folder):
             return None
         config = _config(folder)
     except ValueError:
@@ -203,9 +210,14 @@ def _same_place(folder: Path, place: dict, config: dict) -> None:
 
 
 def _finished(folder: Path) -> bool:
-    """Has it a manifest that says so? One that cannot be read does not."""
+    """Has it a manifest that says so? Refuses one that cannot be read."""
+    return is_complete(folder) and read_json(folder / "manifest.json").get("finished") is True
+
+
+def _seems_finished(folder: Path) -> bool:
+    """The same where a broken manifest must not stop us: it does not say so."""
     try:
-        return read_json(folder / "manifest.json").get("finished") is True
+        return _finished(folder)
     except ValueError:
         return False
 
@@ -220,6 +232,11 @@ def _scores(path: Path) -> dict[str, dict]:
     return splits
 
 
+def range_of(endpoint: str) -> tuple[int, int]:
+    """Lowest and highest value that an endpoint can have."""
+    return RANGES[endpoint.split("_")[0]]
+
+
 def _endpoints(phases: dict) -> list[str]:
     """Those that a split of a run has: accuracies, or scores by a rubric, or both."""
     present = [name for name in ENDPOINTS if any(name in endpoints for endpoints in phases.values())]
@@ -231,7 +248,7 @@ def _score(folder: Path, split: str, phases: dict, phase: str, endpoint: str) ->
     where = f"{folder}: {endpoint} {phase} training on {split} is {value!r}"
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{where}, not a number; {AGAIN}")
-    low, high = RANGES[endpoint.split("_")[0]]
+    low, high = range_of(endpoint)
     if not low <= value <= high:
         raise ValueError(f"{where}, outside {low}..{high}; {AGAIN}")
     return float(value)

@@ -14,13 +14,13 @@ from studylib.claims import plan as plans
 from studylib.claims.plan import Plan
 from studylib.claims.runs import (
     ENDPOINTS,
-    LAYOUT,
     SPLITS,
     WARM_START,
     complete_runs,
     incomplete_runs,
     ordered,
     other_profiles,
+    profiles_of,
     read_json,
     read_provenance,
     read_runs,
@@ -265,8 +265,8 @@ def _stale(out: Path, plan: Plan, profile: str) -> str:
     under = plans_of(read_table(out, "claims"))
     if under != plan.digest:
         return f"were made under {under}, not {plan.digest}"
-    profiles = {Path(folder).parts[LAYOUT.index("profile")] for folder in read_table(out, "runs")["folder"]}
-    return "" if profiles == {profile} else f"are of profile {', '.join(sorted(profiles))}, not {profile}"
+    others = ", ".join(sorted(profiles_of(read_table(out, "runs")) - {profile}))
+    return f"are of profile {others}, not {profile}" if others else ""
 
 
 def _print(means: pd.DataFrame, claims: pd.DataFrame, plan: Plan, out: Path) -> None:

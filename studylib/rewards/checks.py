@@ -13,7 +13,7 @@ from studylib.rewards.judge import rubric_of
 from studylib.rewards.surface import has_words, sentences
 from studylib.rewards.verdict import parse, read_answer
 from studylib.scenarios.vocabulary import CIRCUMSTANCES, COMMUNITIES, NAMES
-from studylib.scenarios.worlds import OPTIONS, READINGS, Facts, breach, counts, decisive, facts_of, reading
+from studylib.scenarios.worlds import OPTIONS, Facts, breach, counts, decisive, facts_of, misreading, reading
 
 PEOPLE = frozenset(name.casefold() for name in NAMES)
 
@@ -86,8 +86,8 @@ def _names_only(reasons: str, right: str, others) -> bool:
 def _reads_fact(reasons: str, response: str, scenario: dict, facts: Facts) -> bool:
     """States it, nowhere says its opposite, and answers what can follow: else the reading was said and not used."""
     framework = scenario["framework"]
-    right, opposite = sorted(READINGS[framework], key=reading(facts, framework).__ne__)
-    if not states(reasons, right.casefold()) or opposite.casefold() in reasons:
+    right, opposite = (read(facts, framework).casefold() for read in (reading, misreading))
+    if not states(reasons, right) or opposite in reasons:
         return False
     overturned = _may_overturn(reasons)
     return read_answer(response, scenario["options"]) in {OPTIONS[breach(facts, framework) != o] for o in overturned}

@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from studylib.rewards.checks import states
 from studylib.rewards.surface import sentences
-from studylib.scenarios.worlds import READINGS, clause, facts_of, reading
+from studylib.scenarios.worlds import READINGS, clause, facts_of, misreading, reading
 
 OPENING = re.compile(r"^[ \t]*(?:from|in) the perspective of ([^,.\n]+)", re.IGNORECASE)
 SEGMENT = re.compile(r"^(?=[ \t]*(?:from|in) the perspective of )", re.IGNORECASE | re.MULTILINE)
@@ -29,10 +29,9 @@ def offered(facts: str, prompt: str) -> tuple[tuple[str, str], ...]:
     """(right reading, wrong reading) of every framework whose deciding fact the prompt tells, case-folded."""
     told, text = facts_of({"facts": facts}), prompt.casefold()
     pairs = []
-    for framework, readings in READINGS.items():
+    for framework in READINGS:
         if clause(told, framework).casefold() in text:
-            right = reading(told, framework)
-            pairs.append((right.casefold(), next(r for r in readings if r != right).casefold()))
+            pairs.append((reading(told, framework).casefold(), misreading(told, framework).casefold()))
     return tuple(pairs)
 
 

@@ -211,6 +211,11 @@ def reading(facts: Facts, framework: str) -> str:
     return READINGS[framework][breach(facts, framework)]
 
 
+def misreading(facts: Facts, framework: str) -> str:
+    """The opposite of `reading`."""
+    return READINGS[framework][not breach(facts, framework)]
+
+
 def reasoned_response(facts: Facts, framework: str, holds: bool) -> str:
     """A well-formed response that reads the facts correctly; `holds` is what it thinks of a decisive circumstance."""
     is_breach = breach(facts, framework)

@@ -81,8 +81,8 @@ def plot_gap(df: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax.plot(table.index, table, color=colour, linewidth=0.5, alpha=0.35)
         mean = table.mean(axis="columns").rolling(RUNNING, center=True, min_periods=1).mean()
         ax.plot(mean.index, mean, color=colour, linestyle=dashes, linewidth=2.8, label=arm)
-    ax.set_xlabel("training step", fontsize=FONT)
-    ax.set_ylabel("P - N by the judge minus by the checker", fontsize=FONT)
+    ax.set_xlabel(f"training step\nthin: every seed; thick: mean over seeds and {RUNNING} steps", fontsize=FONT)
+    ax.set_ylabel("P - N by the judge, or flawed checker,\nminus P - N by the checker", fontsize=FONT)
     sns.despine(ax=ax)
     ax.legend(frameon=False, fontsize=FONT - 2, title="trained against")
     return ax

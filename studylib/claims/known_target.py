@@ -161,7 +161,7 @@ def plot_policies(found):
     for row, ax in zip(found.to_dict("records"), axes.flat, strict=False):
         ax.bar(range(len(order)), target().exp()[order], color="0.8", label="target")
         ax.plot(range(len(order)), [row[f"p{k}"] for k in order.tolist()], "o", color="C0", label="policy")
-        title = f"{row['objective']}\nKL(target || policy) {max(row['kl_target_policy'], 0):.3f}"
+        title = f"{row['objective']}\nKL(target || policy) {max(row['kl_target_policy'], 0):.3f} nats"
         if not math.isnan(row["kl_published"]):
             title += f"\npublished, another target: {row['kl_published']:.2f}"
         ax.set_title(title, fontsize=11)

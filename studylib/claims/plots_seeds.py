@@ -125,11 +125,12 @@ def plot_power(df: pd.DataFrame, ax: Axes | None = None) -> Axes:
             continue
         style, factor = styles[row.contrast.split(" - ")[0]], row.detectable / row.sd
         ax.plot([factor * row.sd_low, factor * row.sd_high], [y, y], color=style["color"], linewidth=2)
-        ax.plot(row.detectable, y, style["marker"], color=style["color"], markersize=8)
+        ax.plot(row.detectable, y, style["marker"], color=style["color"], markersize=8, clip_on=False)
     ax.set_yticks(range(len(df)), df["contrast"])
     ax.set_ylim(len(df) - 0.5, -0.5)
     ax.set_xlim(left=0)
-    label(ax, df["world"].iloc[0], "difference found with 80 % power\nbar: 95 % interval of the seed-to-seed SD", "")
+    what = "difference found with 80 % power, in units of the endpoint"
+    label(ax, df["world"].iloc[0], f"{what}\nbar: what the 95 % interval of the seed-to-seed SD leaves", "")
     return ax
 
 

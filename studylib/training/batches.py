@@ -21,7 +21,7 @@ def micro_batches(answers: dict, n: int, loss_type: str, skip_zero: bool, update
     counts = advantages.reshape(len(advantages), -1).any(1) | (not skip_zero)
     keys = zip((~counts).tolist(), longest.tolist(), group.tolist(), strict=True)
     order = [row for _, row in sorted((key, row) for row, key in enumerate(keys))]
-    kept = torch.tensor(order[: int(counts.sum())], dtype=torch.long)
+    kept = torch.tensor(order[: int(counts.sum())], dtype=torch.long, device=group.device)
     turn = torch.unique_consecutive(group[kept], return_inverse=True)[1] % updates
     parts = [part for i in range(updates) for part in kept[turn == i].tensor_split(n // updates)]
     return [_micro_batch(answers, part, n, loss_type) for part in parts]
@@ -30,7 +30,7 @@ def micro_batches(answers: dict, n: int, loss_type: str, skip_zero: bool, update
 def _micro_batch(answers: dict, rows: torch.Tensor, n: int, loss_type: str) -> dict:
     total, width = answers["completion_mask"].shape
     share = len(rows) * n / total if loss_type in MEAN_OVER_ROWS else float(len(rows) > 0)
-    rows = (rows if len(rows) else torch.zeros(1, dtype=torch.long)).to(answers["completion_mask"].device)
+    rows = rows if len(rows) else rows.new_zeros(1)
     used = int(answers["completion_mask"][rows].sum(1).max())
     batch = {"share": share}
     for name, value in answers.items():

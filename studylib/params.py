@@ -207,6 +207,11 @@ class RunParams:
         return self.source in WORLDS
 
     @property
+    def has_options(self) -> bool:
+        """Whether scenarios are answered with one of their options; MoReBench's are answered openly."""
+        return not self.source.startswith("morebench")
+
+    @property
     def train_prompts(self) -> int:
         """Prompts of the whole run; every prompt is answered `generations` times, in one step."""
         return self.steps * self.answers_per_step // self.generations

@@ -15,6 +15,7 @@ from studylib.rewards.verdict import format
 from studylib.training import objectives as o
 from studylib.training.preferences import best_and_worst, dpo_trainer, sample_pairs
 from studylib.training.scoring import Scores
+from studylib.training.trainer import PairTrainer
 
 G, T, LONGEST = 3, 3, 4  # answers to a prompt, longest answer here, longest answer allowed
 REWARDS = [1.0, 0.0, 0.5, 0.0, 0.0, 1.0]
@@ -280,7 +281,7 @@ def test_the_loss_of_dpo_is_that_of_trl(miniature, monkeypatch):
     params = miniature(objective="dpo", beta=0.3, answers_per_step=16, micro_batch=16)
     trainer = start(params)
     pairs, _, _ = sample_pairs(trainer)
-    dpo = dpo_trainer(trainer, pairs)
+    dpo = dpo_trainer(trainer, pairs, PairTrainer)
     disturb(dpo.model)
     inputs = next(iter(dpo.get_train_dataloader()))
     found = dpo.compute_loss(dpo.model, inputs).item()

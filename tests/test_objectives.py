@@ -11,7 +11,7 @@ from test_training import adapter, start, tags_reward
 from studylib.claims import known_target as known
 from studylib.rewards.verdict import format
 from studylib.training import objectives as o
-from studylib.training.batches import fill_unscored, idle_groups, micro_batches, refill
+from studylib.training.batches import idle_groups, micro_batches, refill
 from studylib.training.preferences import best_and_worst
 from studylib.training.trainer import COMPLETE, overlong, train
 
@@ -217,9 +217,41 @@ def test_idle_groups_are_replaced_by_useful_ones_and_lengths_are_padded():
 
 
 def test_answers_without_a_score_are_worth_nothing():
-    r = torch.tensor([1.0, torch.nan, 0.0, torch.nan, torch.nan, torch.nan])
-    assert fill_unscored(r, 3).tolist() == [1, 0.5, 0, 0, 0, 0]
-    assert o.group_normalised(fill_unscored(r, 3), 3)[1].item() == pytest.approx(0)
+    """Advantages of the others are those of a group without it; a group without scores is worth 0 throughout."""
+    r = torch.tensor([1.0, torch.nan, 0.0, 0.5, torch.nan, torch.nan, torch.nan, torch.nan])
+    alone = torch.tensor([1.0, 0.0, 0.5])
+    for advantages in (o.group_centred, o.group_normalised, o.leave_one_out, o.best_of_group):
+        worth, without = advantages(r, 4), advantages(alone, 3)
+        assert torch.allclose(worth[[0, 2, 3]], without) and worth[1] == 0 and not worth[4:].any(), advantages.__name__
+    assert not o.leave_one_out(torch.tensor([1.0, torch.nan, torch.nan]), 3).any(), "nothing to compare it with"
+
+
+def test_answers_without_a_score_are_in_no_mean_or_whitening_of_tokens():
+    g = torch.Generator().manual_seed(0)
+    old, ref, values = (torch.randn(4, 5, generator=g) for _ in range(3))
+    mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 0, 0, 0, 0]])
+    r, kept = torch.tensor([1.0, torch.nan, 0.0, 0.5]), [0, 2, 3]
+    counted = o.counted(r, mask)
+
+    def of(rows):
+        shaped = o.shaped_rewards(r[rows], old[rows], ref[rows], mask[rows], 0.1)
+        advantages, returns = o.gae(shaped, values[rows] * mask[rows], counted[rows])
+        returned = o.batch_normalised_returns(r[rows], old[rows], ref[rows], mask[rows], 0.1)
+        return [returned, o.whiten(advantages, counted[rows]), returns]
+
+    for whole, without in zip(of([0, 1, 2, 3]), of(kept), strict=True):
+        assert torch.allclose(whole[kept], without, atol=1e-6) and not whole[1].any()
+
+
+def test_log_z_of_a_group_is_estimated_from_its_scored_answers():
+    g = torch.Generator().manual_seed(0)
+    logp, ref = torch.randn(6, 4, generator=g), torch.randn(6, 4, generator=g)
+    mask, group = torch.ones(6, 4), torch.tensor([0, 0, 0, 1, 1, 1])
+    r_hat = torch.tensor([1.0, torch.nan, -1.0, torch.nan, torch.nan, torch.nan])
+    found = o.group_log_z(logp, ref, mask, r_hat, 2.0, group)
+    kept = [0, 2]
+    alone = o.group_log_z(logp[kept], ref[kept], mask[kept], r_hat[kept], 2.0, group[kept])
+    assert torch.allclose(found[:3], alone[0].expand(3)) and not found[3:].any()
 
 
 def test_updates_share_the_groups_among_them():

@@ -10,7 +10,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from studylib.contents import code_digest, contents
 from studylib.evaluation.rates import wilson
+from studylib.evaluation.readable import shares, unreadable_note
 from studylib.evaluation.responses import GREEDY
 from studylib.params import RunParams
 from studylib.paths import CACHE
@@ -19,30 +21,36 @@ from studylib.rewards.verdict import format, read_answer, verdict
 from studylib.scenarios.prompts import chat
 from studylib.scenarios.rows import digest
 from studylib.scenarios.selection import Splits
+from studylib.text.tokens import answer_text, cut_off, end_tokens, prompt_tokens
+from studylib.training.models import precision, require_positions
 from studylib.training.rollout import DenseCopy, Sampling, rollout, use_dense_copy
 from studylib.training.warm_start import warm_start_key
 
+COLUMNS = ["id", "split", "k", "response", "verdict", "format", "readable", "cut_off"]
+
 
 def respond(policy, tokenizer, rows: list[dict], params: RunParams, seed: int, stage: str) -> pd.DataFrame:
-    """One row per answer: id, split, k (0 greedy, then samples at temperature 1), response, verdict, format, readable.
+    """One row per answer: id, split, k (0 greedy, then samples at temperature 1), response, verdict, format, readable,
+    cut_off (whether it reached max_new_tokens before its end).
 
     The k-th answer to a scenario has its own random stream, so it does not depend on what else is evaluated.
     """
     chats = [chat(row, params.model != "tiny") for row in rows]
-    prompts = tokenizer.apply_chat_template(chats, add_generation_prompt=True, return_dict=False)
+    prompts = prompt_tokens(tokenizer, chats)
+    require_positions(policy, prompts, params.max_new_tokens)
     model = DenseCopy(policy).model if use_dense_copy(params, policy) else policy
-    eos = policy.generation_config.eos_token_id
-    eos = tuple(eos) if isinstance(eos, list) else (eos,)
+    ends = end_tokens(policy, tokenizer)
     table = []
     for k in range(1 + params.eval_samples):
-        how = Sampling(params.max_new_tokens, eos, temperature=float(k != GREEDY))
+        how = Sampling(params.max_new_tokens, ends, temperature=float(k != GREEDY))
         keys = [(seed, stage, row["id"], k) for row in rows]
         answers = rollout(
             model, prompts, keys, how, tokenizer.pad_token_id, params.rollout_batch, params.rollout_compile
         )
-        responses = tokenizer.batch_decode(answers, skip_special_tokens=True)
-        table += [_judged(row, k, response) for row, response in zip(rows, responses, strict=True)]
-    return pd.DataFrame(table, columns=["id", "split", "k", "response", "verdict", "format", "readable"])
+        for row, prompt, answer in zip(rows, prompts, answers, strict=True):
+            response = answer_text(tokenizer, prompt, answer, ends)
+            table.append((*_judged(row, k, response), cut_off(answer, ends)))
+    return pd.DataFrame(table, columns=COLUMNS)
 
 
 def _judged(row: dict, k: int, response: str) -> tuple:
@@ -79,15 +87,30 @@ def evaluate(
         scratch = path.with_suffix(f".{os.getpid()}.tmp")
         answers.to_parquet(scratch)
         os.replace(scratch, path)
-    return pd.read_parquet(path)
+    answers = pd.read_parquet(path)
+    if stage == "before" and params.steps:
+        _say_if_unreadable(answers, rows, params)
+    return answers
+
+
+def _say_if_unreadable(answers: pd.DataFrame, rows: list[dict], params: RunParams) -> None:
+    options = {row["id"]: row["options"] for row in rows}
+    read = ((a.response, options[a.id], a.cut_off) for a in answers.itertuples())
+    if message := unreadable_note(shares(read), params.max_new_tokens):
+        print(f"note: {message}")
 
 
 def _before_path(params: RunParams, rows: list[dict]) -> Path:
+    """Cache of the answers before training, by the content of all that they and their scores depend on."""
     base = warm_start_key(params) if params.model == "tiny" else [params.model, params.revision]
-    how = [params.eval_samples, params.max_new_tokens, torch.__version__]
+    asked = [(row["id"], chat(row, params.model != "tiny"), row["options"], row["answer"]) for row in rows]
+    how = [
+        params.eval_samples, params.max_new_tokens, params.engine, params.rollout_weights, params.rollout_compile,
+        params.device, str(precision(params.device).dtype), torch.__version__,
+    ]  # fmt: skip
     if "rubric" in params.reward_weights:
-        how += [params.rubric_grader, params.rubric_score, params.judge]
-    key = digest(base, [(row["id"], row["answer"]) for row in rows], how, params.device)
+        how += [params.rubric_grader, params.rubric_score, [row["rubric"] for row in rows]]
+    key = digest(base, asked, how, contents(params), code_digest())
     return CACHE / "before" / f"{key}.parquet"
 
 

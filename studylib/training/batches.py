@@ -46,13 +46,6 @@ def _by_row(value, total: int) -> bool:
     return isinstance(value, torch.Tensor) and value.dim() > 0 and len(value) == total
 
 
-def fill_unscored(rewards: torch.Tensor, g: int) -> torch.Tensor:
-    """Answers that could not be scored get the mean of their group, so that they are worth nothing either way."""
-    groups = rewards.view(-1, g)
-    mean = groups.nanmean(1, keepdim=True).nan_to_num()
-    return torch.where(groups.isnan(), mean, groups).flatten()
-
-
 def idle_groups(advantages: torch.Tensor, g: int) -> torch.Tensor:
     """Indices of the groups in which no answer is better than another."""
     return (~advantages.view(-1, g).any(1)).nonzero().squeeze(1)

@@ -32,6 +32,7 @@ from studylib.scenarios import vocabulary, worlds
 from studylib.scenarios.catalogue import HELD_OUT_STYLES, TRAIN_STYLES, WORLDS
 from studylib.scenarios.prompts import chat
 from studylib.scenarios.rows import digest
+from studylib.text.tokens import answer_texts, end_tokens, prompt_tokens
 from studylib.training import judge as trained
 from studylib.training import warm_start as start
 from studylib.training.judge import Judge, Recipe, new_hub_judge, new_tiny_judge, train_judge
@@ -82,11 +83,11 @@ def made_and_sampled(params: RunParams, rows: list[dict], seed: int = 0) -> Resp
 def warm_start_answers(params: RunParams, rows: list[dict], seed: int) -> list[str]:
     model, tokenizer = load_base(params, quantised=False)
     chats = [chat(row, instruct=False) for row in rows]
-    prompts = tokenizer.apply_chat_template(chats, add_generation_prompt=True, return_dict=False)
+    prompts, ends = prompt_tokens(tokenizer, chats), end_tokens(model, tokenizer)
     keys = [(seed, "judge/sampled", row["id"]) for row in rows]
-    how = Sampling(params.max_new_tokens, (tokenizer.eos_token_id,))
+    how = Sampling(params.max_new_tokens, ends)
     answers = rollout(model, prompts, keys, how, tokenizer.pad_token_id, params.rollout_batch)
-    return tokenizer.batch_decode(answers, skip_special_tokens=True)
+    return answer_texts(tokenizer, prompts, answers, ends)
 
 
 def embedded_judge(params: RunParams, recipe: Recipe = RECIPE, n: int = SCENARIOS, sees_scenario: bool = False) -> Path:

@@ -7,6 +7,7 @@ dropout at 0, for sampling and evaluation too; `check_gradients` makes each run 
 
 import contextlib
 import ctypes
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 from transformers.utils.logging import disable_progress_bar
 
 from studylib.params import RunParams
+from studylib.text.tokens import end_tokens, require_chat, require_tags
 from studylib.training.warm_start import warm_start
 
 
@@ -56,10 +58,12 @@ def give_large_tensors_back(size: int = 16 * 2**20) -> None:
 
 
 def load_base(params: RunParams, quantised: bool = True):
-    """(NF4 model, tokenizer with left padding). The tiny model is built on first use, a hub model is downloaded."""
+    """(NF4 model, tokenizer with left padding). The tiny model is built on first use, a hub model is downloaded.
+
+    What ends an answer is made one set here, of the tokenizer's end token and those of the generation config.
+    """
     disable_progress_bar()
-    tiny = params.model == "tiny"
-    name, revision = (str(warm_start(params)), None) if tiny else (params.model, params.revision)
+    name, revision = _where(params)
     dtype = precision(params.device).dtype
     nf4 = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
@@ -70,14 +74,48 @@ def load_base(params: RunParams, quantised: bool = True):
         name, revision=revision, config=config, quantization_config=nf4 if quantised else None, dtype=dtype,
         device_map={"": params.device},
     )  # fmt: skip
-    tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, padding_side="left")
+    tokenizer = load_tokenizer(params)
+    model.generation_config.eos_token_id = list(end_tokens(model, tokenizer))
     return model, tokenizer
+
+
+def _where(params: RunParams) -> tuple[str, str | None]:
+    """Folder or hub id of the model, and its commit."""
+    return (str(warm_start(params)), None) if params.model == "tiny" else (params.model, params.revision)
+
+
+def load_tokenizer(params: RunParams):
+    name, revision = _where(params)
+    return AutoTokenizer.from_pretrained(name, revision=revision, padding_side="left")
+
+
+def load_policy(params: RunParams):
+    """`load_base` of a model that can be asked and read; another one is refused before its weights are loaded."""
+    tokenizer = load_tokenizer(params)
+    require_chat(tokenizer, params.model)
+    if params.has_options:
+        require_tags(tokenizer, params.model)
+    model, tokenizer = load_base(params)
+    if params.has_options:
+        require_tags(tokenizer, params.model, end_tokens(model, tokenizer))
+    return model, tokenizer
+
+
+def require_positions(model, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
+    """Refuse prompts (token ids) that with the longest answer allowed go beyond the model's positions."""
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    longest = max(map(len, prompts), default=0)
+    if positions and longest + max_new_tokens > positions:
+        raise ValueError(
+            f"parameter max_new_tokens = {max_new_tokens} is not allowed: the longest prompt has {longest} tokens and "
+            f"{model.config.name_or_path!r} has {positions} positions, so at most {positions - longest}"
+        )
 
 
 def lora(params: RunParams) -> LoraConfig:
     return LoraConfig(
         r=params.lora_r, lora_alpha=params.lora_alpha, lora_dropout=0.0, target_modules="all-linear",
-        task_type="CAUSAL_LM",
+        task_type="CAUSAL_LM", revision=params.revision or None,
     )  # fmt: skip
 
 

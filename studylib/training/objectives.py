@@ -2,6 +2,7 @@
 
 Notation: B answers in groups of G to the same prompt, T answer tokens, r rewards (B,), logp, old, ref token
 log-probabilities (B, T) under policy, sampler and reference, mask (B, T), bar(x) the mean of x over an answer's tokens.
+An answer whose reward is NaN could not be scored: it is worth 0 and stands in no mean, variance or whitening.
 TRL computes the losses that it has (`trl` below holds their configuration); the functions here are what it lacks, and
 for the rest the reference that tests compare TRL with.
 """
@@ -23,45 +24,58 @@ def bar(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 def group_normalised(r: torch.Tensor, g: int) -> torch.Tensor:
-    """(r - mean) / (sd + eps) over the group, sd with G - 1. GRPO, arXiv 2402.03300."""
-    groups = r.view(-1, g)
-    return ((groups - groups.mean(1, keepdim=True)) / (groups.std(1, keepdim=True) + EPS)).flatten()
+    """(r - mean) / (sd + eps) over the group, sd with n - 1 of its n scored answers. GRPO, arXiv 2402.03300."""
+    centred = group_centred(r, g).view(-1, g)
+    sd = ((centred**2).sum(1, keepdim=True) / (n_scored(r, g) - 1).clamp(min=1)).sqrt()
+    return (centred / (sd + EPS)).flatten()
 
 
 def group_centred(r: torch.Tensor, g: int) -> torch.Tensor:
     """r - mean over the group. Dr. GRPO, arXiv 2503.20783."""
     groups = r.view(-1, g)
-    return (groups - groups.mean(1, keepdim=True)).flatten()
+    return (groups - groups.nansum(1, keepdim=True) / n_scored(r, g).clamp(min=1)).nan_to_num().flatten()
+
+
+def n_scored(r: torch.Tensor, g: int) -> torch.Tensor:
+    """(B / G, 1) scored answers of each group."""
+    return (~r.view(-1, g).isnan()).sum(1, keepdim=True)
 
 
 def leave_one_out(r: torch.Tensor, g: int) -> torch.Tensor:
-    """r minus the mean of the group's other answers. RLOO, arXiv 2402.14740."""
-    return group_centred(r, g) * g / (g - 1)
+    """r minus the mean of the group's other scored answers; 0 where there are none. RLOO, arXiv 2402.14740."""
+    n = n_scored(r, g)
+    return (group_centred(r, g).view(-1, g) * n / (n - 1).clamp(min=1)).flatten()
 
 
 def best_of_group(r: torch.Tensor, g: int) -> torch.Tensor:
     """1 for the best answers of a group in which answers differ, else 0: supervised training on them (RFT)."""
     groups = r.view(-1, g)
-    best, worst = groups.amax(1, keepdim=True), groups.amin(1, keepdim=True)
+    best = groups.nan_to_num(nan=-torch.inf).amax(1, keepdim=True)
+    worst = groups.nan_to_num(nan=torch.inf).amin(1, keepdim=True)
     return ((groups == best) & (best > worst)).float().flatten()
 
 
 # --- token-level advantages: (B, T) ----------------------------------------------------------------------------------
 
 
+def counted(r: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """(B, T): the mask without the answers that could not be scored."""
+    return mask * ~r.isnan()[:, None]
+
+
 def shaped_rewards(r, old, ref, mask, beta: float) -> torch.Tensor:
     """(B, T): the k1 KL penalty -beta (logp - ref) at every token, and r at the last one. PPO and REINFORCE++."""
     last = mask.cumsum(-1).eq(mask.sum(-1, keepdim=True)) & mask.bool()
-    return (-beta * (old - ref) + r[:, None] * last) * mask
+    return (-beta * (old - ref) + r.nan_to_num()[:, None] * last) * counted(r, mask)
 
 
 def batch_normalised_returns(r, old, ref, mask, beta: float) -> torch.Tensor:
-    """Undiscounted returns of the shaped rewards, normalised over all tokens of the batch.
+    """Undiscounted returns of the shaped rewards, normalised over all tokens of the batch's scored answers.
 
     REINFORCE++, arXiv 2501.03262.
     """
     shaped = shaped_rewards(r, old, ref, mask, beta)
-    return whiten(shaped.flip(-1).cumsum(-1).flip(-1), mask)
+    return whiten(shaped.flip(-1).cumsum(-1).flip(-1), counted(r, mask))
 
 
 def whiten(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -127,15 +141,17 @@ def flow_loss(residual, logp, old, mask, beta: float, released: bool = False, lo
 
 
 def group_log_z(logp, ref, mask, r_hat, beta: float, group: torch.Tensor) -> torch.Tensor:
-    """(B,) estimate of log Z from the group itself: the mean of beta r_hat + bar(ref) - bar(logp), no gradient.
+    """(B,) estimate of log Z from the group itself: the mean of beta r_hat + bar(ref) - bar(logp), no gradient; of the
+    answers whose r_hat is not NaN, and 0 in a group without any.
 
     The variance loss of arXiv 2010.10436 (VarGrad); GFlowRL, arXiv 2607.13394, estimates Z in the group as well.
     group: (B,) which prompt each answer belongs to.
     """
     value = (beta * r_hat + bar(ref, mask) - bar(logp, mask)).detach()
     n = int(group.max()) + 1
-    total = torch.zeros(n, dtype=value.dtype, device=value.device).index_add_(0, group, value)
-    return (total / torch.bincount(group, minlength=n).clamp(min=1))[group]
+    known = ~value.isnan()
+    total, count = (value.new_zeros(n).index_add_(0, group, x) for x in (value.nan_to_num(), known.to(value)))
+    return (total / count.clamp(min=1))[group]
 
 
 def dpo_loss(l_chosen, l_rejected, ref_chosen, ref_rejected, beta: float) -> torch.Tensor:

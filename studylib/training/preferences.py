@@ -9,6 +9,7 @@ from transformers import PrinterCallback, ProgressCallback
 from trl import DPOConfig, DPOTrainer
 
 from studylib.rewards.shaping import total
+from studylib.text.tokens import answer_texts, prompt_tokens
 from studylib.training.models import precision
 
 
@@ -28,7 +29,8 @@ def best_and_worst(rewards: list[float], g: int) -> list[tuple[int, int]]:
 
 
 def sample_pairs(trainer) -> tuple[Dataset, float, int]:
-    """Pairs from G answers to every training scenario, their mean reward, and the tokens they took.
+    """Pairs (token ids of prompt, chosen and rejected) from G answers to every training scenario, their mean reward,
+    and the tokens they took.
 
     As many scenarios, answers and at most as many tokens as a GRPO run of the same parameters generates.
     """
@@ -36,17 +38,18 @@ def sample_pairs(trainer) -> tuple[Dataset, float, int]:
     chats = [row["prompt"] for row in rows for _ in range(g)]
     ids = [row["id"] for row in rows for _ in range(g)]
     trainer.generated = 0
-    prompts = trainer.processing_class.apply_chat_template(chats, add_generation_prompt=True, return_dict=False)
-    texts = trainer.processing_class.batch_decode(trainer.sample(prompts, ids), skip_special_tokens=True)
-    answers = [[{"role": "assistant", "content": text}] for text in texts]
+    prompts = prompt_tokens(trainer.processing_class, chats)
+    answers = trainer.sample(prompts, ids)
+    texts = answer_texts(trainer.processing_class, prompts, answers, trainer.eos_token_ids)
+    said = [[{"role": "assistant", "content": text}] for text in texts]
     scored = [
-        function(completions=answers, id=ids, log_metric=lambda *_: None)
+        function(completions=said, id=ids, log_metric=lambda *_: None)
         for function in trainer.reward_funcs[: len(trainer.params.reward_weights)]
     ]
     p, columns = trainer.params, np.array(scored, dtype=float).T
     rewards = total(columns, np.array(list(p.reward_weights.values())), g, p.shaping, p.combination).tolist()
     pairs = [
-        {"prompt": chats[best], "chosen": answers[best], "rejected": answers[worst]}
+        {"prompt_ids": prompts[best], "chosen_ids": answers[best], "rejected_ids": answers[worst]}
         for best, worst in best_and_worst(rewards, g)
     ]
     if not pairs:
@@ -54,7 +57,7 @@ def sample_pairs(trainer) -> tuple[Dataset, float, int]:
     return Dataset.from_list(pairs), float(np.nanmean(rewards)), trainer.generated
 
 
-def dpo_trainer(trainer, pairs: Dataset) -> DPOTrainer:
+def dpo_trainer(trainer, pairs: Dataset, kind: type[DPOTrainer]) -> DPOTrainer:
     """TRL's DPO on the policy of `trainer`, every pair once; the reference is the policy with its adapter switched off.
 
     More than one pass over the pairs pushes both answers of a pair down until no answer can be read any more.
@@ -74,9 +77,9 @@ def dpo_trainer(trainer, pairs: Dataset) -> DPOTrainer:
         use_cpu=p.device == "cpu", bf16=dtype == torch.bfloat16, fp16=dtype == torch.float16,
         gradient_checkpointing=p.gradient_checkpointing, save_strategy="steps",
         save_steps=p.save_every * p.updates_per_batch, save_total_limit=2, logging_steps=p.updates_per_batch,
-        logging_first_step=True, report_to=[], disable_tqdm=True,
+        logging_first_step=True, report_to=[], disable_tqdm=True, max_length=None,
     )  # fmt: skip
-    dpo = DPOTrainer(model=trainer.model, args=config, train_dataset=pairs, processing_class=trainer.processing_class)
+    dpo = kind(model=trainer.model, args=config, train_dataset=pairs, processing_class=trainer.processing_class)
     for parameter in dpo.model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()  # TRL casts LoRA to bf16 on quantised models

@@ -1,10 +1,13 @@
 """GRPO on scenarios. The only file that touches TRL beyond its public names."""
 
+import contextlib
 import json
 import logging
+import math
 import os
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,25 +16,28 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"  # our sampling goes through its experimental hook, `rollout_func`
 
-from trl import GRPOConfig, GRPOTrainer
+from trl import DPOTrainer, GRPOConfig, GRPOTrainer
 from trl.rewards import get_soft_overlong_punishment
 
+from studylib.evaluation.readable import shares, told
 from studylib.params import RunParams
 from studylib.provenance import is_complete
 from studylib.randomness import generator, torch_seed
 from studylib.rewards import Grader, batch_reward
 from studylib.rewards.idle import idle_message
 from studylib.scenarios.prompts import chat
+from studylib.text.tokens import answer_texts, cut_off, prompt_tokens
 from studylib.training import mixing, objectives
-from studylib.training.batches import MEAN_OVER_ROWS, SUM_OVER_STEP, fill_unscored, idle_groups, micro_batches, refill
+from studylib.training.batches import MEAN_OVER_ROWS, SUM_OVER_STEP, idle_groups, micro_batches, refill
 from studylib.training.heads import make_heads
 from studylib.training.models import (
     check_gradients,
     give_large_tensors_back,
-    load_base,
+    load_policy,
     lora,
     precision,
     require_device,
+    require_positions,
 )
 from studylib.training.objectives import OBJECTIVES
 from studylib.training.preferences import dpo_trainer, sample_pairs
@@ -42,7 +48,9 @@ logger = logging.getLogger(__name__)
 
 COMPLETE = "complete"  # file in a checkpoint, written after all others; holds the name of the objective
 HEADS = "heads.pt"  # value head or log Z head in a checkpoint
+MORE = "more.pt"  # moving average of the gradients that MORE weighs
 MEASURE_EVERY = 10  # steps between measurements of entropy and KL over all answers
+IDLE_STEPS = 5  # steps in a row without anything to learn from, after which a run says so
 STAGES = {  # stage of a step -> TRL's method that does it
     "generate": "_generate",
     "reward": "_calculate_rewards",
@@ -50,7 +58,33 @@ STAGES = {  # stage of a step -> TRL's method that does it
 }
 
 
-class StudyTrainer(GRPOTrainer):
+def linear_rate(step: int, warmup: int, steps: int) -> float:
+    """Share of the peak learning rate in `step` = 0, 1, ...: up in `warmup` steps, of which none has rate 0, and down.
+
+    transformers' linear warm-up gives the first step a rate of 0, so that its answers teach nothing.
+    """
+    return min((step + 1) / (warmup + 1), max(0, steps - step) / max(1, steps - warmup))
+
+
+class LinearRate:
+    """A trainer of transformers whose linear schedule begins above 0."""
+
+    def create_scheduler(self, num_training_steps, optimizer=None):
+        if self.lr_scheduler is None and self.args.lr_scheduler_type == "linear":
+            rate = partial(linear_rate, warmup=self.args.get_warmup_steps(num_training_steps), steps=num_training_steps)
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, rate)
+            self._created_lr_scheduler = True
+        return super().create_scheduler(num_training_steps, optimizer)
+
+
+class PairTrainer(LinearRate, DPOTrainer):
+    """TRL's DPO on pairs of token ids as they were sampled: a chat template could write an answer in another way."""
+
+    def _prepare_dataset(self, dataset, *args, **kwargs):
+        return dataset
+
+
+class StudyTrainer(LinearRate, GRPOTrainer):
     """TRL's trainer with these differences from GRPO as published (arXiv 2402.03300):
 
     1. One update per batch of answers by default (`updates_per_batch`), so the ratio is 1 and its clip does not bind.
@@ -59,6 +93,9 @@ class StudyTrainer(GRPOTrainer):
     3. LoRA weights stay in fp32: TRL 1.16 casts them to bf16 on every quantised model, where an update smaller than
        1/256 of a weight is lost, and where fp16 scaling on a T4 fails.
     4. Scenarios come in the order of the selection, each once: TRL's own shuffle is off.
+    5. What a policy wrote is read as evaluation reads it (`text/tokens.py`); TRL drops special tokens and does not know
+       of tags that a template opens in the prompt.
+    6. The first step has a learning rate above 0.
 
     Other objectives replace the advantages, add a head or compute their own loss; `objectives.py` says which. With
     `engine: fast` every prompt is encoded once for all its answers, in sampling and in training, and answers whose
@@ -72,6 +109,7 @@ class StudyTrainer(GRPOTrainer):
             logger.warning("prompts are not shared in training, because %s", reason)
         self.fast, self.params, self.scenario_ids, self.dense = not reason, params, scenario_ids, None
         self.objective, self.attempt, self.generated = OBJECTIVES[params.objective], 0, 0
+        self.problems = shares([])  # of reading the last step's answers
         self.more = mixing.More() if params.combination == "more" else None
         if reason and self.objective.kind != "policy":
             raise ValueError(f"objective {params.objective!r} needs shared prompts: {reason}")
@@ -96,6 +134,19 @@ class StudyTrainer(GRPOTrainer):
 
     # --- answers ---
 
+    def _tokenize_prompts(self, prompts):
+        return (prompt_tokens(self.processing_class, prompts), None, {}) if _chats(prompts) else (
+            super()._tokenize_prompts(prompts)
+        )  # fmt: skip
+
+    def _generate(self, prompts):
+        """TRL's; the text of an answer is what `answer_texts` reads."""
+        prompt_ids, answers, tools, said, *rest = super()._generate(prompts)
+        if not self.tools:
+            said = answer_texts(self.processing_class, prompt_ids, answers, self.eos_token_ids)
+            said = [[{"role": "assistant", "content": text}] for text in said] if _chats(prompts) else said
+        return prompt_ids, answers, tools, said, *rest
+
     def sample(self, prompts: list[list[int]], ids: list[str]) -> list[list[int]]:
         """One answer to each prompt (token ids); the k-th answer to a scenario in a step has its own random stream."""
         seen, keys, purpose = Counter(), [], f"refill{self.attempt}" if self.attempt else "train"
@@ -110,30 +161,59 @@ class StudyTrainer(GRPOTrainer):
         self.generated += sum(map(len, answers))
         return answers
 
-    def _calculate_rewards(self, *args, **kwargs):
-        per_reward = mixing.with_mixture(super()._calculate_rewards(*args, **kwargs), self.params)
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        per_reward = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        per_reward = mixing.with_mixture(per_reward, self.params)
+        self.problems = self._problems(inputs, completions, completion_ids_list)
         self.per_reward = per_reward[:, self.reward_weights.to(per_reward.device) != 0]
         total = (per_reward * self.reward_weights.to(per_reward.device)).nansum(1)
         self.last_rewards = total.masked_fill(per_reward.isnan().all(1), torch.nan)
         return per_reward
 
+    def _problems(self, inputs, completions, answers) -> dict[str, float]:
+        """Share of a step's answers with each problem of reading them."""
+        texts = [said if isinstance(said, str) else said[0]["content"] for said in completions]
+        options = [row.get("options") for row in inputs]
+        cut = [cut_off(answer, self.eos_token_ids) for answer in answers]
+        return shares(zip(texts, options, cut, strict=True))
+
+    def _answered(self, inputs) -> dict:
+        """TRL's tensors of a step's answers, their total reward and each reward that is trained on."""
+        answers = super()._generate_and_score_completions(inputs)
+        return answers | {"rewards": self.last_rewards, "per_reward": self.per_reward}
+
+    @contextlib.contextmanager
+    def _unlogged(self):
+        """Answers sampled here are in no mean of the step's log but the number of tokens."""
+        metrics = self._metrics["train"]
+        kept, problems = {name: list(values) for name, values in metrics.items()}, self.problems
+        yield
+        tokens = metrics["num_tokens"]
+        metrics.clear()
+        metrics.update(kept | {"num_tokens": tokens})
+        self.problems = problems
+
     def _generate_and_score_completions(self, inputs):
+        """TRL's, with dynamic sampling. The log tells of the step's first answers: refills are chosen to differ."""
         self.generated, self.attempt = 0, 0
-        answers = super()._generate_and_score_completions(inputs) | {"rewards": self.last_rewards}
+        answers = self._answered(inputs)
         for attempt in range(1, self.params.dynamic_sampling + 1):
             self.attempt = attempt
             idle = idle_groups(answers["advantages"], self.num_generations)
             if not len(idle):
                 break
             fresh = [row for row in self._reserve(len(idle)) for _ in range(self.num_generations)]
-            more = super()._generate_and_score_completions(fresh) | {"rewards": self.last_rewards}
+            with self._unlogged():
+                more = self._answered(fresh)
             answers = refill(answers, more, idle, self.num_generations, self.processing_class.pad_token_id)
         self._log("generated_tokens", self.generated)
+        per_reward = answers.pop("per_reward")
+        answers["scored"] = (~answers["rewards"].isnan()).float()
         if self.fast:
             self._measure(answers)
             answers |= self._worth(answers)
         if self.more:
-            answers["advantages"] = self.more.advantages(self, answers, self.per_reward)
+            answers["advantages"] = self.more.advantages(self, answers, per_reward)
         return answers
 
     def _reserve(self, n: int) -> list[dict]:
@@ -172,9 +252,11 @@ class StudyTrainer(GRPOTrainer):
         return found
 
     def _worth(self, answers: dict) -> dict:
-        """What the objective adds to a step's answers: its own advantages and what they rest on."""
-        g, mask, beta = self.num_generations, answers["completion_mask"], self.params.beta
-        r = fill_unscored(answers["rewards"], g)
+        """What the objective adds to a step's answers: its own advantages and what they rest on.
+
+        An answer that could not be scored (reward NaN) is worth 0 and in no mean.
+        """
+        g, mask, beta, r = self.num_generations, answers["completion_mask"], self.params.beta, answers["rewards"]
         if self.objective.advantages:
             return {"advantages": self.objective.advantages(r, g)}
         if self.objective.kind == "policy":
@@ -187,12 +269,13 @@ class StudyTrainer(GRPOTrainer):
             worth["advantages"] = objectives.batch_normalised_returns(r, old, ref, mask, beta)
         elif self.objective.kind == "ppo":
             values = self.heads["value"](scores.hidden.float()).squeeze(-1).detach() * mask
+            counted = objectives.counted(r, mask)
             shaped = objectives.shaped_rewards(r, old, ref, mask, beta)
-            advantages, worth["returns"] = objectives.gae(shaped, values, mask)
-            worth["advantages"] = objectives.whiten(advantages, mask)
+            advantages, worth["returns"] = objectives.gae(shaped, values, counted)
+            worth["advantages"] = objectives.whiten(advantages, counted)
         elif self.params.objective == "gflowrl":
             group = torch.arange(len(r), device=r.device) // g
-            r_hat = answers["advantages"]
+            r_hat = answers["advantages"].masked_fill(r.isnan(), torch.nan)
             worth["log_z"] = objectives.group_log_z(old, ref, mask, r_hat, self.params.flow_beta, group)
         return worth
 
@@ -232,7 +315,7 @@ class StudyTrainer(GRPOTrainer):
             values = self.heads["value"](self.scores.hidden.detach().float()).squeeze(-1)
             critic = objectives.value_loss(values, inputs["returns"], inputs["completion_mask"])
             self._log("value_loss", critic.mean())
-            loss = loss + self._per_answer(critic)
+            loss = loss + self._per_answer(critic, inputs)
         return loss
 
     def _flow_loss(self, model, inputs) -> torch.Tensor:
@@ -255,11 +338,15 @@ class StudyTrainer(GRPOTrainer):
         self._log("entropy", (entropy * mask).sum() / mask.sum())
         self._log("clip_ratio/region_mean", ((ratio - 1).abs() > 0.2).float().mean())
         self._log("log_z", log_z.mean())
-        return self._per_answer(objectives.flow_loss(residual, logps, old, mask, beta, released))
+        return self._per_answer(objectives.flow_loss(residual, logps, old, mask, beta, released), inputs)
 
-    def _per_answer(self, loss: torch.Tensor) -> torch.Tensor:
-        """Losses of some answers as their part of the mean over an update's answers."""
-        return loss.sum() * self.params.updates_per_batch / self.params.answers_per_step
+    def _per_answer(self, loss: torch.Tensor, inputs: dict) -> torch.Tensor:
+        """Losses of some answers as their part of the mean over an update's answers.
+
+        Those that could not be scored count nothing, nor does the answer that stands in for an empty micro-batch.
+        """
+        counts = inputs["scored"] * (inputs.get("share", 1.0) > 0)
+        return (loss * counts).sum() * self.params.updates_per_batch / self.params.answers_per_step
 
     def _log(self, name: str, value: torch.Tensor | float) -> None:
         self._metrics["train"][name].append(float(torch.as_tensor(value).detach()))
@@ -303,9 +390,13 @@ def _now() -> float:
     return time.perf_counter()
 
 
+def _chats(prompts: list) -> bool:
+    return isinstance(prompts[0], list)
+
+
 def _rollout(prompts: list[list[dict]], trainer: StudyTrainer) -> dict:
     """TRL's hook for one's own sampling. prompts: chats, each G times."""
-    ids = trainer.processing_class.apply_chat_template(prompts, add_generation_prompt=True, return_dict=False)
+    ids = prompt_tokens(trainer.processing_class, prompts)
     scenarios = [trainer.scenario_ids[chat[-1]["content"]] for chat in prompts]
     return {"prompt_ids": ids, "completion_ids": trainer.sample(ids, scenarios), "logprobs": None}
 
@@ -317,8 +408,10 @@ class RunLog(TrainerCallback):
         self.trainer, self.params = trainer, trainer.params
         self.path, self.every, self.started = path, max(1, self.params.steps // 10), time.time()
         self.always: dict[str, float] = {}  # what stands in every line: DPO samples once, before training
+        self.idle = 0  # steps in a row without anything to learn from
         kept = [line for line in _read_lines(path) if json.loads(line)["step"] <= from_step]
         path.write_text("".join(kept))  # steps after the checkpoint come again
+        self.went_on = bool(kept)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         logs = logs | self.always
@@ -333,8 +426,20 @@ class RunLog(TrainerCallback):
         with self.path.open("a") as file:
             file.write(json.dumps(record) + "\n")
         if step % self.every == 0 or step == 1:
-            shown = f"reward {record['reward']:.3f}  entropy {record.get('entropy') or 0.0:.3f}"
+            shown = f"reward {_shown(record['reward'])}  entropy {record.get('entropy') or 0.0:.3f}"
             print(f"step {step:4d}  {shown}  {time.time() - self.started:5.0f} s")
+        self._say_if_idle(record)
+
+    def _say_if_idle(self, record: dict) -> None:
+        """One note for every IDLE_STEPS steps in a row in which no answer of a group was better than another."""
+        alike = record.get("frac_reward_zero_std")
+        self.idle = self.idle + 1 if alike == 1 or record.get("grad_norm") == 0 else 0
+        if self.idle == IDLE_STEPS:
+            print(
+                f"note: {IDLE_STEPS} steps in a row had nothing to learn from: reward {_shown(record['reward'])}, "
+                f"{_shown(alike)} of the groups without differences; of the last step's answers "
+                f"{told(self.trainer.problems, self.params.max_new_tokens)}"
+            )
 
     def on_step_end(self, args, state, control, **kwargs):
         self.trainer.heads.zero_grad()  # transformers zeroes the gradients of the model alone
@@ -343,6 +448,8 @@ class RunLog(TrainerCallback):
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         if len(self.trainer.heads):
             torch.save(self.trainer.heads.state_dict(), folder / HEADS)
+        if self.trainer.more:
+            torch.save(torch.from_numpy(self.trainer.more.average), folder / MORE)
         (folder / COMPLETE).write_text(self.params.objective)
 
 
@@ -354,7 +461,12 @@ def _read_lines(path: Path) -> list[str]:
 
 
 def _number(value) -> float | None:
-    return None if value is None else float(value)
+    """A number as JSON has it: what is not known is null."""
+    return None if value is None or math.isnan(value) else float(value)
+
+
+def _shown(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"
 
 
 def trl_reward(name: str, rows: list[dict], params: RunParams | None = None, judge: Grader | None = None):
@@ -426,11 +538,12 @@ def prepare(
     those named in `params.rewards` and with their weights. Says so when the chosen shaping cannot do anything.
     """
     require_device(params)
-    if message := idle_message(params):
+    for message in filter(None, (idle_message(params), _idle_update(params))):
         print(f"note: {message}")
-    model, tokenizer = load_base(params)
+    model, tokenizer = load_policy(params)
     instruct = params.model != "tiny"
-    rows = [{"prompt": chat(row, instruct), "id": row["id"]} for row in train_rows]
+    rows = [{"prompt": chat(row, instruct), "id": row["id"], "options": row["options"]} for row in train_rows]
+    require_positions(model, prompt_tokens(tokenizer, [row["prompt"] for row in rows]), params.max_new_tokens)
     trainer = StudyTrainer(
         model=model,
         processing_class=tokenizer,
@@ -442,13 +555,21 @@ def prepare(
             *overlong(params),
             *[mixing.mixed] * mixing.has_mixture(params),
         ],
-        train_dataset=Dataset.from_list(rows or [{"prompt": [], "id": ""}]),
+        train_dataset=Dataset.from_list(rows or [{"prompt": [], "id": "", "options": []}]),
         peft_config=lora(params),
     )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     trainer.gradient_change = check_gradients(trainer.model, tokenizer)
     return trainer
+
+
+def _idle_update(params: RunParams) -> str | None:
+    """A group is trained on in one update, so that with fewer groups than updates some train on nothing."""
+    groups = params.answers_per_step // params.generations
+    if not params.steps or groups >= params.updates_per_batch:
+        return None
+    return f"a step has {groups} groups for {params.updates_per_batch} updates, of which the others train on nothing"
 
 
 def overlong(params: RunParams) -> list:
@@ -476,13 +597,13 @@ def train(trainer: StudyTrainer, params: RunParams) -> int:
     checkpoint = newest_checkpoint(run_dir / "checkpoints")
     step = int(checkpoint.name.split("-")[1]) // params.updates_per_batch if checkpoint else 0
     if checkpoint:
-        _resume_heads(trainer, checkpoint)
+        _resume(trainer, checkpoint)
     log = RunLog(trainer, run_dir / "metrics.jsonl", step)
     training = trainer
     if trainer.objective.kind == "dpo":
-        pairs, reward_of_pairs, log.always["generated_tokens"] = sample_pairs(trainer)
-        log.always["reward"] = reward_of_pairs
-        training = dpo_trainer(trainer, pairs)
+        pairs, reward_of_pairs, tokens = sample_pairs(trainer)
+        log.always |= {"reward": reward_of_pairs, "generated_tokens": 0 if log.went_on else tokens}
+        training = dpo_trainer(trainer, pairs, PairTrainer)
     training.add_callback(log)
     if params.steps:
         training.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -490,11 +611,13 @@ def train(trainer: StudyTrainer, params: RunParams) -> int:
     return step
 
 
-def _resume_heads(trainer: StudyTrainer, checkpoint: Path) -> None:
-    """Load the heads of a checkpoint; refuses one that another objective left."""
+def _resume(trainer: StudyTrainer, checkpoint: Path) -> None:
+    """Load what the study keeps beside TRL's checkpoint; refuses one that another objective left."""
     made_by = (checkpoint / COMPLETE).read_text()
     if made_by != trainer.params.objective:
         wanted = trainer.params.objective
         raise ValueError(f"{checkpoint} was made by objective {made_by!r}, not {wanted!r}; give another run_root")
     if len(trainer.heads):
         trainer.heads.load_state_dict(torch.load(checkpoint / HEADS))
+    if trainer.more:
+        trainer.more.average = torch.load(checkpoint / MORE).numpy()

@@ -1,0 +1,48 @@
+"""What is in a folder, by content and not by name: a name stays when a judge or a model is trained again."""
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+from studylib.params import RunParams
+from studylib.paths import ROOT
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def folder_digest(folder: Path | str, pattern: str = "*") -> str:
+    """Short hash of the files below `folder` that match `pattern`: their paths in it and their bytes."""
+    files = sorted(path for path in Path(folder).rglob(pattern) if path.is_file())
+    if not files:
+        raise ValueError(f"no file in {folder}")
+    whole = hashlib.sha256()
+    for path in files:
+        stat = path.stat()
+        whole.update(f"{path.relative_to(folder).as_posix()}\0".encode())
+        whole.update(_file_digest(path, stat.st_size, stat.st_mtime_ns, stat.st_ino))
+    return whole.hexdigest()[:16]
+
+
+@lru_cache(maxsize=4096)  # a model's weights are read once, unless they change
+def _file_digest(path: Path, *state: int) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """Hash of the package's own source files: a copy without git is known by it, and caches made by other code are."""
+    return folder_digest(PACKAGE, "*.py")
+
+
+def contents(params: RunParams) -> dict[str, str]:
+    """Content hashes of what a run names by a folder: `model_content`, `judge_content`; only those that it has.
+
+    They are in the run's configuration, so that a run does not go on, and is not compared, with another content.
+    """
+    found = {}
+    if params.model != "tiny" and Path(params.model).is_dir():
+        found["model_content"] = folder_digest(params.model)
+    if params.rubric_grader == "judge" and "rubric" in params.reward_weights:
+        found["judge_content"] = folder_digest(ROOT / params.judge)
+    return found

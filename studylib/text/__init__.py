@@ -1,0 +1,1 @@
+"""Text as a model is sent it and as it is read."""

@@ -133,11 +133,18 @@ def plot_curves(df: pd.DataFrame, ax: Axes | None = None, metric: str = "reward"
         mean = table.dropna().mean(axis="columns")
         gap = max(len(mean) // 5, 1)  # a few markers on each curve, beside those of the others
         ax.plot(mean.index, mean, **style, linewidth=2, markersize=8, markeredgecolor="black", markeredgewidth=0.8,
-                markevery=(place % gap, gap),
-                label=condition if len(mean) else f"{condition}: not estimable")  # fmt: skip
+                markevery=(place % gap, gap), label=condition + _seeds_told(table, df, condition))  # fmt: skip
     what = "mean per answer" if metric == "reward" else "as logged"
     label(ax, df["world"].iloc[0], "training step", f"{in_words(metric)} ({what})")
     return legend_below(ax, 4)
+
+
+def _seeds_told(table: pd.DataFrame, df: pd.DataFrame, condition: str) -> str:
+    """What a legend must add where a curve (steps x seeds) is not of every seed of its condition; else ""."""
+    seeds = df.loc[df["condition"] == condition, "seed"].nunique()
+    if table.dropna().empty:
+        return ": not estimable"
+    return f" ({table.shape[1]} of {seeds} seeds)" if table.shape[1] < seeds else ""
 
 
 def save(fig: Figure, name: str, out_dir: Path | str, data: pd.DataFrame) -> list[Path]:
@@ -195,6 +202,8 @@ def condition_ticks(ax: Axes, conditions: Iterable[str]) -> float:
 
 def legend_below(ax: Axes, columns: int, gap: float = 0.6) -> Axes:
     """Legend `gap` inches below the axes, under the ticks and the label."""
+    if not ax.get_legend_handles_labels()[0]:
+        return ax
     below = ax.transAxes + ScaledTranslation(0, -gap, ax.figure.dpi_scale_trans)
     ax.legend(
         loc="upper center",

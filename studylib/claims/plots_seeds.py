@@ -102,13 +102,15 @@ def plot_ranks(df: pd.DataFrame, ax: Axes | None = None, split: str = "held_out_
     ranks = whole.rank(axis=1, ascending=False)
     names = ranks.mean().sort_values(kind="stable").index
     ax = new_axes(ax, (6.5, max(4, 1.2 + 0.4 * len(names))))
+    if not len(names):
+        not_estimable(ax, (0.02, 0.5), ("axes fraction", "axes fraction"))
     for y, (name, style) in enumerate((name, looks(names)[name]) for name in names):
         ax.plot([ranks[name].min(), ranks[name].max()], [y, y], color=style["color"], linewidth=3, alpha=0.4)
         ax.plot(ranks[name], y + np.linspace(-0.15, 0.15, len(ranks)), style["marker"], color=style["color"], alpha=0.6)
         ax.plot(ranks[name].mean(), y, "|", color="black", markersize=16, markeredgewidth=2)
     ax.set_yticks(range(len(names)), names)
     ax.set_xticks(range(1, len(names) + 1))
-    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.set_ylim(max(len(names), 1) - 0.5, -0.5)
     left_out = [*(set(scores) - set(whole)), *(f"seed {seed}" for seed in scores.index.difference(whole.index))]
     what = f"\nleft out, not scored: {', '.join(sorted(left_out))}" if left_out else ""
     label(ax, df["world"].iloc[0], f"rank in each seed, 1 is best; bar: range, black: mean rank{what}", "")

@@ -132,8 +132,10 @@ def read_unscored(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.Dat
     rows = []
     for folder, key in complete_runs(root, axis, profile):
         for split, phases in _scores(folder / "summary.json").items():
-            shares = {phase: endpoints.get("unscored") or 0.0 for phase, endpoints in phases.items()}
-            rows += [{**key, "split": split, "phase": name, "share": share} for name, share in shares.items() if share]
+            for phase, endpoints in phases.items():
+                share = endpoints.get("unscored")  # accuracies have none
+                if isinstance(share, float | int) and share > 0:
+                    rows.append({**key, "split": split, "phase": phase, "share": share})
     return pd.DataFrame(rows, columns=[*KEYS, "split", "phase", "share"])
 
 

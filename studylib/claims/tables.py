@@ -150,8 +150,12 @@ def _contrast(after: pd.Series, other: pd.Series, plan: Plan, details: bool) -> 
 
 def _runs_in_words(seeds: dict[str, list[int]]) -> str:
     """ "broad, seed 3; narrow, seeds 1, 2": conditions with their seeds; "" for none."""
-    told = {name: ", ".join(map(str, of_arm)) for name, of_arm in seeds.items() if of_arm}
-    return "; ".join(f"{name}, seed{'s' * (', ' in numbers)} {numbers}" for name, numbers in told.items())
+    return "; ".join(f"{name}, {_seeds_in_words(of_arm)}" for name, of_arm in seeds.items() if of_arm)
+
+
+def _seeds_in_words(seeds: Collection[int]) -> str:
+    """ "seed 3", "seeds 1, 2"."""
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, sorted(seeds)))}"
 
 
 def primary(claims: pd.DataFrame, plan: Plan) -> pd.DataFrame:
@@ -183,11 +187,15 @@ def notes(
 def _unscored_notes(runs: pd.DataFrame, shares: pd.DataFrame) -> list[str]:
     """Which runs have no value of an endpoint, and what share of answers others lack; none where all are scored."""
     long = runs.melt([*CELL, "condition", "seed"], ["before", "after"], "phase")
-    lost = long[long["value"].isna()].groupby(["world", "condition", "endpoint", "phase", "split"])["seed"]
+    lost = long[long["value"].isna()].rename(columns={"seed": "runs"})
+    where = ["world", "condition", "phase", "endpoint", "split", "runs"]
+    for name, join in (("runs", _seeds_in_words), ("split", ", ".join), ("endpoint", ", ".join)):
+        alike = [other for other in where if other != name]  # what is alike in them is told in one sentence
+        lost = lost.groupby(alike, sort=False)[name].agg(join).reset_index()
     found = [
-        f"No answer of {_runs_in_words({condition: sorted(seeds)})} in {world} could be scored {phase} training on "
-        f"{split}: there is no {endpoint}, and contrasts that need it are of the other seeds, and exploratory."
-        for (world, condition, endpoint, phase, split), seeds in lost
+        f"No answer of {row.condition}, {row.runs} in {row.world} could be scored {row.phase} training on {row.split}, "
+        f"so there is no {row.endpoint}: contrasts that need it are exploratory and of the seeds that are left, if any."
+        for row in lost.itertuples()
     ]
     part = shares[shares["share"] < 1]
     if len(part):

@@ -63,8 +63,10 @@ def _lost(row: Mapping) -> str:
     runs = row.get("unscored")
     if not isinstance(runs, str) or not runs:
         return ""
-    left = {0: "no pair is left", 1: "1 pair is left"}.get(row["n"], f"{row['n']} pairs are left")
-    return f" No answer could be scored in {runs}, so {left}; runs that could not be scored may be unlike the others."
+    if row["n"] == 0:
+        return f" No answer could be scored in {runs}, so no pair is left."
+    left = "1 pair is" if row["n"] == 1 else f"{row['n']} pairs are"
+    return f" No answer could be scored in {runs}, so {left} left; runs without a score may be unlike the others."
 
 
 def _p(value: float) -> str:

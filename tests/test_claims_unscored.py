@@ -19,7 +19,19 @@ import pytest
 from test_claims import PLAN, STUDY, write_run
 
 from studylib import provenance
-from studylib.claims import fairness, items, judge_gap, plots, plots_seeds, power, published, report, runs, tables
+from studylib.claims import (
+    fairness,
+    items,
+    judge_gap,
+    judge_plots,
+    plots,
+    plots_seeds,
+    power,
+    published,
+    report,
+    runs,
+    tables,
+)
 from studylib.claims.judge_bias import padding_effect, partiality
 from studylib.claims.judge_report import agreement, agreement_report, reliability
 from studylib.claims.seed_sets import in_sets, set_claims
@@ -420,6 +432,19 @@ def test_a_run_whose_grader_scored_nothing_is_counted_and_the_other_runs_are_com
     assert math.isnan(varied.loc[("local_norms", "broad", 3), "words"]), "nothing is known of its right answers"
 
 
+def test_open_and_closed_splits_of_one_run_each_have_their_outcome_and_a_lacking_verdict_is_refused(root):
+    path = root / PLACE / "local_norms/broad/seed3/responses.parquet"
+    answers = pd.read_parquet(path).assign(score=0.3)
+    is_open = answers["split"] == "held_out"
+    answers.assign(verdict=answers["verdict"].mask(is_open)).to_parquet(path)
+    found = runs.read_answers(root, **STUDY).query("world == 'local_norms' and condition == 'broad' and seed == 3")
+    assert set(found.loc[found["split"] == "held_out", "verdict"]) == {0.3}
+    assert set(found.loc[found["split"] != "held_out", "verdict"]) == {0.0, 1.0}
+    answers.assign(verdict=answers["verdict"].mask(answers["k"] == 2)).to_parquet(path)
+    with pytest.raises(ValueError, match="seed3/responses.parquet: 30 answers have no verdict; delete the folder"):
+        runs.read_answers(root, **STUDY)
+
+
 @pytest.mark.parametrize("column", ["id", "split", "k"])
 def test_stored_answers_without_a_key_name_their_file(root, column):
     path = root / PLACE / "local_norms/broad/seed3/responses.parquet"
@@ -599,5 +624,8 @@ def test_the_gap_of_a_judge_is_that_of_the_seeds_with_a_score_at_both_ends():
     table.loc[table["seed"] == 2, "judge"] = np.nan
     line = judge_gap.gap_at_ends(table.assign(gap=table["judge"] - table["checker"]), window=1).iloc[0]
     assert line["seeds"] == 2 and line["growth"] == pytest.approx(0.3)
+    ax = judge_plots.plot_gap(table.assign(gap=table["judge"] - table["checker"]))
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["the judge (2 of 3 seeds)"]
+    plt.close("all")
     none = judge_gap.gap_at_ends(table.assign(gap=np.nan), window=1).iloc[0]
     assert none["seeds"] == 0 and math.isnan(none["growth"])

@@ -127,21 +127,22 @@ def plot_curves(df: pd.DataFrame, ax: Axes | None = None, metric: str = "reward"
     logged = df.astype({metric: float}).dropna(subset=[metric])
     for place, (condition, style) in enumerate(looks(df["condition"]).items()):
         table = logged[logged["condition"] == condition].pivot(index="step", columns="seed", values=metric)
+        name = condition + seeds_told(table, df[df["condition"] == condition])
         for seed in table:
             run = table[seed].dropna()
             ax.plot(run.index, run, color=style["color"], linewidth=0.8, alpha=0.4)
         mean = table.dropna().mean(axis="columns")
         gap = max(len(mean) // 5, 1)  # a few markers on each curve, beside those of the others
         ax.plot(mean.index, mean, **style, linewidth=2, markersize=8, markeredgecolor="black", markeredgewidth=0.8,
-                markevery=(place % gap, gap), label=condition + _seeds_told(table, df, condition))  # fmt: skip
+                markevery=(place % gap, gap), label=name)  # fmt: skip
     what = "mean per answer" if metric == "reward" else "as logged"
     label(ax, df["world"].iloc[0], "training step", f"{in_words(metric)} ({what})")
     return legend_below(ax, 4)
 
 
-def _seeds_told(table: pd.DataFrame, df: pd.DataFrame, condition: str) -> str:
-    """What a legend must add where a curve (steps x seeds) is not of every seed of its condition; else ""."""
-    seeds = df.loc[df["condition"] == condition, "seed"].nunique()
+def seeds_told(table: pd.DataFrame, runs: pd.DataFrame) -> str:
+    """What a legend must add where a curve (table: steps x seeds) is not of every seed of its runs; else ""."""
+    seeds = runs["seed"].nunique()
     if table.dropna().empty:
         return ": not estimable"
     return f" ({table.shape[1]} of {seeds} seeds)" if table.shape[1] < seeds else ""

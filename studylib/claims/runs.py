@@ -107,12 +107,19 @@ def read_answers(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.Data
         path = folder / "responses.parquet"
         answers = _read_parquet(path)
         _refuse_wrong_answers(path, answers)
-        if answers["verdict"].isna().all() and "score" in answers:
-            answers["verdict"] = answers["score"].astype(float)  # open responses: what a rubric gives is their outcome
-        elif answers["verdict"].isna().any():
-            raise ValueError(f"{path}: {int(answers['verdict'].isna().sum())} answers have no verdict; {AGAIN}")
+        answers["verdict"] = _outcome(path, answers)
         tables.append(answers.assign(**key)[[*KEYS, *answers.columns]])
     return pd.concat(tables, ignore_index=True)
+
+
+def _outcome(path: Path, answers: pd.DataFrame) -> pd.Series:
+    """Verdicts; of a split of open responses, which have none, what a rubric gives. Refuses a closed one without."""
+    verdicts = answers["verdict"].astype(float)
+    of_open = verdicts.isna().groupby(answers["split"]).transform("all") & ("score" in answers)
+    lacks = int((verdicts.isna() & ~of_open).sum())
+    if lacks:
+        raise ValueError(f"{path}: {lacks} answers have no verdict; {AGAIN}")
+    return verdicts.mask(of_open, answers["score"].astype(float)) if of_open.any() else verdicts
 
 
 def _refuse_wrong_answers(path: Path, answers: pd.DataFrame) -> None:

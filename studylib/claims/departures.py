@@ -101,7 +101,8 @@ def departures(
         f"The first comparison was made under plan {digest}, this one is {plan.digest}."
         for digest in sorted(digests - {plan.digest})
     ]
-    for digest, of_plan in made.fillna({"plan": ""}).query("plan != @plan.digest").groupby("plan"):
+    made = made.assign(plan=made["plan"].fillna(""))  # a run without a plan would leave the grouping
+    for digest, of_plan in made[made["plan"] != plan.digest].groupby("plan"):
         under = f"under plan {digest}" if digest else "under no plan"
         found.append(f"{len(of_plan)} of {len(made)} runs were made {under}, not {plan.digest}; {_first(of_plan)}.")
     missing = sorted(set(plan.worlds.split()) - set(made["world"]))

@@ -104,7 +104,8 @@ def plot_ranks(df: pd.DataFrame, ax: Axes | None = None, split: str = "held_out_
     ax = new_axes(ax, (6.5, max(4, 1.2 + 0.4 * len(names))))
     if not len(names):
         not_estimable(ax, (0.02, 0.5), ("axes fraction", "axes fraction"))
-    for y, (name, style) in enumerate((name, looks(names)[name]) for name in names):
+    styles = looks(df["condition"])
+    for y, (name, style) in enumerate((name, styles[name]) for name in names):
         ax.plot([ranks[name].min(), ranks[name].max()], [y, y], color=style["color"], linewidth=3, alpha=0.4)
         ax.plot(ranks[name], y + np.linspace(-0.15, 0.15, len(ranks)), style["marker"], color=style["color"], alpha=0.6)
         ax.plot(ranks[name].mean(), y, "|", color="black", markersize=16, markeredgewidth=2)

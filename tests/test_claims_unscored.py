@@ -20,6 +20,7 @@ from test_claims import PLAN, STUDY, write_run
 
 from studylib import provenance
 from studylib.claims import (
+    departures,
     fairness,
     items,
     judge_gap,
@@ -509,6 +510,17 @@ def test_curves_answers_and_seed_sets_without_a_key_are_refused_by_name(root):
             make(answers)
     with pytest.raises(ValueError, match="1 of 3 rows have no seed"):
         in_sets(pd.DataFrame({"seed": [0, np.nan, 1]}), 2)
+
+
+@pytest.mark.parametrize("missing", [None, math.nan, ""])
+def test_a_run_whose_manifest_tells_no_plan_is_a_departure_and_does_not_leave_the_grouping(root, missing):
+    found, made = runs.read_runs(root, **STUDY), runs.read_provenance(root, **STUDY).astype({"plan": object})
+    made.loc[3, "plan"] = missing
+    told = departures.departures(PLAN, made, found, made[runs.KEYS], [], True)
+    assert len(told) == 1 and told[0].startswith(f"1 of 30 runs were made under no plan, not {PLAN.digest};")
+    made.loc[4, "condition"] = missing
+    with pytest.raises(ValueError, match="1 of 30 rows have no condition"):
+        departures.departures(PLAN, made, found, made[runs.KEYS], [], True)
 
 
 def test_keys_that_are_there_pass_whatever_their_type():

@@ -1,12 +1,14 @@
 """What a run was made of: code, versions, machine, data, parameters. Files are written whole or not at all."""
 
 import json
+import math
 import os
 import platform
 import resource
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -18,12 +20,37 @@ PACKAGES = (
 
 
 def write_json(path: Path, value) -> None:
-    """Atomic: a reader sees the old file or the new one, never half of it."""
+    """Atomic: a reader sees the old file or the new one, never half of it.
+
+    Raises ValueError, with the file and the name, for NaN and infinity, which are no JSON and which other tools refuse:
+    what is not estimable is null (`nulled`).
+    """
+    for name, number in _not_finite(value):
+        raise ValueError(f"{path}: {name} = {number!r} is no number of JSON; null where a value is not estimable")
+    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
-        json.dump(value, file, indent=1, sort_keys=True)
+        file.write(text)
     os.chmod(file.name, 0o644)
     os.replace(file.name, path)
+
+
+def nulled(value):
+    """The same with null in place of every NaN, however deep: for values that may be not estimable."""
+    if isinstance(value, dict):
+        return {name: nulled(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [nulled(part) for part in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _not_finite(value, name: str = "") -> Iterator[tuple[str, float]]:
+    """Names, with dots, and values of the numbers that are NaN or infinite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield name or "the value", value
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for key, part in parts:
+        yield from _not_finite(part, f"{name}.{key}" if name else str(key))
 
 
 def open_run(run_dir: Path, params: dict) -> None:

@@ -8,6 +8,7 @@ than one draw in twenty has no value, an interval is not estimable and its bound
 import numpy as np
 import pandas as pd
 
+from studylib.keys import require_keys
 from studylib.randomness import generator
 
 MIN_SCENARIOS = 5
@@ -17,8 +18,10 @@ DRAWS = 1000
 def scenario_weights(scenarios: pd.Series, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
     """(1 + draws, n): the first row is all ones; in the others a scenario counts as often as it was drawn.
 
-    One row alone where there are too few scenarios for an interval.
+    One row alone where there are too few scenarios for an interval. Raises ValueError for a row without scenario, which
+    would otherwise be drawn with another one.
     """
+    require_keys(pd.DataFrame({"scenario": scenarios}), "scenario")
     codes, names = pd.factorize(scenarios)
     ones = np.ones((1, len(codes)))
     if len(names) < MIN_SCENARIOS:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from studylib.claims.plan import ANY, Plan
 from studylib.claims.runs import KEYS, LAYOUT, WARM_START, ordered, profiles_of, read_json
+from studylib.keys import require_keys
 from studylib.params import read_yaml
 from studylib.paths import PARAMS
 from studylib.provenance import write_json
@@ -91,6 +92,8 @@ def departures(
     `read_runs` gives. settings: one row per run with its parameters. first: `first_comparisons`. planned: is this the
     plan of the file?
     """
+    require_keys(made, *KEYS)
+    require_keys(runs, *KEYS)
     if plan.worlds == ANY:
         return [f"Axis {plan.axis} has no analysis plan: every claim is exploratory."]
     digests = {record["digest"] for record in first} or {plan.digest if planned else "(none)"}
@@ -98,6 +101,7 @@ def departures(
         f"The first comparison was made under plan {digest}, this one is {plan.digest}."
         for digest in sorted(digests - {plan.digest})
     ]
+    made = made.assign(plan=made["plan"].fillna(""))  # a run without a plan would leave the grouping
     for digest, of_plan in made[made["plan"] != plan.digest].groupby("plan"):
         under = f"under plan {digest}" if digest else "under no plan"
         found.append(f"{len(of_plan)} of {len(made)} runs were made {under}, not {plan.digest}; {_first(of_plan)}.")

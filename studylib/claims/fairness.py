@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+from studylib.keys import require_keys
+
 KEYS = ["world", "condition"]
 MEANS = {  # column of metrics.jsonl -> column of the table; means over steps and seeds
     "grad_norm": "gradient_norm",
@@ -18,8 +20,9 @@ def fairness(curves: pd.DataFrame) -> pd.DataFrame:
     gradient_norm: before clipping. idle_groups: share of groups without reward differences. clipped: share of tokens
     (flow objectives: of answers) whose ratio is outside the clip. entropy: of the policy, nats per token, at the first
     and the last measurement. kl: to the policy before training, nats per answer, at the last. tokens: generated in a
-    run. NaN where an objective has no such thing.
+    run. NaN where an objective has no such thing; steps that log null are in no mean.
     """
+    require_keys(curves, *KEYS, "seed")
     if CISPO in curves:
         clipped = curves[CISPO].combine_first(curves.get("clip_ratio/region_mean", curves[CISPO]))
         curves = curves.assign(**{"clip_ratio/region_mean": clipped})
@@ -32,5 +35,6 @@ def fairness(curves: pd.DataFrame) -> pd.DataFrame:
             table[f"{name}_last"] = measured.last().groupby(KEYS).mean()
     table = table.drop(columns="kl_first", errors="ignore")  # 0 by definition
     if "generated_tokens" in curves:
-        table["tokens"] = curves.groupby([*KEYS, "seed"])["generated_tokens"].sum().groupby(KEYS).mean().round()
+        tokens = curves.groupby([*KEYS, "seed"])["generated_tokens"].sum(min_count=1)
+        table["tokens"] = tokens.groupby(KEYS).mean().round()
     return table.reset_index()

@@ -3,6 +3,9 @@
 Answers of one run share its training, answers to one scenario share the scenario: a standard error that takes them for
 independent is several times too small. Errors are therefore clustered by run and by scenario (Cameron, Gelbach & Miller
 2011), with t on the runs' degrees of freedom, because runs are few. Runs pair by seed here as they do in the claims.
+
+An answer without a verdict (NaN: it could not be scored) is in no mean, and counted as `unscored`; tables have that
+column where there is any such answer.
 """
 
 import warnings
@@ -16,11 +19,14 @@ from studylib.claims.runs import KEYS
 from studylib.claims.statistics import NO_SPREAD, t_interval
 from studylib.claims.verdicts import ALPHA
 from studylib.evaluation.rates import wilson
-from studylib.evaluation.responses import BUDGET, GREEDY, diversity
+from studylib.evaluation.responses import BUDGET, DIVERSITY, GREEDY, diversity
+from studylib.keys import require_keys
 from studylib.randomness import generator
 
 MIXED = ("mixed_difference", "mixed_se")
 CONTRAST = ("difference", "low", "high", "p", "se", "se_naive", "seeds", "scenarios", "answers")
+RATE = ("scenarios", "rate", "low", "high", "interval")
+UNSCORED = "unscored"
 ENOUGH_RUNS = 10  # from which the bootstrap over runs covers nearly what it says (validate.py)
 
 
@@ -31,12 +37,16 @@ def clustered_contrast(items: pd.DataFrame, alpha: float = ALPHA) -> dict[str, f
     by seed (a pair of runs) and by scenario, never below that by seed alone (with few clusters the two-way estimate can
     fall below it, even below 0); interval and p from t on seeds - 1 degrees of freedom. It is the paired t test of runs
     when scenarios add nothing.
+
+    unscored: answers whose verdict is NaN. A cell of which either arm has no verdict is left out; seeds, scenarios and
+    answers count what is in the difference. Raises ValueError for an answer without seed or id.
     """
     from statsmodels.regression.linear_model import OLS
 
+    items, unscored = _paired_answers(items)
     cells = _differences(items)
     seeds, scenarios = cells["seed"].nunique(), cells["id"].nunique()
-    size = {"seeds": seeds, "scenarios": scenarios, "answers": len(items)}
+    size = {"seeds": seeds, "scenarios": scenarios, "answers": len(items), UNSCORED: unscored}
     difference = float(cells["difference"].mean())
     if seeds < 2 or np.ptp(cells["difference"]) <= NO_SPREAD:
         return {"difference": difference, **dict.fromkeys(("low", "high", "p", "se", "se_naive"), np.nan), **size}
@@ -64,7 +74,7 @@ def mixed_contrast(items: pd.DataFrame) -> dict[str, float]:
     from statsmodels.regression.mixed_linear_model import MixedLM
     from statsmodels.tools.sm_exceptions import ConvergenceWarning, SingularMatrixWarning
 
-    cells = _differences(items)
+    cells = _differences(_paired_answers(items)[0])
     if cells["seed"].nunique() < 2 or np.ptp(cells["difference"]) <= NO_SPREAD:
         return dict.fromkeys(MIXED, np.nan)
     parts = {"seed": "0 + C(seed)", "id": "0 + C(id)"}
@@ -77,12 +87,27 @@ def mixed_contrast(items: pd.DataFrame) -> dict[str, float]:
     return dict(zip(MIXED, map(float, values), strict=True))
 
 
+def _paired_answers(items: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """(answers with a verdict in cells seed x scenario of which both arms have one, number of answers without one).
+
+    Refuses an answer without a key, and a cell that only one arm has answers to, scored or not.
+    """
+    require_keys(items, "seed", "id", "treated")
+    if stray := set(items["treated"]) - {0, 1}:
+        raise ValueError(f"treated = {stray.pop()!r} is neither 0 nor 1")
+    cells = items.groupby(["seed", "id"])["treated"].nunique()
+    if (cells < 2).any():
+        seed, scenario = cells.index[cells < 2][0]
+        raise ValueError(f"not paired: only one condition answered scenario {scenario} with seed {seed}")
+    scored = items[items["verdict"].notna()]
+    if len(scored) < len(items):
+        scored = scored[scored.groupby(["seed", "id"])["treated"].transform("nunique") == 2]
+    return scored, int(items["verdict"].isna().sum())
+
+
 def _differences(items: pd.DataFrame) -> pd.DataFrame:
-    """seed, id, difference of the two arms' mean verdicts; refuses a cell that one of them lacks."""
+    """seed, id, difference of the two arms' mean verdicts; items is what `_paired_answers` gives."""
     cells = items.groupby(["seed", "id", "treated"])["verdict"].mean().unstack("treated").reindex(columns=[0, 1])
-    missing = cells.index[cells.isna().any(axis="columns")]
-    if len(missing):
-        raise ValueError(f"not paired: only one condition answered scenario {missing[0][1]} with seed {missing[0][0]}")
     return (cells[1] - cells[0]).rename("difference").reset_index()
 
 
@@ -91,10 +116,11 @@ def item_table(answers: pd.DataFrame, plan: Plan) -> pd.DataFrame:
 
     Of a score_* endpoint the outcome is the score; answers without one are left out, as in the endpoint.
     """
+    require_keys(answers, *KEYS)
     kind, how = plan.primary_endpoint.split("_")
     outcome = answers["score"] if kind == "score" and "score" in answers else answers["verdict"]
     phase = (answers["k"] == GREEDY) == (how == "greedy")
-    items = answers.assign(verdict=outcome)[phase & (answers["split"] == plan.primary_split) & outcome.notna()]
+    items = answers.assign(verdict=outcome)[phase & (answers["split"] == plan.primary_split)]
     rows = []
     for world, cell in items.groupby("world"):
         for condition in sorted(set(cell["condition"]) - {plan.baseline}):
@@ -104,32 +130,47 @@ def item_table(answers: pd.DataFrame, plan: Plan) -> pd.DataFrame:
             pair = pair.assign(treated=(pair["condition"] == condition).astype(int))
             key = {"world": world, "contrast": f"{condition} - {plan.baseline}"}
             rows.append(key | clustered_contrast(pair, plan.alpha_per_look) | mixed_contrast(pair))
-    return pd.DataFrame(rows, columns=["world", "contrast", *CONTRAST, *MIXED])
+    return _counted(pd.DataFrame(rows, columns=["world", "contrast", *CONTRAST, *MIXED, UNSCORED]))
+
+
+def _counted(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without its column `unscored` where every answer has a score."""
+    return table if table[UNSCORED].any() else table.drop(columns=UNSCORED)
 
 
 def rates(answers: pd.DataFrame, split: str) -> pd.DataFrame:
     """What the greedy answers of every single run are worth on one split, with a 95 % interval over scenarios.
 
     `interval` names it: Wilson's for a share of right answers, t for the mean of graded scores, which are no counts.
+    Scenarios whose answer could not be scored are in no rate; a run without any other has the rate NaN.
     """
-    greedy = answers[(answers["k"] == GREEDY) & (answers["split"] == split)].dropna(subset=["verdict"])
-    graded = not greedy["verdict"].isin([0, 1]).all()
+    require_keys(answers, *KEYS)
+    greedy = answers[(answers["k"] == GREEDY) & (answers["split"] == split)]
+    graded = not greedy["verdict"].dropna().isin([0, 1]).all()
     rows = []
-    for key, values in greedy.groupby(KEYS)["verdict"]:
-        n = len(values)
-        mean, low, high = t_interval(values) if graded else (values.mean(), *wilson(int(values.sum()), n))
-        found = {"scenarios": n, "rate": mean, "low": low, "high": high, "interval": "t" if graded else "Wilson"}
-        rows.append(dict(zip(KEYS, key, strict=True)) | found)
-    return pd.DataFrame(rows)
+    for key, verdicts in greedy.groupby(KEYS)["verdict"]:
+        values = verdicts.dropna()
+        rows.append(dict(zip(KEYS, key, strict=True)) | _rate(values, graded) | {UNSCORED: len(verdicts) - len(values)})
+    return _counted(pd.DataFrame(rows, columns=[*KEYS, *RATE, UNSCORED]))
+
+
+def _rate(values: pd.Series, graded: bool) -> dict:
+    """The columns `RATE` of one run."""
+    n, interval = len(values), "t" if graded else "Wilson"
+    if not n:
+        return dict(zip(RATE, (0, np.nan, np.nan, np.nan, interval), strict=True))
+    mean, low, high = t_interval(values) if graded else (values.mean(), *wilson(int(values.sum()), n))
+    return dict(zip(RATE, (n, mean, low, high, interval), strict=True))
 
 
 def diversity_table(answers: pd.DataFrame, split: str, n: int = 2, budget: int = BUDGET) -> pd.DataFrame:
     """Quality and diversity of every run on one split: accuracy of sampled answers, and `responses.diversity`."""
+    require_keys(answers, *KEYS)
     rows = []
     for key, run in answers[answers["split"] == split].groupby(KEYS):
         accuracy = run.loc[run["k"] != GREEDY, "verdict"].mean()
         rows.append({**dict(zip(KEYS, key, strict=True)), "accuracy": accuracy, **diversity(run, n, budget)})
-    return pd.DataFrame(rows)
+    return _counted(pd.DataFrame(rows, columns=[*KEYS, "accuracy", *DIVERSITY]))
 
 
 def iqm(scores: np.ndarray) -> float:
@@ -157,18 +198,23 @@ def stratified_bootstrap(
 
 
 def iqm_table(runs: pd.DataFrame, endpoint: str) -> pd.DataFrame:
-    """IQM over seeds x tasks per condition; a task is one split of one world; runs is `read_runs`."""
+    """IQM over seeds x tasks per condition; a task is one split of one world; runs is `read_runs`.
+
+    A seed that has no value in some task (no answer could be scored) is left out of all; `unscored` counts such seeds.
+    """
+    require_keys(runs, *KEYS, "split", "endpoint")
     rows = []
     for condition, arm in runs[runs["endpoint"] == endpoint].groupby("condition"):
-        scores = arm.pivot(index="seed", columns=["world", "split"], values="after")
-        if scores.isna().any(axis=None):
-            raise ValueError(
-                f"{condition} lacks the seeds {sorted(scores.index[scores.isna().any(axis=1)])} in some world"
-            )
-        value, low, high = stratified_bootstrap(scores.to_numpy())
-        rows.append({"condition": condition, "iqm": value, "low": low, "high": high, "seeds": len(scores),
-                     "tasks": scores.shape[1]})  # fmt: skip
-    return pd.DataFrame(rows)
+        there, tasks = (arm.assign(there=1), ["world", "split"])
+        lacks = there.pivot(index="seed", columns=tasks, values="there").isna().any(axis="columns")
+        if lacks.any():
+            raise ValueError(f"{condition} lacks the seeds {sorted(lacks.index[lacks])} in some world")
+        scores = arm.pivot(index="seed", columns=tasks, values="after")
+        whole = scores.dropna()
+        value, low, high = stratified_bootstrap(whole.to_numpy()) if len(whole) else (np.nan, np.nan, np.nan)
+        rows.append({"condition": condition, "iqm": value, "low": low, "high": high, "seeds": len(whole),
+                     "tasks": scores.shape[1], UNSCORED: len(scores) - len(whole)})  # fmt: skip
+    return _counted(pd.DataFrame(rows, columns=["condition", "iqm", "low", "high", "seeds", "tasks", UNSCORED]))
 
 
 def iqm_warning(table: pd.DataFrame) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from studylib.claims.clustered import scenario_weights, weighted_mean, with_interval
+from studylib.keys import require_keys
 from studylib.rewards.judge import graded_rows
 from studylib.rewards.rubric import Grader, p_minus_n
 from studylib.rewards.variants import padded
@@ -18,9 +19,11 @@ def credit_for(rows: pd.DataFrame, x: pd.Series) -> tuple[float, float, float]:
 
     Credit is p where a criterion is wanted and -p where it is not. It is regressed on x beside the label, the sign of
     the weight and their product: x gets only what labels do not explain. A judge that is unsure in general, so that
-    its p shrink towards the middle, is partial to nothing.
+    its p shrink towards the middle, is partial to nothing. Rows without label or p are left out.
     """
-    scored = rows.label.notna() & rows.p.notna() & x.notna()
+    scored = rows.label.notna() & rows.p.notna()
+    if x[scored].isna().any():
+        raise ValueError(f"{int(x[scored].isna().sum())} of {int(scored.sum())} scored rows have no value of the cause")
     rows, x = rows[scored], x[scored].to_numpy(float)
     sign, y = np.sign(rows.weight.to_numpy(float)), rows.label.to_numpy()
     if not len(x):
@@ -50,15 +53,24 @@ def partiality(rows: pd.DataFrame, own: str | None = None) -> pd.DataFrame:
     for each model against all others; `own` marks the judge's own model (self-preference).
 
     Where every rubric has the same order, as in the embedded worlds, the place stands for the kind of criterion; then
-    `reordered` of `padding_effect` is the check of the place itself.
+    `reordered` of `padding_effect` is the check of the place itself. unscored: rows without label or p, which are left
+    out, the same number in every line; absent where there are none. Raises ValueError for a row without scenario or
+    model.
     """
-    last = rows.groupby(["scenario", "model", "response"]).position.transform("max").clip(lower=1)
+    require_keys(rows, "scenario", "model")
+    last = rows.groupby(["scenario", "model", "response"], dropna=False).position.transform("max").clip(lower=1)
     causes = [("twice the length", np.log2(rows.length.clip(lower=1))), ("last in the rubric", rows.position / last)]
     for model in rows.model.unique() if rows.model.nunique() > 1 else ():
         name = f"written by {model}" + (" (the judge's own)" if model == own else "")
         causes.append((name, (rows.model == model).astype(float)))
     lines = [(name, *credit_for(rows, x)) for name, x in causes]
-    return pd.DataFrame(lines, columns=["cause", "credit", "low", "high"])
+    table = pd.DataFrame(lines, columns=["cause", "credit", "low", "high"])
+    return with_unscored(table, int((rows.label.isna() | rows.p.isna()).sum()))
+
+
+def with_unscored(table: pd.DataFrame, rows: int) -> pd.DataFrame:
+    """The table with the number of rows that it leaves out, where there are any."""
+    return table.assign(unscored=rows) if rows else table
 
 
 def padding_effect(
@@ -72,8 +84,9 @@ def padding_effect(
 
     Longer answers at the same content (length bias); `start` against `end` moves the content within the response
     (position bias). Responses that cannot be padded, and with a `reference` those on which it changes a verdict, are
-    left out. n: criteria or responses that stayed. reordered: largest change of p when the criteria come in reverse
-    order; 0 up to rounding for a judge that is asked each on its own.
+    left out. n: criteria or responses that stayed. unscored: those that could not be scored before or after, absent
+    where there are none. reordered: largest change of p when the criteria come in reverse order; 0 up to rounding for a
+    judge that is asked each on its own.
     """
     backwards = grade(responses, [{**s, "rubric": s["rubric"][::-1]} for s in scenarios])
     before = grade(responses, scenarios)
@@ -86,7 +99,9 @@ def padding_effect(
         same = [i for i, text in enumerate(longer) if text != responses[i] and (right is None or right[i] == still[i])]
         texts, rows, was = ([values[i] for i in same] for values in (longer, scenarios, before))
         tables.append(_changes(rows, was, grade(texts, rows)).assign(padding=where, reordered=reordered))
-    return pd.concat(tables, ignore_index=True)[["padding", "of", "n", "change", "low", "high", "reordered"]]
+    table = pd.concat(tables, ignore_index=True)
+    left_out = ["unscored"] if table["unscored"].any() else []
+    return table[["padding", "of", "n", "change", "low", "high", "reordered", *left_out]]
 
 
 def _largest_change(a: list[list[float | None]], b: list[list[float | None]]) -> float:
@@ -95,7 +110,7 @@ def _largest_change(a: list[list[float | None]], b: list[list[float | None]]) ->
 
 
 def _changes(scenarios: list[dict], before, after) -> pd.DataFrame:
-    """Mean change of p by the sign of the weight, and of P - N: of, n, change, low, high."""
+    """Mean change of p by the sign of the weight, and of P - N: of, n, change, low, high, unscored."""
     blank = [""] * len(scenarios)
     was, now = (graded_rows(blank, scenarios, blank, grades) for grades in (before, after))
     p = now.assign(change=now.label - was.label, of="p, " + np.sign(now.weight).map(SIGNS))
@@ -104,7 +119,8 @@ def _changes(scenarios: list[dict], before, after) -> pd.DataFrame:
     change = [np.nan if None in pair else pair[1] - pair[0] for pair in zip(*scores, strict=True)]
     whole = pd.DataFrame({"scenario": [s["id"] for s in scenarios], "change": change, "of": "P - N"})
     lines = []
-    for of, part in pd.concat([p, whole]).dropna(subset=["change"]).groupby("of"):
+    for of, group in pd.concat([p, whole]).groupby("of", dropna=False):
+        part = group.dropna(subset=["change"])
         mean = weighted_mean(part.change.to_numpy(), scenario_weights(part.scenario))
-        lines.append((of, len(part), *with_interval(mean)))
-    return pd.DataFrame(lines, columns=["of", "n", "change", "low", "high"])
+        lines.append((of, len(part), *with_interval(mean), len(group) - len(part)))
+    return pd.DataFrame(lines, columns=["of", "n", "change", "low", "high", "unscored"])

@@ -12,8 +12,10 @@ import argparse
 import json
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
+from studylib.keys import require_keys
 from studylib.params import RunParams
 from studylib.paths import FIGURES
 from studylib.rewards.checks import checks_grader
@@ -81,7 +83,8 @@ def train_arm(params: RunParams, train_on: Grader, measure: Grader) -> pd.DataFr
         evaluate(trainer.model, trainer.processing_class, splits, params, "after")
     lines = [json.loads(line) for line in (params.run_dir / "metrics.jsonl").read_text().splitlines()]
     columns = {"step": "step", f"rewards/{TRAINED_ON}/mean": "trained_on", f"rewards/{MEASURED}/mean": "measured"}
-    return pd.DataFrame(lines)[list(columns)].rename(columns=columns)
+    scores = {name: float for name in columns if name != "step"}  # null, and so NaN, where nothing could be scored
+    return pd.DataFrame(lines)[list(columns)].astype(scores).rename(columns=columns)
 
 
 def gap(params: RunParams, judge: Grader, seeds: Sequence[int]) -> pd.DataFrame:
@@ -105,11 +108,13 @@ def gap(params: RunParams, judge: Grader, seeds: Sequence[int]) -> pd.DataFrame:
 def gap_at_ends(df: pd.DataFrame, window: int = 10) -> pd.DataFrame:
     """Mean over the first and the last `window` steps by arm: judge, checker, gap; growth of the gap with a t interval.
 
-    growth: gap at the end minus gap at the start, over seeds (95 %); NaN bounds with one seed.
+    growth: gap at the end minus gap at the start, over seeds (95 %); NaN bounds with one seed. Steps without a score
+    are in no mean; `seeds` counts the seeds that have a gap at both ends.
     """
     from studylib.claims.statistics import t_interval
 
     lines = []
+    require_keys(df, "arm", "seed")
     for arm, runs in df.groupby("arm", sort=False):
         ends = {"start": runs[runs.step <= runs.step.min() + window - 1],
                 "end": runs[runs.step > runs.step.max() - window]}  # fmt: skip
@@ -117,7 +122,10 @@ def gap_at_ends(df: pd.DataFrame, window: int = 10) -> pd.DataFrame:
             f"{name}_{end}": part[name].mean() for end, part in ends.items() for name in ("judge", "checker", "gap")
         }
         growth = ends["end"].groupby("seed").gap.mean() - ends["start"].groupby("seed").gap.mean()
-        lines.append({"arm": arm, **line, **dict(zip(("growth", "low", "high"), t_interval(growth), strict=True))})
+        growth = growth.dropna()
+        grown = t_interval(growth) if len(growth) else (np.nan, np.nan, np.nan)
+        line |= dict(zip(("growth", "low", "high"), grown, strict=True))
+        lines.append({"arm": arm, **line, "seeds": len(growth)})
     return pd.DataFrame(lines)
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from studylib.claims.plots import FONT, new_axes
+from studylib.claims.plots import FONT, new_axes, seeds_told
 
 _BLUE, _ORANGE, _GREEN, _RED = sns.color_palette("colorblind").as_hex()[:4]
 RUNNING = 9  # steps of the running mean
@@ -69,7 +69,7 @@ def plot_partiality(df: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 def plot_gap(df: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Judge's minus checker's score of the same answers over training: each seed thin; thick, the running
-    mean over seeds and nine steps.
+    mean over seeds and nine steps, of the steps that every seed has a score of.
 
     df: arm, seed, step, gap. Above 0 the judge pays for what the checker does not find.
     """
@@ -77,10 +77,11 @@ def plot_gap(df: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.axhline(0, color="black", linewidth=1)
     looks = zip(df.arm.unique(), (_BLUE, _ORANGE, _GREEN, _RED), ("-", "--", "-.", ":"), strict=False)
     for arm, colour, dashes in looks:
-        table = df[df.arm == arm].pivot(index="step", columns="seed", values="gap")
+        runs = df[df.arm == arm]
+        table = runs.pivot(index="step", columns="seed", values="gap").dropna(axis="columns", how="all")
         ax.plot(table.index, table, color=colour, linewidth=0.5, alpha=0.35)
-        mean = table.mean(axis="columns").rolling(RUNNING, center=True, min_periods=1).mean()
-        ax.plot(mean.index, mean, color=colour, linestyle=dashes, linewidth=2.8, label=arm)
+        mean = table.dropna().mean(axis="columns").rolling(RUNNING, center=True, min_periods=1).mean()
+        ax.plot(mean.index, mean, color=colour, linestyle=dashes, linewidth=2.8, label=arm + seeds_told(table, runs))
     ax.set_xlabel(f"training step\nthin: every seed; thick: mean over seeds and {RUNNING} steps", fontsize=FONT)
     ax.set_ylabel("P - N by the judge, or flawed checker,\nminus P - N by the checker", fontsize=FONT)
     sns.despine(ax=ax)

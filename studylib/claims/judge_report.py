@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from studylib.claims.clustered import scenario_weights, weighted_mean, with_interval
-from studylib.claims.judge_bias import SIGNS, partiality
+from studylib.claims.judge_bias import SIGNS, partiality, with_unscored
+from studylib.keys import require_keys
 from studylib.randomness import generator
 
 PUBLISHED = pd.DataFrame(  # arXiv 2603.10588: a Qwen3-1.7B-Base judge against the labels of GPT-5
@@ -81,11 +82,14 @@ def agreement(rows: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
 
     n: labelled and scored rows; unlabelled, unscored: rows left out because label or p is NaN; majority: accuracy of
     the best constant verdict; ece_calibrated: calibration error that chance alone gives. Raises ValueError for a p that
-    is no probability.
+    is no probability, and for a row without scenario, model or criterion where that is asked for; rows without another
+    group are the group "none".
     """
+    require_keys(rows, "scenario", *([by] if by in ("model", "criterion") else []))
     ranked = by and isinstance(rows[by].dtype, pd.CategoricalDtype)  # thirds by length come in their order
-    groups = rows.groupby(by, sort=bool(ranked), observed=True) if by else [("all", rows)]
-    lines = [{"grouping": by or "all", "group": str(name), **_agreement(part)} for name, part in groups]
+    groups = rows.groupby(by, sort=bool(ranked), observed=True, dropna=False) if by else [("all", rows)]
+    names = {"grouping": by or "all"}
+    lines = [names | {"group": "none" if pd.isna(name) else str(name), **_agreement(part)} for name, part in groups]
     return pd.DataFrame(lines)
 
 
@@ -112,6 +116,7 @@ def _agreement(rows: pd.DataFrame) -> dict:
 
 def with_groups(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows with `sign` (wanted, unwanted) and `length_bin`: thirds of the texts by their characters."""
+    require_keys(rows, "scenario", "model")
     texts = rows.drop_duplicates(["scenario", "model", "response"]).length
     edges = np.unique([0, *texts.quantile([1 / 3, 2 / 3]).astype(int), texts.max()])
     names = [f"{low + (low > 0)}-{high} characters" for low, high in itertools.pairwise(edges)]
@@ -126,14 +131,18 @@ def agreement_report(rows: pd.DataFrame, groupings=("dimension", "sign", "length
 
 
 def reliability(rows: pd.DataFrame) -> pd.DataFrame:
-    """Ten bins of p: n, mean p, share of yes with its interval."""
+    """Ten bins of p: n, mean p, share of yes with its interval.
+
+    unscored: rows in no bin because label or p is NaN, the same number in every line; absent where there are none.
+    """
     scored = rows[rows.label.notna() & rows.p.notna()]
     of_bin, lines = _bin(scored.p.to_numpy()), []
     for b in np.unique(of_bin):
         part = scored[of_bin == b]
         share, low, high = with_interval(weighted_mean(part.label.to_numpy(), scenario_weights(part.scenario)))
         lines.append((b, len(part), part.p.mean(), share, low, high))
-    return pd.DataFrame(lines, columns=["bin", "n", "p", "share_yes", "low", "high"])
+    table = pd.DataFrame(lines, columns=["bin", "n", "p", "share_yes", "low", "high"])
+    return with_unscored(table, len(rows) - len(scored))
 
 
 def write_report(rows: pd.DataFrame, out: Path, own: str | None = None, groupings=None) -> dict[str, pd.DataFrame]:

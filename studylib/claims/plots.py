@@ -1,7 +1,8 @@
 """Figures of the comparison: one Axes each, one colour, marker and line style per condition everywhere.
 
 Error bars are 95 % t intervals over seeds; where the interval is not estimable the mean stands without one. Every seed
-is drawn; nothing is smoothed. Conditions differ in marker and line style too, so that the figures read in grey.
+is drawn; nothing is smoothed. Conditions differ in marker and line style too, so that the figures read in grey. A run
+of which no answer could be scored has no point, and a condition without any point is called not estimable.
 """
 
 from collections.abc import Iterable
@@ -55,14 +56,18 @@ def plot_means(
     ax, df = new_axes(ax), _one_cell(df, split, endpoint)
     styles = looks(df["condition"])
     for x, (condition, style) in enumerate(styles.items()):
-        values = df[df["condition"] == condition].sort_values("seed")["after"].to_numpy()
+        values = df[df["condition"] == condition].sort_values("seed")["after"].dropna().to_numpy()
+        if not values.size:
+            not_estimable(ax, (x, 0.5), ("data", "axes fraction"), rotation=90, ha="center")
+            continue
         spread = x - 0.12 + np.linspace(-0.14, 0.14, values.size) * (values.size > 1)  # by seed, not at random
         ax.plot(spread, values, style["marker"], color=style["color"], alpha=0.45, markersize=6)
         mean, low, high = t_interval(values)
         error = None if np.isnan(low) else [[mean - low], [high - mean]]
         ax.errorbar(x + 0.16, mean, yerr=error, fmt=style["marker"], color=style["color"], markersize=7, capsize=7)
     warm_start = df.groupby("seed")["before"].mean().mean()
-    ax.axhline(warm_start, color=PALETTE[WARM_START], linestyle="--", label=f"warm start ({warm_start:.2f})")
+    if not np.isnan(warm_start):
+        ax.axhline(warm_start, color=PALETTE[WARM_START], linestyle="--", label=f"warm start ({warm_start:.2f})")
     if not graded(endpoint):
         ax.axhline(CHANCE, color="black", linestyle=(0, (1, 2)), linewidth=1.2, label=f"chance ({CHANCE})")
     gap = condition_ticks(ax, styles)
@@ -115,21 +120,32 @@ def forest_height(rows: int) -> float:
 def plot_curves(df: pd.DataFrame, ax: Axes | None = None, metric: str = "reward") -> Axes:
     """Training curve of every seed (thin) and their mean (thick) in one world; df is what `read_curves` returns.
 
-    The mean has only the steps that all seeds of its condition logged: it never jumps because a run ended.
+    The mean has only the steps that all seeds of its condition logged: it never jumps because a run ended, or because
+    no answer of a step could be scored.
     """
-    ax, df = new_axes(ax), one_world(df).dropna(subset=[metric])
+    ax, df = new_axes(ax), one_world(df)
+    logged = df.astype({metric: float}).dropna(subset=[metric])
     for place, (condition, style) in enumerate(looks(df["condition"]).items()):
-        table = df[df["condition"] == condition].pivot(index="step", columns="seed", values=metric)
+        table = logged[logged["condition"] == condition].pivot(index="step", columns="seed", values=metric)
+        name = condition + seeds_told(table, df[df["condition"] == condition])
         for seed in table:
             run = table[seed].dropna()
             ax.plot(run.index, run, color=style["color"], linewidth=0.8, alpha=0.4)
         mean = table.dropna().mean(axis="columns")
         gap = max(len(mean) // 5, 1)  # a few markers on each curve, beside those of the others
         ax.plot(mean.index, mean, **style, linewidth=2, markersize=8, markeredgecolor="black", markeredgewidth=0.8,
-                markevery=(place % gap, gap), label=condition)  # fmt: skip
+                markevery=(place % gap, gap), label=name)  # fmt: skip
     what = "mean per answer" if metric == "reward" else "as logged"
     label(ax, df["world"].iloc[0], "training step", f"{in_words(metric)} ({what})")
     return legend_below(ax, 4)
+
+
+def seeds_told(table: pd.DataFrame, runs: pd.DataFrame) -> str:
+    """What a legend must add where a curve (table: steps x seeds) is not of every seed of its runs; else ""."""
+    seeds = runs["seed"].nunique()
+    if table.dropna().empty:
+        return ": not estimable"
+    return f" ({table.shape[1]} of {seeds} seeds)" if table.shape[1] < seeds else ""
 
 
 def save(fig: Figure, name: str, out_dir: Path | str, data: pd.DataFrame) -> list[Path]:
@@ -163,6 +179,11 @@ def _one_cell(df: pd.DataFrame, split: str, endpoint: str) -> pd.DataFrame:
     return one_world(cell)
 
 
+def not_estimable(ax: Axes, where: tuple[float, float], coordinates: tuple[str, str], **how) -> None:
+    """Says in the figure that there is nothing to draw here."""
+    ax.annotate("not estimable", where, xycoords=coordinates, va="center", fontsize=FONT - 1, **how)
+
+
 def label(ax: Axes, world: str, x: str, y: str) -> None:
     ax.set_title(in_words(world), fontsize=FONT + 2)
     ax.set_xlabel(x, fontsize=FONT)
@@ -182,6 +203,8 @@ def condition_ticks(ax: Axes, conditions: Iterable[str]) -> float:
 
 def legend_below(ax: Axes, columns: int, gap: float = 0.6) -> Axes:
     """Legend `gap` inches below the axes, under the ticks and the label."""
+    if not ax.get_legend_handles_labels()[0]:
+        return ax
     below = ax.transAxes + ScaledTranslation(0, -gap, ax.figure.dpi_scale_trans)
     ax.legend(
         loc="upper center",

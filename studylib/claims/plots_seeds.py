@@ -5,7 +5,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 from scipy import stats
 
-from studylib.claims.plots import FONT, graded, in_words, label, legend_below, looks, new_axes, one_world, unit
+from studylib.claims.plots import (
+    FONT,
+    graded,
+    in_words,
+    label,
+    legend_below,
+    looks,
+    new_axes,
+    not_estimable,
+    one_world,
+    unit,
+)
 from studylib.claims.runs import ordered, range_of
 from studylib.claims.statistics import NO_SPREAD, t_interval
 
@@ -22,7 +33,10 @@ def plot_seeds(df: pd.DataFrame, ax: Axes | None = None, split: str = "held_out_
     styles = looks(df["condition"])
     ax = new_axes(ax, (6.5, max(4, 1.2 + 0.6 * len(styles))))
     for y, (condition, style) in enumerate(styles.items()):
-        values = df[df["condition"] == condition].sort_values("seed")["after"].to_numpy()
+        values = df[df["condition"] == condition].sort_values("seed")["after"].dropna().to_numpy()
+        if not values.size:
+            not_estimable(ax, (0.02, y), ("axes fraction", "data"))
+            continue
         rain = y + 0.12 + 0.22 * np.linspace(0, 1, values.size)
         ax.plot(values, rain, style["marker"], color=style["color"], alpha=0.5, markersize=6)
         mean, low, high = t_interval(values)
@@ -79,20 +93,28 @@ def plot_ranks(df: pd.DataFrame, ax: Axes | None = None, split: str = "held_out_
     """Would another seed rank the conditions alike? Rank of every condition in every seed (1 is best), in one world.
 
     Conditions by mean rank; the bar goes from the best to the worst rank. Kendall's W in the title is 1 when all seeds
-    rank alike and about 1 / seeds when ranks are chance.
+    rank alike and about 1 / seeds when ranks are chance. A condition without any scored run, and a seed in which
+    another one has none, are left out and named: their ranks would be among fewer.
     """
     df = _cell(df, split, endpoint)
-    ranks = df.pivot(index="seed", columns="condition", values="after").rank(axis=1, ascending=False)
+    scores = df.pivot(index="seed", columns="condition", values="after")
+    whole = scores.dropna(axis="columns", how="all").dropna()
+    ranks = whole.rank(axis=1, ascending=False)
     names = ranks.mean().sort_values(kind="stable").index
     ax = new_axes(ax, (6.5, max(4, 1.2 + 0.4 * len(names))))
-    for y, (name, style) in enumerate((name, looks(names)[name]) for name in names):
+    if not len(names):
+        not_estimable(ax, (0.02, 0.5), ("axes fraction", "axes fraction"))
+    styles = looks(df["condition"])
+    for y, (name, style) in enumerate((name, styles[name]) for name in names):
         ax.plot([ranks[name].min(), ranks[name].max()], [y, y], color=style["color"], linewidth=3, alpha=0.4)
         ax.plot(ranks[name], y + np.linspace(-0.15, 0.15, len(ranks)), style["marker"], color=style["color"], alpha=0.6)
         ax.plot(ranks[name].mean(), y, "|", color="black", markersize=16, markeredgewidth=2)
     ax.set_yticks(range(len(names)), names)
     ax.set_xticks(range(1, len(names) + 1))
-    ax.set_ylim(len(names) - 0.5, -0.5)
-    label(ax, df["world"].iloc[0], "rank in each seed, 1 is best; bar: range, black: mean rank", "")
+    ax.set_ylim(max(len(names), 1) - 0.5, -0.5)
+    left_out = [*(set(scores) - set(whole)), *(f"seed {seed}" for seed in scores.index.difference(whole.index))]
+    what = f"\nleft out, not scored: {', '.join(sorted(left_out))}" if left_out else ""
+    label(ax, df["world"].iloc[0], f"rank in each seed, 1 is best; bar: range, black: mean rank{what}", "")
     ax.set_title(f"{in_words(df['world'].iloc[0])}, Kendall's W = {kendall_w(ranks):.2f}", fontsize=FONT + 2)
     return ax
 
@@ -121,7 +143,7 @@ def plot_power(df: pd.DataFrame, ax: Axes | None = None) -> Axes:
     styles = looks(name for contrast in df["contrast"] for name in contrast.split(" - "))
     for y, row in enumerate(one_world(df).itertuples()):
         if np.isnan(row.sd):
-            ax.annotate("not estimable", (0.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=FONT - 1)
+            not_estimable(ax, (0.02, y), ("axes fraction", "data"))
             continue
         style, factor = styles[row.contrast.split(" - ")[0]], row.detectable / row.sd
         ax.plot([factor * row.sd_low, factor * row.sd_high], [y, y], color=style["color"], linewidth=2)
@@ -135,7 +157,4 @@ def plot_power(df: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def _cell(df: pd.DataFrame, split: str, endpoint: str) -> pd.DataFrame:
-    cell = one_world(df[(df["split"] == split) & (df["endpoint"] == endpoint)])
-    if cell["after"].isna().any():
-        raise ValueError(f"scores that are no numbers: {cell[cell['after'].isna()].iloc[0].to_dict()}")
-    return cell
+    return one_world(df[(df["split"] == split) & (df["endpoint"] == endpoint)])

@@ -10,8 +10,10 @@ import pandas as pd
 from scipy import integrate, optimize, special, stats
 
 from studylib.claims.plan import Plan
+from studylib.claims.runs import KEYS
 from studylib.claims.statistics import NO_SPREAD
 from studylib.claims.verdicts import ALPHA
+from studylib.keys import require_keys
 
 TARGET = 0.80  # power that counts as enough
 UNDECIDED = ("inconclusive", "not estimable")  # a look with one of these verdicts does not end the study
@@ -100,13 +102,15 @@ def power_table(runs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     for 80 % power when the truth is no difference, and when it is as large as the margin; more: seeds to add until
     both hold. All at the plan's alpha per look, but `detectable_holm` at alpha / k, which Holm asks of the first
     difference of a family: k counts the planned contrasts with the baseline that the plan's `family` corrects together,
-    those of one split or of all splits of the world.
+    those of one split or of all splits of the world. A run without a scored answer leaves its pair out: `seeds` counts
+    the pairs that are left.
     """
+    require_keys(runs, *KEYS, "split", "endpoint")
     wanted = (runs["split"] == plan.primary_split) & (runs["endpoint"] == plan.primary_endpoint)
     rows = []
     for world, cell in runs[wanted].groupby("world"):
         arms = cell.pivot(index="seed", columns="condition", values="after")
-        planned = [name for name in arms if name != plan.baseline and plan.plans(name)]
+        planned = [name for name in arms if name != plan.baseline and plan.plans(name) and plan.baseline in arms]
         tests = len(planned) * _splits_corrected_together(runs[runs["world"] == world], plan)
         for name in planned:
             differences = (arms[name] - arms[plan.baseline]).dropna()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from studylib.claims.runs import SPLITS, complete_runs, read_json
+from studylib.keys import require_keys
 from studylib.paths import PARAMS, RUNS
 
 PUBLISHED = PARAMS / "paper" / "published_2603.10588.csv"
@@ -40,7 +41,8 @@ def ours(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
     """Score@1 and Avg@k of the complete runs of an axis, mean over seeds: the cells of `COLUMNS`, and `seeds`.
 
     Score@1 is the mean over scenarios of the first sample, Avg@k that of all k samples; a sample's score is its
-    rubric score where it has one, else 1 for the right verdict. On the primary split.
+    rubric score where it has one, else 1 for the right verdict; a sample that could not be scored is in no mean.
+    `seeds` counts the runs with a value. On the primary split.
     """
     rows = []
     for folder, key in complete_runs(root, axis, profile):
@@ -60,8 +62,10 @@ def ours(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
     if not rows:
         raise ValueError(f"no run of {', '.join(METHODS)} on axis {axis!r} with profile {profile!r}")
     keys = [name for name in COLUMNS if name != "value"]
-    cells = pd.DataFrame(rows).groupby(keys, sort=False)["value"]
-    return cells.mean().reset_index().merge(cells.size().rename("seeds").reset_index())
+    table = pd.DataFrame(rows)
+    require_keys(table, *keys)
+    cells = table.groupby(keys, sort=False)["value"]
+    return cells.mean().reset_index().merge(cells.count().rename("seeds").reset_index())
 
 
 def beside(ours: pd.DataFrame | None = None) -> pd.DataFrame:

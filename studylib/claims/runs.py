@@ -3,6 +3,9 @@
 A run folder is the first folder on the way down that holds one of `MARKS`; what lies deeper (adapter, checkpoints)
 belongs to it. It is complete when its manifest, written last, says so. A broken file stops the comparison of the axis
 and profile that its folder lies in, with a sentence that names it, and no other comparison.
+
+null in a summary or in a log is no fault: no answer could be scored there, and the value is NaN (which older runs wrote
+themselves). It stops nothing; `tables` says which contrasts lack a run because of it.
 """
 
 import json
@@ -13,6 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from studylib.keys import require_keys
 from studylib.paths import RUNS
 from studylib.provenance import is_complete
 
@@ -30,7 +34,10 @@ RUN_COLUMNS = [*KEYS, "split", "endpoint", "before", "after"]
 
 
 def read_runs(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
-    """One row per complete run x split x endpoint: world, condition, seed, split, endpoint, before, after."""
+    """One row per complete run x split x endpoint: world, condition, seed, split, endpoint, before, after.
+
+    NaN: no answer of the run could be scored.
+    """
     rows, splits = [], {}
     for folder, key in complete_runs(root, axis, profile):
         scores = _scores(folder / "summary.json")
@@ -47,7 +54,7 @@ def read_curves(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataF
     """One row per complete run x logged step: world, condition, seed, step and the columns of metrics.jsonl.
 
     A run resumed from a checkpoint logs the steps after it a second time; the model went on from the last one, so the
-    last line of a step counts.
+    last line of a step counts. NaN: no answer of the step could be scored.
     """
     tables = []
     for folder, key in complete_runs(root, axis, profile):
@@ -57,7 +64,7 @@ def read_curves(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataF
             continue  # a condition without training
         if not lines:
             raise ValueError(f"no training step with a reward in {path}; {AGAIN}")
-        table = pd.DataFrame(lines).drop_duplicates("step", keep="last").sort_values("step")
+        table = _numbers(path, pd.DataFrame(lines)).drop_duplicates("step", keep="last").sort_values("step")
         tables.append(table.assign(**key)[[*KEYS, "step", *table.columns.drop("step")]])
     return pd.concat(tables, ignore_index=True)
 
@@ -93,24 +100,50 @@ def read_answers(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.Data
     """One row per evaluation answer after training: world, condition, seed, and the columns of responses.parquet.
 
     verdict is 1 or 0; of open responses it is the score of their rubric, NaN where the grader gave none. Refuses a run
-    without answers, and an answer that is there twice.
+    without answers, an answer that is there twice, and one without id, split or k.
     """
     tables = []
     for folder, key in complete_runs(root, axis, profile):
         path = folder / "responses.parquet"
         answers = _read_parquet(path)
-        twice = answers[answers.duplicated(["split", "id", "k"])]
-        if len(twice):
-            first = twice.iloc[0]
-            raise ValueError(
-                f"{path}: {len(twice)} answers are there twice; the first is {first['id']}, k = {first['k']}"
-            )
-        if answers["verdict"].isna().all() and "score" in answers and answers["score"].notna().any():
-            answers["verdict"] = answers["score"]  # open responses: what a rubric gives is their outcome
-        elif answers["verdict"].isna().any():
-            raise ValueError(f"{path}: {int(answers['verdict'].isna().sum())} answers have no verdict; {AGAIN}")
+        _refuse_wrong_answers(path, answers)
+        answers["verdict"] = _outcome(path, answers)
         tables.append(answers.assign(**key)[[*KEYS, *answers.columns]])
     return pd.concat(tables, ignore_index=True)
+
+
+def _outcome(path: Path, answers: pd.DataFrame) -> pd.Series:
+    """Verdicts; of a split of open responses, which have none, what a rubric gives. Refuses a closed one without."""
+    verdicts = answers["verdict"].astype(float)
+    of_open = verdicts.isna().groupby(answers["split"]).transform("all") & ("score" in answers)
+    lacks = int((verdicts.isna() & ~of_open).sum())
+    if lacks:
+        raise ValueError(f"{path}: {lacks} answers have no verdict; {AGAIN}")
+    return verdicts.mask(of_open, answers["score"].astype(float)) if of_open.any() else verdicts
+
+
+def _refuse_wrong_answers(path: Path, answers: pd.DataFrame) -> None:
+    try:
+        require_keys(answers, "split", "id", "k")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    twice = answers[answers.duplicated(["split", "id", "k"])]
+    if len(twice):
+        first = twice.iloc[0]
+        raise ValueError(f"{path}: {len(twice)} answers are there twice; the first is {first['id']}, k = {first['k']}")
+
+
+def read_unscored(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
+    """One row per complete run x split x phase with answers that could not be scored: world, condition, seed, split,
+    phase, and their share of the answers."""
+    rows = []
+    for folder, key in complete_runs(root, axis, profile):
+        for split, phases in _scores(folder / "summary.json").items():
+            for phase, endpoints in phases.items():
+                share = endpoints.get("unscored")  # accuracies have none
+                if isinstance(share, float | int) and share > 0:
+                    rows.append({**key, "split": split, "phase": phase, "share": share})
+    return pd.DataFrame(rows, columns=[*KEYS, "split", "phase", "share"])
 
 
 def run_folders(root: Path | str = RUNS) -> list[Path]:
@@ -187,6 +220,9 @@ def _config(folder: Path) -> dict:
     missing = [name for name in LAYOUT if name not in config]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}; {AGAIN}")
+    nameless = [name for name in LAYOUT[:-1] if not isinstance(config[name], str) or not config[name].strip()]
+    if nameless:
+        raise ValueError(f"{path}: {nameless[0]} = {config[nameless[0]]!r} is no name; {AGAIN}")
     if type(config["seed"]) is not int:
         raise ValueError(f"{path}: seed = {config['seed']!r} is no integer; {AGAIN}")
     return config
@@ -244,13 +280,18 @@ def _endpoints(phases: dict) -> list[str]:
 
 
 def _score(folder: Path, split: str, phases: dict, phase: str, endpoint: str) -> float:
-    value = phases.get(phase, {}).get(endpoint)
-    where = f"{folder}: {endpoint} {phase} training on {split} is {value!r}"
+    """NaN for null, or NaN in older runs: no answer could be scored. Anything else that is no score is refused."""
+    where = f"{folder}: {endpoint} {phase} training on {split}"
+    if endpoint not in phases.get(phase, {}):
+        raise ValueError(f"{where} is missing; {AGAIN}")
+    value = phases[phase][endpoint]
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return math.nan
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{where}, not a number; {AGAIN}")
+        raise ValueError(f"{where} is {value!r}, not a number; {AGAIN}")
     low, high = range_of(endpoint)
     if not low <= value <= high:
-        raise ValueError(f"{where}, outside {low}..{high}; {AGAIN}")
+        raise ValueError(f"{where} is {value!r}, outside {low}..{high}; {AGAIN}")
     return float(value)
 
 
@@ -281,6 +322,17 @@ def _read_lines(path: Path) -> list[dict]:
     if not all(isinstance(line, dict) for line in lines):
         raise ValueError(f"{path} has a line that is no mapping; {AGAIN}")
     return lines
+
+
+def _numbers(path: Path, logged: pd.DataFrame) -> pd.DataFrame:
+    """Logged steps with null as NaN; refuses a line without a step, and a reward that is no number."""
+    if "step" not in logged or logged["step"].isna().any():
+        raise ValueError(f"{path} has a line without a step; {AGAIN}")
+    others = logged.select_dtypes(exclude="number")  # columns with null alone, or with a text
+    wrong = {name: [value for value in others[name].dropna() if type(value) not in (int, float)] for name in others}
+    if wrong.get("reward"):
+        raise ValueError(f"{path}: reward = {wrong['reward'][0]!r} is no number; {AGAIN}")
+    return logged.assign(**{name: others[name].astype(float) for name in others if not wrong[name]})
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:

@@ -17,11 +17,13 @@ from studylib.claims import tables
 from studylib.claims.plan import Plan, read_plan
 from studylib.claims.plots import forest, forest_height, label, legend_below, new_axes, save
 from studylib.claims.runs import read_runs
+from studylib.keys import require_keys
 from studylib.paths import FIGURES, ROOT
 
 
 def in_sets(runs: pd.DataFrame, seeds: int) -> pd.DataFrame:
     """`runs` with a column `set`, 1, 2, ...: so many seeds each, in their order; refuses seeds that fill no set."""
+    require_keys(runs, "seed")
     order = {seed: i for i, seed in enumerate(sorted(runs["seed"].unique()))}
     if len(order) % seeds:
         raise ValueError(f"{len(order)} seeds make no sets of {seeds}")

@@ -14,6 +14,7 @@ import pandas as pd
 
 from studylib.claims.plan import Plan
 from studylib.claims.runs import RUN_COLUMNS, read_runs
+from studylib.provenance import nulled
 from studylib.randomness import generator
 
 SD, ANSWERS = 0.03, 320
@@ -39,7 +40,10 @@ def simulate(
 
 
 def write_folders(runs: pd.DataFrame, root: Path, axis: str = "simulated", profile: str = "simulated") -> None:
-    """A complete run folder for every row of a simulated study: config, summary, and the manifest last."""
+    """A complete run folder for every row of a simulated study: config, summary, and the manifest last.
+
+    NaN becomes null, as in a run of which no answer could be scored.
+    """
     for row in runs.to_dict("records"):
         folder = root / axis / profile / row["world"] / row["condition"] / f"seed{row['seed']}"
         folder.mkdir(parents=True)
@@ -53,7 +57,7 @@ def write_folders(runs: pd.DataFrame, root: Path, axis: str = "simulated", profi
             "manifest": {"finished": True, "plan": PLAN.digest},
         }
         for name, content in files.items():
-            (folder / f"{name}.json").write_text(json.dumps(content))
+            (folder / f"{name}.json").write_text(json.dumps(nulled(content)))
 
 
 def from_folders(runs: pd.DataFrame) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import argparse
 from collections.abc import Collection
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from studylib.claims import departures as left
@@ -14,6 +15,7 @@ from studylib.claims import plan as plans
 from studylib.claims.plan import Plan
 from studylib.claims.runs import (
     ENDPOINTS,
+    KEYS,
     SPLITS,
     WARM_START,
     complete_runs,
@@ -25,9 +27,11 @@ from studylib.claims.runs import (
     read_provenance,
     read_runs,
     read_settings,
+    read_unscored,
 )
-from studylib.claims.statistics import DETAILS, WELCH, holm, paired_contrast, t_interval
+from studylib.claims.statistics import DETAILS, TESTS, WELCH, holm, paired_contrast, t_interval
 from studylib.claims.verdicts import sentence, verdict
+from studylib.keys import require_keys
 from studylib.paths import FIGURES, RUNS
 from studylib.rewards.idle import identical_conditions
 
@@ -37,21 +41,25 @@ UNPLANNED = "unplanned"  # family of conditions against the baseline that the pl
 MEAN_COLUMNS = ["world", "condition", "split", "endpoint", "mean", "low", "high", "seeds"]
 SHOWN = ["world", "contrast", "split", "endpoint", "difference", "low", "high", "p_holm", "hedges_g", "bf10", "verdict"]
 MORE = ["status", "plan", "n", "p", "low90", "high90", "p_tost", *DETAILS, *WELCH]
-CLAIM_COLUMNS = [*SHOWN, *(name for name in MORE if name not in SHOWN)]
+UNSCORED = "unscored"  # column of claims that lack a run because none of its answers could be scored; else absent
+CLAIM_COLUMNS = [*SHOWN, *(name for name in MORE if name not in SHOWN), UNSCORED]
 
 
 def means(runs: pd.DataFrame) -> pd.DataFrame:
     """Mean over seeds with its 95 % t interval, per world x condition x split x endpoint.
 
     `warm_start` is the policy before training. All conditions of a seed start from it and measure it once each, so it
-    enters as one value per seed: the mean over the conditions.
+    enters as one value per seed: the mean over the conditions. `seeds` counts the values: a run without any scored
+    answer has none, and where no run has one the mean is NaN.
     """
+    require_keys(runs, *KEYS, "split", "endpoint")
     before = runs.groupby([*CELL, "seed"], as_index=False)["before"].mean()
     before = before.rename(columns={"before": "after"}).assign(condition=WARM_START)
     rows = []
     for key, cell in pd.concat([runs, before]).groupby([*CELL, "condition"]):
-        mean, low, high = t_interval(cell["after"])
-        rows.append({**_key(key, "condition"), "mean": mean, "low": low, "high": high, "seeds": len(cell)})
+        values = cell["after"].dropna()
+        mean, low, high = t_interval(values) if len(values) else (np.nan, np.nan, np.nan)
+        rows.append({**_key(key, "condition"), "mean": mean, "low": low, "high": high, "seeds": len(values)})
     return _reading_order(pd.DataFrame(rows), "condition")[MEAN_COLUMNS]
 
 
@@ -65,20 +73,28 @@ def claims(
     verdict are at the plan's alpha per look. status is confirmatory for planned contrasts of a study that kept to its
     plan, else exploratory. verdicts_only: contrasts with the baseline alone, and of them only what the verdict needs.
     later: conditions that came after the first comparison; they are exploratory and leave the planned family as it was.
+
+    A run of which no answer could be scored leaves its pair out of that contrast alone. The contrast then has fewer
+    pairs than planned (`n`), names the runs (`unscored`, a column that is there where any contrast lacks a run) and is
+    exploratory. In its family it counts as a test that failed, so that no other contrast gains by it.
     """
+    require_keys(runs, *KEYS, "split", "endpoint")
     _need_baseline(runs, plan)
     rows = []
     for key, cell in runs.groupby(CELL):
         rows += _contrasts(_key(key), cell, plan, verdicts_only, later)
     table = pd.DataFrame(rows)
-    table["p_holm"] = table.groupby([*plan.family.split(), "family"])["p"].transform(lambda p: holm(p))
+    lacks = table[UNSCORED] != ""
+    p = table["p"].mask(lacks & table["p"].isna(), 1.0)
+    families = [table[name] for name in (*plan.family.split(), "family")]
+    table["p_holm"] = p.groupby(families).transform(lambda p: holm(p)).where(table["p"].notna())
     bounds = table[["low", "high", "low90", "high90", "p_holm"]].itertuples(index=False)
     table["verdict"] = [verdict(*values, plan.margin, plan.alpha_per_look) for values in bounds]
     planned = pd.Series([plan.is_planned(*key) for key in table[CELL].itertuples(index=False)], index=table.index)
-    planned &= table["family"] == plan.baseline
+    planned &= (table["family"] == plan.baseline) & ~lacks
     table["status"] = (planned & (not departed)).map({True: "confirmatory", False: "exploratory"})
     table["plan"] = plan.digest
-    columns = [name for name in CLAIM_COLUMNS if name in table]
+    columns = [name for name in CLAIM_COLUMNS if name in table and (name != UNSCORED or lacks.any())]
     return _reading_order(table, "family", "condition")[columns]
 
 
@@ -106,12 +122,40 @@ def _contrasts(
             against[plan.baseline] = (family, arms["after"][plan.baseline])
         for name, (family, other) in against.items():
             contrast = f"{condition} - {name}"
+            unscored = {condition: _without_value(after, other), name: _without_value(other, after)}
+            left_out = [seed for seeds in unscored.values() for seed in seeds]
+            pair = (after.drop(left_out), other.drop(left_out)) if left_out else (after, other)
             try:
-                numbers = paired_contrast(after, other, plan.alpha_per_look, plan.margin, not verdicts_only)
+                numbers = _contrast(*pair, plan, not verdicts_only)
             except ValueError as error:
                 raise ValueError(f"{contrast} in {key['world']}, {key['split']}: {error}") from error
-            rows.append({**key, "contrast": contrast, "family": family, "condition": condition, **numbers})
+            found = {**key, "contrast": contrast, "family": family, "condition": condition, **numbers}
+            rows.append(found | {UNSCORED: _runs_in_words(unscored)})
     return rows
+
+
+def _without_value(arm: pd.Series, other: pd.Series) -> list[int]:
+    """Seeds of an arm without a value, where both arms have the seed; one that is missing is refused later."""
+    empty = arm.index[np.isnan(arm.to_numpy())]
+    return [seed for seed in sorted(set(empty)) if seed in other.index]
+
+
+def _contrast(after: pd.Series, other: pd.Series, plan: Plan, details: bool) -> dict[str, float]:
+    """`paired_contrast`; all NaN where no pair has both values."""
+    if len(after) or len(other):
+        return paired_contrast(after, other, plan.alpha_per_look, plan.margin, details)
+    names = (*TESTS, *DETAILS, *WELCH) if details else TESTS
+    return {"n": 0, "difference": np.nan} | dict.fromkeys(names, np.nan)
+
+
+def _runs_in_words(seeds: dict[str, list[int]]) -> str:
+    """ "broad, seed 3; narrow, seeds 1, 2": conditions with their seeds; "" for none."""
+    return "; ".join(f"{name}, {_seeds_in_words(of_arm)}" for name, of_arm in seeds.items() if of_arm)
+
+
+def _seeds_in_words(seeds: Collection[int]) -> str:
+    """ "seed 3", "seeds 1, 2"."""
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, sorted(seeds)))}"
 
 
 def primary(claims: pd.DataFrame, plan: Plan) -> pd.DataFrame:
@@ -134,9 +178,34 @@ def notes(
     later = left.later_conditions(plan, left.planned_conditions(plan, made["condition"], first), made["condition"])
     if later:
         found.append((f"{', '.join(later)} came after the first comparison: exploratory, in no planned family.", False))
+    found += [(note, False) for note in _unscored_notes(runs, read_unscored(root, axis=axis, profile=profile))]
     for other, count in other_profiles(root, axis, profile).items():
         found.append((f"{count} runs of profile {other} are left out: this comparison is of {profile}.", False))
     return pd.DataFrame(found, columns=["note", "departure"]), later
+
+
+def _unscored_notes(runs: pd.DataFrame, shares: pd.DataFrame) -> list[str]:
+    """Which runs have no value of an endpoint, and what share of answers others lack; none where all are scored."""
+    long = runs.melt([*CELL, "condition", "seed"], ["before", "after"], "phase")
+    lost = long[long["value"].isna()].rename(columns={"seed": "runs"})
+    where = ["world", "condition", "phase", "endpoint", "split", "runs"]
+    for name, join in (("runs", _seeds_in_words), ("split", ", ".join), ("endpoint", ", ".join)):
+        alike = [other for other in where if other != name]  # what is alike in them is told in one sentence
+        lost = lost.groupby(alike, sort=False)[name].agg(join).reset_index()
+    found = [
+        f"No answer of {row.condition}, {row.runs} in {row.world} could be scored {row.phase} training on {row.split}, "
+        f"so there is no {row.endpoint}: contrasts that need it are exploratory and of the seeds that are left, if any."
+        for row in lost.itertuples()
+    ]
+    part = shares[shares["share"] < 1]
+    if len(part):
+        worst = part.loc[part["share"].idxmax()]
+        where = ", ".join(f"{name} {worst[name]}" for name in ("world", "condition", "seed"))
+        found.append(
+            f"Of {len(part[KEYS].drop_duplicates())} runs some answers could not be scored and are in no mean: at most "
+            f"{100 * worst['share']:.1f} %, {worst['phase']} training on {worst['split']} ({where})."
+        )
+    return found
 
 
 def refuse_identical(root: Path | str, axis: str, profile: str) -> None:
@@ -219,7 +288,7 @@ def readable(claims: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     Of the primary claims alone split and endpoint are those of the plan, and left out.
     """
     shown = rounded(claims[[name for name in [*SHOWN, "status"] if name in claims]]).drop(columns=["low", "high"])
-    shown["difference"] = claims["difference"].map("{:+.3f}".format)
+    shown["difference"] = claims["difference"].map(lambda x: "not estimable" if pd.isna(x) else f"{x:+.3f}")
     place = shown.columns.get_loc("difference") + 1
     for name, alphas in LEVELS.items():
         bounds = zip(claims[name], claims[name.replace("low", "high")], strict=True)

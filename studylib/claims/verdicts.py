@@ -46,8 +46,9 @@ def sentence(row: Mapping, margin: float = MARGIN, alpha: float = ALPHA) -> str:
     """One row of the claims table in words; the 1 - 2 alpha interval is given where it decided."""
     if row["verdict"] not in MEANING:
         raise ValueError(f"unknown verdict {row['verdict']!r}; allowed: {', '.join(MEANING)}")
-    where = f"{row['world']}, {row['split']}, {row['endpoint']}: {row['contrast']} = {row['difference']:+.3f}"
-    status = f" This claim is {row['status']}." if "status" in row else ""
+    difference = "" if math.isnan(row["difference"]) else f" = {row['difference']:+.3f}"
+    where = f"{row['world']}, {row['split']}, {row['endpoint']}: {row['contrast']}{difference}"
+    status = f"{_lost(row)} This claim is {row['status']}." if "status" in row else _lost(row)
     if row["verdict"] == "not estimable":
         return f"{where}; {MEANING['not estimable']} (not estimable).{status}"
     interval = f"{100 * (1 - alpha):.3g} % interval [{row['low']:+.3f}, {row['high']:+.3f}]"
@@ -55,6 +56,17 @@ def sentence(row: Mapping, margin: float = MARGIN, alpha: float = ALPHA) -> str:
         interval += f", {100 * (1 - 2 * alpha):.3g} % [{row['low90']:+.3f}, {row['high90']:+.3f}]"
     words = f"{MEANING[row['verdict']]} ({row['verdict']}, margin {margin:g})"
     return f"{where}, {interval}, Holm {_p(row['p_holm'])}; {words}.{status}"
+
+
+def _lost(row: Mapping) -> str:
+    """Which runs a contrast lacks because none of their answers could be scored; "" for none."""
+    runs = row.get("unscored")
+    if not isinstance(runs, str) or not runs:
+        return ""
+    if row["n"] == 0:
+        return f" No answer could be scored in {runs}, so no pair is left."
+    left = "1 pair is" if row["n"] == 1 else f"{row['n']} pairs are"
+    return f" No answer could be scored in {runs}, so {left} left; runs without a score may be unlike the others."
 
 
 def _p(value: float) -> str:

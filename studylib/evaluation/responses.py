@@ -2,6 +2,9 @@
 
 Diversity without quality is noise, so only right answers count; a longer text has more distinct words, so every text is
 cut to the same budget, and what has fewer words than the budget is not estimable (NaN), never compared.
+
+An answer without a verdict (NaN: it could not be scored) is neither right nor wrong, and counted. An answer without its
+scenario's id is refused, because it would leave every mean over scenarios without a word.
 """
 
 import re
@@ -10,10 +13,12 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from studylib.keys import require_keys
 from studylib.rewards.verdict import parse
 
 GREEDY = 0  # index k of the greedy answer; samples are 1..eval_samples
 BUDGET = 2000  # words per policy
+DIVERSITY = ("distinct_n", "words", "decision_entropy", "unscored")
 _WORD = re.compile(r"\w+")
 
 
@@ -44,6 +49,7 @@ def decision_entropy(responses: pd.DataFrame) -> float:
     0: every sample decides alike. Malformed answers are one decision more. With m samples it is at most log2(m) and
     biased towards 0, so compare only policies with the same number of samples.
     """
+    require_keys(responses, "id")
     decided = responses["response"].map(lambda text: (parse(text) or ("", "malformed"))[1].casefold().removesuffix("."))
     shares = decided.groupby(responses["id"]).value_counts(normalize=True)
     return float((-shares * np.log2(shares)).groupby(level="id").sum().mean())
@@ -54,11 +60,12 @@ def diversity(answers: pd.DataFrame, n: int = 2, budget: int = BUDGET) -> dict[s
 
     distinct_n: distinct-n of the right answers in order of sample and scenario, so that the budget meets every scenario
     before it meets one twice. words: how many words the right answers have. decision_entropy: of all sampled answers.
+    unscored: sampled answers without a verdict; of these alone nothing is known of right answers, and words is NaN.
     """
+    require_keys(answers, "id", "k")
     samples = answers[answers["k"] != GREEDY].sort_values(["k", "id"])
     right = [words(response) for response in samples.loc[samples["verdict"] == 1, "response"]]
-    return {
-        "distinct_n": distinct_n(right, n, budget),
-        "words": sum(map(len, right)),
-        "decision_entropy": decision_entropy(samples),
-    }
+    unscored = int(samples["verdict"].isna().sum())
+    known = unscored < len(samples) or not len(samples)
+    found = distinct_n(right, n, budget), sum(map(len, right)) if known else np.nan, decision_entropy(samples), unscored
+    return dict(zip(DIVERSITY, found, strict=True))

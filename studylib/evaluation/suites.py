@@ -16,6 +16,7 @@ from studylib.evaluation.readable import shares, unreadable_note
 from studylib.evaluation.responses import GREEDY
 from studylib.params import RunParams
 from studylib.paths import CACHE
+from studylib.provenance import nulled
 from studylib.rewards import Grader, batch_reward
 from studylib.rewards.verdict import format, read_answer, verdict
 from studylib.scenarios.prompts import chat
@@ -117,24 +118,28 @@ def _before_path(params: RunParams, rows: list[dict]) -> Path:
 def summarise(answers: pd.DataFrame, rows: list[dict]) -> dict:
     """Endpoints of one split: accuracies where there are options, scores where there is a rubric.
 
-    Rates are shares of answers; `base_rate` is what the best constant answer scores; `unscored` the share of answers
-    without a score.
+    Rates are shares of answers, means are over the answers that have a value, and null where none has; `base_rate` is
+    what the best constant answer scores; `unscored` the share of answers without a score, beside the numbers of answers
+    with and without one.
     """
     greedy, samples = answers[answers.k == GREEDY], answers[answers.k != GREEDY]
     found: dict = {"scenarios": len(rows)}
     if all(row["answer"] is not None for row in rows):
         found |= _accuracies(greedy, samples, rows)
     if "score" in answers:
+        without = int(answers.score.isna().sum())
         found |= {
             "score_greedy": float(greedy.score.mean()),
             "score_sampled": float(samples.score.mean()),
             "unscored": float(answers.score.isna().mean()),
+            "answers_scored": len(answers) - without,
+            "answers_unscored": without,
         }
-    return found
+    return nulled(found)
 
 
 def _accuracies(greedy: pd.DataFrame, samples: pd.DataFrame, rows: list[dict]) -> dict:
-    low, high = wilson(greedy.verdict.sum(), len(greedy))
+    low, high = wilson(greedy.verdict.sum(), greedy.verdict.count())
     gold = pd.Series([row["answer"] for row in rows])
     return {
         "accuracy_greedy": float(greedy.verdict.mean()),

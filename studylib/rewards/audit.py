@@ -13,6 +13,7 @@ import json
 import pandas as pd
 
 from studylib.params import DIVERSITY_REWARDS, LENGTH_MATCHED, REWARDS, RunParams
+from studylib.provenance import nulled
 from studylib.rewards import BatchReward, Grader, batch_reward
 from studylib.rewards.battery import CHEATS, honest, other
 from studylib.scenarios.catalogue import FRAMEWORKS, TRAIN_DOMAINS, TRAIN_STYLES
@@ -136,7 +137,8 @@ def main(arguments: list[str] | None = None) -> int:
     lines, paid = verdicts(table), payments(table)
     if given.json:
         rows = paid.reset_index().to_dict("records")
-        print(json.dumps({"rewards": lines.reset_index().to_dict("records"), "payments": rows}, indent=1))
+        found = nulled({"rewards": lines.reset_index().to_dict("records"), "payments": rows})
+        print(json.dumps(found, indent=1, allow_nan=False))
     else:
         with pd.option_context("display.width", 200, "display.max_columns", None, "display.max_rows", None):
             print(f"{len(CHEATS)} cheats with the wrong option, mean over {given.scenarios} scenarios:\n")

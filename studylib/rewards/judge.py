@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from studylib.keys import require_keys
+
 COLUMNS = [  # one row for each response and criterion
     "scenario", "model", "response", "position", "criterion", "text", "weight", "dimension", "length", "label",
 ]  # fmt: skip
@@ -69,8 +71,10 @@ def graded_rows(
 def responses_of(rows: pd.DataFrame) -> tuple[list[str], list[dict], list[list[float | None]]]:
     """(responses, their scenarios, labels) from rows as `graded_rows` makes them; a NaN label becomes None.
 
-    A scenario has its id and its rubric, and no text: for a judge that does not see the scenario.
+    A scenario has its id and its rubric, and no text: for a judge that does not see the scenario. Raises ValueError for
+    a row without scenario, model or criterion.
     """
+    require_keys(rows, "scenario", "model", "criterion")
     responses, scenarios, labels = [], [], []
     for (scenario, _, response), part in rows.groupby(["scenario", "model", "response"], sort=False):
         part = part.sort_values("position")

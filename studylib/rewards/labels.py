@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from studylib.keys import require_keys
 from studylib.rewards.judge import graded_rows
 from studylib.rewards.rubric import MODES, morebench_score, read_lines, read_verdict
 from studylib.scenarios.morebench import part_of, row_id
@@ -53,7 +54,11 @@ def _criterion(entry: dict) -> dict:
 
 
 def rescored(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per text of `recorded`: its published score and ours, 0..100, in both parsing modes; NaN: no score."""
+    """One line per text of `recorded`: its published score and ours, 0..100, in both parsing modes; NaN: no score.
+
+    Raises ValueError for a row without scenario, model or kind.
+    """
+    require_keys(rows, "scenario", "model", "kind")
     lines = []
     for key, text in rows.groupby(["scenario", "model", "kind"], sort=False):
         line = dict(zip(("scenario", "model", "kind"), key, strict=True))
@@ -67,6 +72,7 @@ def rescored(rows: pd.DataFrame) -> pd.DataFrame:
 
 def for_a_judge(rows: pd.DataFrame) -> pd.DataFrame:
     """Labelled rows of dilemmas that are set aside for a judge; policies train and are evaluated on the others."""
+    require_keys(rows, "scenario", "part")
     aside = rows[(rows.part == "judge") & rows.label.notna()]
     if aside.empty:
         there = rows.groupby("part").scenario.nunique().to_dict()
@@ -76,6 +82,7 @@ def for_a_judge(rows: pd.DataFrame) -> pd.DataFrame:
 
 def held_out(rows: pd.DataFrame, one_in: int = 5) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(rows to train a judge on, rows to report it on): one scenario in so many, at least one, is held out whole."""
+    require_keys(rows, "scenario")
     scenarios = sorted(rows.scenario.unique())
     if len(scenarios) < 2:
         raise ValueError("a judge needs two scenarios at least: one to learn from and one to be reported on")
@@ -99,6 +106,7 @@ def keyword_overlap(rows: pd.DataFrame) -> pd.Series:
 
 def others_share(rows: pd.DataFrame) -> pd.Series:
     """A judge that does not read: the share of yes that the criterion has among the texts of all other models."""
+    require_keys(rows, "scenario", "criterion", "model")
     of_criterion, of_model = ["scenario", "criterion"], ["scenario", "criterion", "model"]
     total, own = (rows.groupby(keys).label.transform("sum") for keys in (of_criterion, of_model))
     n, n_own = (rows.groupby(keys).label.transform("count") for keys in (of_criterion, of_model))

@@ -11,9 +11,11 @@ import numpy as np
 import pandas as pd
 
 from studylib.rewards.verdict import parse
+from studylib.scenarios.options import folded
 
 GREEDY = 0  # index k of the greedy answer; samples are 1..eval_samples
 BUDGET = 2000  # words per policy
+MALFORMED = "\n"  # a decision that no answer can say: folded text holds no line break
 _WORD = re.compile(r"\w+")
 
 
@@ -44,9 +46,14 @@ def decision_entropy(responses: pd.DataFrame) -> float:
     0: every sample decides alike. Malformed answers are one decision more. With m samples it is at most log2(m) and
     biased towards 0, so compare only policies with the same number of samples.
     """
-    decided = responses["response"].map(lambda text: (parse(text) or ("", "malformed"))[1].casefold().removesuffix("."))
+    decided = responses["response"].map(_decision)
     shares = decided.groupby(responses["id"]).value_counts(normalize=True)
     return float((-shares * np.log2(shares)).groupby(level="id").sum().mean())
+
+
+def _decision(response: str) -> str:
+    parsed = parse(response)
+    return folded(parsed[1]) if parsed else MALFORMED
 
 
 def diversity(answers: pd.DataFrame, n: int = 2, budget: int = BUDGET) -> dict[str, float]:

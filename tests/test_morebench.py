@@ -48,6 +48,15 @@ def test_a_dilemma_is_a_scenario_with_a_rubric_and_no_answer(tmp_path):
     assert to_dataset([row])[0]["rubric"][1]["weight"] == -2
 
 
+def test_a_repeated_dilemma_stays_once_and_one_with_two_rubrics_not_at_all(tmp_path):
+    again = [{**RUBRIC[1], "id": "y"}, {**RUBRIC[0], "id": "x"}]  # the same criteria
+    stricter = [RUBRIC[0], {**RUBRIC[1], "weight": -3}]
+    rows = [dilemma(1), dilemma(1, rubric=again), dilemma(2), dilemma(2, rubric=stricter), dilemma(3)]
+    found = all_rows("morebench_public", write(tmp_path, rows + [dilemma(i) for i in range(10, 40)]))
+    coins = [int(row["prompt"].split()[3]) for part in found.values() for row in part]
+    assert coins.count(1) == coins.count(3) == 1 and 2 not in coins
+
+
 def test_judge_policy_and_evaluation_share_no_dilemma_over_files_and_theories(tmp_path):
     write(tmp_path, [dilemma(i) for i in range(200)])
     theories = list(morebench.CODES)

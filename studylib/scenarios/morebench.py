@@ -82,7 +82,7 @@ def _criterion(entry) -> dict:
             f"a criterion has id, title, weight and annotations.rubric_dimension, not {str(entry)[:60]!r}"
         ) from None
     texts = [criterion[name] for name in ("id", "text", "dimension")]
-    if not all(isinstance(text, str) and text for text in texts):
+    if not all(isinstance(text, str) and text.strip() for text in texts):
         raise ValueError(f"id, title and dimension of a criterion are texts, not {texts!r}")
     if type(criterion["weight"]) is not int or not 1 <= abs(criterion["weight"]) <= 3:
         raise ValueError(f"weight {criterion['weight']!r} of criterion {entry['id']!r} is not allowed: -3..3, not 0")

@@ -250,6 +250,22 @@ def test_repository_interpreter_and_runs_may_lie_in_folders_of_any_name(tmp_path
     assert compare[compare.index("out_root") + 1] == "my 'rüns' & more/figures"
 
 
+def test_make_runs_the_study_with_the_environment_of_its_folder_whatever_its_name(tmp_path):
+    folder = tmp_path / "Zoë's stüdy $HOME"
+    (folder / ".venv/bin").mkdir(parents=True)
+    shutil.copy(ROOT / "Makefile", folder)
+    python = folder / ".venv/bin/python"
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$*" >> calls; command -v python >> calls\n')
+    python.chmod(0o755)
+    done = subprocess.run(
+        ["make", "-o", ".venv/ready", "study", "AXIS=my axis"], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    snakemake, found, tables, _ = (folder / "calls").read_text().splitlines()
+    assert snakemake.startswith("-m snakemake --cores 2") and snakemake.endswith("--config axis=my axis")
+    assert tables == "-m studylib.claims.tables --axis my axis" and found == str(python)
+
+
 def test_runs_of_a_workflow_may_lie_in_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     output = dry_run(tmp_path, "--config", "seeds=1", "worlds=local_norms", "run_root=~/runs")

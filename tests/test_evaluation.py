@@ -1,12 +1,14 @@
 """Evaluation: strict reading, rates with intervals, and answers that do not depend on their batch."""
 
+import unicodedata
+
 import numpy as np
 import pandas as pd
 import pytest
 from peft import get_peft_model
 
 from studylib.evaluation.rates import wilson
-from studylib.evaluation.responses import decision_entropy
+from studylib.evaluation.responses import decision_entropy, words
 from studylib.evaluation.suites import respond, scored, summarise, summary
 from studylib.rewards import batch_reward
 from studylib.scenarios.selection import select
@@ -110,6 +112,12 @@ def test_wilson_of_nothing_is_unknown():
 def test_decisions_are_told_apart_as_answers_are(first, second, bits):
     said = [f"<think>a</think><answer>{answer}</answer>" for answer in (first, second)]
     assert decision_entropy(pd.DataFrame({"id": "x", "response": said})) == pytest.approx(bits)
+
+
+@pytest.mark.parametrize("spelling", ["NFC", "NFD"])
+def test_words_are_counted_alike_however_their_letters_are_composed(spelling):
+    said = unicodedata.normalize(spelling, "<think>Überlegt, wägt ab</think><answer>a</answer>")
+    assert words(said) == ["überlegt", "wägt", "ab"]
 
 
 def test_a_malformed_answer_is_a_decision_of_its_own_whatever_others_say():

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from studylib.rewards.verdict import parse
-from studylib.scenarios.options import folded
+from studylib.spelling import folded, spelt
 
 GREEDY = 0  # index k of the greedy answer; samples are 1..eval_samples
 BUDGET = 2000  # words per policy
@@ -22,7 +22,7 @@ _WORD = re.compile(r"\w+")
 def words(response: str) -> list[str]:
     """Lower-case words of the reasons; of the whole response where it is malformed. Tags are no words."""
     parsed = parse(response)
-    return _WORD.findall((parsed[0] if parsed else re.sub(r"<[^>]*>", " ", response)).casefold())
+    return _WORD.findall(spelt(parsed[0] if parsed else re.sub(r"<[^>]*>", " ", response)))
 
 
 def distinct_n(texts: Iterable[list[str]], n: int = 2, budget: int = BUDGET) -> float:

@@ -11,6 +11,7 @@ import pandas as pd
 from studylib.rewards.judge import graded_rows
 from studylib.rewards.rubric import MODES, morebench_score, read_verdict, read_verdicts
 from studylib.scenarios.morebench import part_of, row_id
+from studylib.spelling import spelt
 
 TEXTS = {"thinking_trace": "trace", "model_resp": "answer"}  # the two texts of a model that MoReBench scores
 
@@ -111,7 +112,7 @@ def keyword_overlap(rows: pd.DataFrame) -> pd.Series:
     """A judge that cannot read: the share of the criterion's words of five letters or more that the response has."""
 
     def words(text: str) -> set[str]:
-        return {word for word in re.findall(r"[^\W\d_]+", text.casefold()) if len(word) >= 5}
+        return {word for word in re.findall(r"[^\W\d_]+", spelt(text)) if len(word) >= 5}
 
     asked, said = rows.text.map(words), rows.response.map(words)
     shares = [len(a & s) / len(a) if a else np.nan for a, s in zip(asked, said, strict=True)]

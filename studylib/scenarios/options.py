@@ -1,30 +1,10 @@
 """The options of a scenario: what is forgiven when one is named, and which sets of options are refused."""
 
-import unicodedata
 from functools import lru_cache
 
+from studylib.spelling import folded
+
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")  # of a well-formed response; no option can hold one
-
-
-def plain(text: str) -> str:
-    """Text in one spelling: white space, composed or decomposed letters (NFC) and case do not tell texts apart.
-
-    Not NFKC: letters that merely look alike (Cyrillic, full-width, ligatures, the long s) stay what they are.
-    """
-    text = " ".join(text.split())
-    if text.isascii():
-        return text.casefold()
-    return unicodedata.normalize("NFC", "".join(map(_small, unicodedata.normalize("NFC", text))))
-
-
-def _small(letter: str) -> str:
-    # Case folding alone would turn the ligature of f and i, and the long s, into the letters they look like.
-    return letter if unicodedata.decomposition(letter).startswith("<") else letter.casefold()
-
-
-def folded(text: str) -> str:
-    """What is compared when no option is given word for word: plain text without one closing full stop."""
-    return plain(text).removesuffix(".")
 
 
 def named(said: str, options: list[str]) -> str | None:

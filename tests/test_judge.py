@@ -170,6 +170,9 @@ def test_a_judge_comes_back_from_its_folder_as_it_was(judge, tmp_path):
     assert np.concatenate(again.grade(RESPONSES, ROWS)) == pytest.approx(np.concatenate(judge.grade(RESPONSES, ROWS)))
     with pytest.raises(ValueError, match="no judge in .*nothing: it has no judge.json"):
         Judge.load(tmp_path / "nothing")
+    (tmp_path / FACTS).write_text("[]")
+    with pytest.raises(ValueError, match=r"not a JSON object in .*judge\.json, line 1"):
+        Judge.load(tmp_path)
 
 
 def test_a_hub_model_becomes_a_judge_by_qlora(judge, tmp_path):

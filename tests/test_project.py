@@ -84,6 +84,9 @@ def test_a_run_folder_belongs_to_one_set_of_parameters(tmp_path):
     provenance.open_run(tmp_path, {"seed": 1, "steps": 2})
     with pytest.raises(ValueError, match="holds a run with steps = 2, not 3; give another run_root"):
         provenance.open_run(tmp_path, {"seed": 1, "steps": 3})
+    (tmp_path / "config.json").write_text('{\n"seed": 1,\n')
+    with pytest.raises(ValueError, match=r"not JSON in .*config\.json, line 3"):
+        provenance.open_run(tmp_path, {"seed": 1, "steps": 2})
 
 
 def test_the_manifest_makes_a_run_complete_and_says_what_it_was_made_of(tmp_path):

@@ -6,7 +6,6 @@ with a LoRA adapter (QLoRA); the embedded judge is a tiny model of its own, trai
 the words of criteria too. Like a policy, a judge stays in train() mode with every dropout at 0 (see `models.py`).
 """
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +16,10 @@ from peft import PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from studylib.params import RunParams
-from studylib.paths import ROOT
+from studylib.paths import ROOT, at_home
 from studylib.provenance import write_json
 from studylib.randomness import generator, torch_seed
+from studylib.reading import read_object
 from studylib.rewards.judge import context, p_yes, question, refuse_shared, rubric_of
 from studylib.training.models import load_base, lora, precision, sampling_mode
 from studylib.training.scoring import repeat_cache
@@ -91,10 +91,10 @@ class Judge:
 
     @classmethod
     def load(cls, folder: Path | str, device: str = "cpu", batch: int = 64) -> "Judge":
-        folder = Path(folder)
+        folder = at_home(folder)
         if not (folder / FACTS).is_file():
             raise ValueError(f"no judge in {folder}: it has no {FACTS}")
-        facts = json.loads((folder / FACTS).read_text())
+        facts = read_object(folder / FACTS)
         tokenizer = AutoTokenizer.from_pretrained(folder)
         if facts["base"] == "tiny":
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device)

@@ -12,6 +12,7 @@ from studylib.params import LARGEST_SEED, RunParams, read_yaml
 from studylib.paths import at_home
 from studylib.scenarios.catalogue import SOURCES
 
+MOST_SEEDS = 10_000  # of one study; each is a job
 CONFIG = ("axis", "profile", "worlds", "conditions", "first_seed", "seeds", "steps", "run_root")
 
 
@@ -40,10 +41,10 @@ def one(name, default, known):
     return found[0]
 
 
-def count(name, default, least):
+def count(name, default, least, most=LARGEST_SEED):
     text = given(name, default)
-    whole = re.fullmatch("[0-9]{1,10}", text) and least <= int(text) <= LARGEST_SEED
-    check(whole, name, text, f"an integer >= {least}, at most {LARGEST_SEED}")
+    whole = re.fullmatch("[0-9]{1,10}", text) and least <= int(text) <= most
+    check(whole, name, text, f"an integer >= {least}, at most {most}")
     return int(text)
 
 
@@ -85,7 +86,7 @@ PLAN = Path("params/plans", f"{AXIS}.yaml")  # worlds and seeds are those of the
 plan = read_plan(AXIS, PLAN.parent) if PLAN.exists() else None
 WORLDS = names("worlds", plan.worlds if plan else "local_norms", SOURCES)
 FIRST = count("first_seed", 0, 0)
-SEEDS = range(FIRST, FIRST + count("seeds", plan.seeds if plan else 3, 1))
+SEEDS = range(FIRST, FIRST + count("seeds", plan.seeds if plan else 3, 1, MOST_SEEDS))
 check(SEEDS[-1] <= LARGEST_SEED, "first_seed", FIRST, f"no seed may be above {LARGEST_SEED}")
 BUDGET = config.get("steps", {("objective", "tiny_cpu"): 60}.get((AXIS, PROFILE)))  # none: what the profile says
 STEPS = None if BUDGET is None else count("steps", BUDGET, 0)

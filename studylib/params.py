@@ -163,6 +163,7 @@ class RunParams:
         }  # fmt: skip
         for name, allowed in choices.items():
             rules[name] = (getattr(self, name) in allowed, f"one of {', '.join(allowed)}")
+        rules["run_root"] = (bool(self.run_root.strip()), "a folder")
         rules["n_domains"] = (1 <= self.n_domains <= len(TRAIN_DOMAINS), f"1..{len(TRAIN_DOMAINS)}")
         rules["n_styles"] = (1 <= self.n_styles <= len(TRAIN_STYLES), f"1..{len(TRAIN_STYLES)}")
         rules["facts_told"] = (1 <= self.facts_told <= len(FRAMEWORKS), f"1..{len(FRAMEWORKS)}")

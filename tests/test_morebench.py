@@ -93,6 +93,22 @@ def test_a_run_can_select_it(tmp_path):
     assert not {row["id"] for row in splits["train"]} & {row["id"] for row in splits["held_out"]}
 
 
+@pytest.mark.parametrize(
+    "old, new, message",
+    [("'weight': 3", "'weight': 3, 'weight': -3", "key 'weight' comes twice in one criterion"),
+     ("'weight': 3", "'weight': True", "weight True of criterion 'a' is not allowed"),
+     ("'weight': 3", "'weight': '3'", "weight '3' of criterion 'a' is not allowed"),
+     ("'Takes bribes'", "' '", "id, title and dimension of a criterion are texts"),
+     ("'Takes bribes'", "7", "id, title and dimension of a criterion are texts"),
+     ("'other'", "None", "id, title and dimension of a criterion are texts")],
+)  # fmt: skip
+def test_a_criterion_that_says_two_things_or_nothing_is_refused_with_its_place(tmp_path, old, new, message):
+    rows = [dilemma(i) for i in range(8)]
+    rows[-1]["RUBRIC"] = rows[-1]["RUBRIC"].replace(old, new)
+    with pytest.raises(ValueError, match=rf"{message}.* in .*morebench_public\.csv, line 17"):
+        all_rows("morebench_public", write(tmp_path, rows))
+
+
 def test_errors_name_the_place(tmp_path):
     bad = [dilemma(i) | {"RUBRIC": "[1]"} for i in range(20)]
     with pytest.raises(ValueError, match=r"a criterion has id, .* in .*morebench_public.csv, line \d+"):

@@ -114,6 +114,7 @@ def test_what_cannot_be_is_refused_in_one_sentence(given, message):
         ({"rewards": "verdict=１"}, "weight '１' of verdict"),
         ({"rewards": "verdict=1 format=1 verdict=1"}, "each name once"),
         ({"rewards": ""}, "at least one reward"),
+        ({"run_root": " "}, "run_root = ' ' is not allowed: a folder"),
         ({"rewards": "=1"}, "name=weight pairs"),
         ({"learning_rate": float("inf")}, "learning_rate = inf is not allowed: a number > 0 whose square float32"),
         ({"learning_rate": 1e39}, "learning_rate = 1e.39 is not allowed"),

@@ -200,6 +200,7 @@ def test_fresh_seed_sets_are_a_hundred_runs_beside_the_study(tmp_path):
         ("axis=plans", "--config axis: 'plans' is not allowed: of inputs, objective"),
         ("profile=laptop", "--config profile: 'laptop' is not allowed: of colab_t4"),
         ("seeds=0", "--config seeds: '0' is not allowed: an integer >= 1"),
+        ("seeds=1000000000", "--config seeds: '1000000000' is not allowed: an integer >= 1, at most 10000"),
         ("seeds=two", "--config seeds: 'two' is not allowed: an integer >= 1"),
         ("first_seed=-1", "--config first_seed: '-1' is not allowed: an integer >= 0"),
         ("steps=1:30", "--config steps: '1:30' is not allowed: an integer >= 0"),

@@ -225,6 +225,15 @@ def test_compressed_and_plain_files_in_either_folder_give_the_same_rows(tmp_path
     assert first[0]["prompt"].startswith("I was paid.") and others == [first, first]
 
 
+def test_the_folder_may_be_given_by_the_home_folder_and_bear_any_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "Zoë's dáta {x}").mkdir()
+    write(tmp_path / "Zoë's dáta {x}", {"justice_test.csv": "label,scenario\n1,I rest.\n"})
+    assert len(sources.load_source("ethics_justice", "held_out", "~/Zoë's dáta {x}")) == 1
+    with pytest.raises(ValueError, match="path '~nobody-there' is not allowed: there is no home folder ~nobody-there"):
+        sources.load_source("ethics_justice", "held_out", "~nobody-there")
+
+
 @pytest.mark.parametrize(
     ("source", "hub_id", "name", "text"),
     [

@@ -10,15 +10,15 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-SNAKEMAKE = flock -w 120 .study.lock $(BIN)/snakemake --cores $(CORES) --nolock --rerun-incomplete --keep-going \
+SNAKEMAKE = flock -w 120 .study.lock $(BIN)/python -m snakemake --cores $(CORES) --nolock --rerun-incomplete --keep-going \
   --rerun-triggers mtime params --quiet rules host
 
 .PHONY: study seed-sets report validate test bench bench-gpu check clean
 
 study: .venv/ready
 	@echo "study: two runs at a time; finished runs are kept, a stopped study goes on from them"
-	@$(SNAKEMAKE) --config axis=$(AXIS)
-	@$(BIN)/python -m studylib.claims.tables --axis $(AXIS)
+	@$(SNAKEMAKE) --config axis="$(AXIS)"
+	@$(BIN)/python -m studylib.claims.tables --axis "$(AXIS)"
 
 seed-sets: .venv/ready
 	@$(SNAKEMAKE) --until run --config axis=inputs worlds=universal_norms conditions="narrow broad" \
@@ -26,7 +26,7 @@ seed-sets: .venv/ready
 	$(BIN)/python -m studylib.claims.seed_sets
 
 report: .venv/ready
-	$(BIN)/python -m studylib.claims.report --axis $(AXIS)
+	$(BIN)/python -m studylib.claims.report --axis "$(AXIS)"
 
 validate: .venv/ready
 	$(BIN)/python -m studylib.claims.validate
@@ -44,8 +44,8 @@ check: .venv/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check studylib tests
 
 .venv/ready: constraints.txt pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; set PYTHON=...")'
-	$(PYTHON) -m venv .venv
+	"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; set PYTHON=...")'
+	"$(PYTHON)" -m venv .venv
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[study,dev]'
 	$(BIN)/python -m ipykernel install --sys-prefix --name python3 > /dev/null
 	touch $@

@@ -1,33 +1,120 @@
 """The embedded study: one job per run, then the comparison. `make study` calls it; see README.md for clusters."""
 
+import os
+import re
+import shlex
 import sys
-import yaml
 from pathlib import Path
 
-AXIS = config.get("axis", "inputs")
-PROFILE = config.get("profile", "tiny_cpu")
+sys.path.insert(0, str(workflow.basedir))  # the package beside this file
+from studylib.claims.plan import read_plan
+from studylib.params import LARGEST_SEED, RunParams, read_yaml
+from studylib.paths import at_home
+from studylib.scenarios.catalogue import SOURCES
+
+MOST_SEEDS = 10_000  # of one study; each is a job
+CONFIG = ("axis", "profile", "worlds", "conditions", "first_seed", "seeds", "steps", "run_root")
+
+
+def check(holds, name, value, allowed):
+    if not holds:
+        raise WorkflowError(f"--config {name}: {value!r} is not allowed: {allowed}")
+
+
+def given(name, default):
+    """A value of --config as text; Snakemake makes numbers, and nested values, of what looks like one."""
+    value = config.get(name, default)
+    check(isinstance(value, (str, int, float)) and str(value).strip(), name, value, "one value, not empty")
+    return str(value)
+
+
+def names(name, default, known):
+    """Names by spaces, each of them known."""
+    found = given(name, default).split()
+    check(set(found) <= set(known), name, " ".join(found), f"of {', '.join(known)}")
+    return list(dict.fromkeys(found))
+
+
+def one(name, default, known):
+    found = names(name, default, known)
+    check(len(found) == 1, name, " ".join(found), f"one of {', '.join(known)}")
+    return found[0]
+
+
+def count(name, default, least, most=LARGEST_SEED):
+    text = given(name, default)
+    whole = re.fullmatch("[0-9]{1,10}", text) and least <= int(text) <= most
+    check(whole, name, text, f"an integer >= {least}, at most {most}")
+    return int(text)
+
+
+def stems(folder):
+    """Names of the parameter files of a folder."""
+    return sorted(path.stem for path in Path("params", folder).glob("*.yaml"))
+
+
+def axes():
+    return [path.name for path in sorted(Path("params").iterdir()) if stems(path.name) and path.name not in NO_AXES]
+
+
+def folder(name, default):
+    """A folder for files of papermill, which would fill in braces, and read a number or None for text."""
+    path = os.path.normpath(at_home(given(name, default)))
+    text = isinstance(config.get(name, default), str) and not is_number(path) and path not in ("None", "True", "False")
+    check(text and not set(path) & set("{}"), name, path, "a folder without { and }, called neither a number nor None")
+    return path
+
+
+def is_number(text):
+    try:
+        return float(text) is not None
+    except ValueError:
+        return False
+
+
+def quoted(argument):
+    """An argument of a shell command; its braces are no fields of Snakemake's."""
+    return shlex.quote(str(argument)).replace("{", "{{").replace("}", "}}")
+
+
+NO_AXES = ("plans", "profiles")
+for name in config:
+    check(name in CONFIG, name, config[name], f"the names are {', '.join(CONFIG)}")
+AXIS = one("axis", "inputs", axes())
+PROFILE = one("profile", "tiny_cpu", stems("profiles"))
 PLAN = Path("params/plans", f"{AXIS}.yaml")  # worlds and seeds are those of the analysis plan
-plan = yaml.safe_load(PLAN.read_text()) if PLAN.exists() else {"worlds": "local_norms", "seeds": 3}
-WORLDS = str(config.get("worlds", plan["worlds"])).split()
-FIRST = int(config.get("first_seed", 0))
-SEEDS = range(FIRST, FIRST + int(config.get("seeds", plan["seeds"])))
-STEPS = config.get("steps", {("objective", "tiny_cpu"): 60}.get((AXIS, PROFILE)))  # none: what the profile says
-EVERY = " ".join(sorted(path.stem for path in Path("params", AXIS).glob("*.yaml")))
-CONDITIONS = config.get("conditions", EVERY).split()
-ROOT = config.get("run_root", "runs")  # runs beside the planned study belong elsewhere, or it would count them
+plan = read_plan(AXIS, PLAN.parent) if PLAN.exists() else None
+WORLDS = names("worlds", plan.worlds if plan else "local_norms", SOURCES)
+FIRST = count("first_seed", 0, 0)
+SEEDS = range(FIRST, FIRST + count("seeds", plan.seeds if plan else 3, 1, MOST_SEEDS))
+check(SEEDS[-1] <= LARGEST_SEED, "first_seed", FIRST, f"no seed may be above {LARGEST_SEED}")
+BUDGET = config.get("steps", {("objective", "tiny_cpu"): 60}.get((AXIS, PROFILE)))  # none: what the profile says
+STEPS = None if BUDGET is None else count("steps", BUDGET, 0)
+CONDITIONS = names("conditions", " ".join(stems(AXIS)), stems(AXIS))
+ROOT = folder("run_root", "runs")  # runs beside the planned study belong elsewhere, or it would count them
 FIGURES = "figures" if ROOT == "runs" else f"{ROOT}/figures"
 STUDY = f"{ROOT}/{AXIS}/{PROFILE}"
 RUN = STUDY + "/{world}/{condition}/seed{seed}"
-PYTHON = sys.executable  # of the environment that Snakemake is in, whatever PATH says
+PYTHON = quoted(sys.executable)  # of the environment that Snakemake is in, whatever PATH says
 PAPERMILL = f"{PYTHON} -m papermill --no-progress-bar -k python3"
-SHOW_ERROR = " 2> {log}.err || {{ tail -n 2 {log}.err >&2; exit 1; }}"  # the last lines say what was wrong
+SHOW_ERROR = " 2> {log:q}.err || {{ tail -n 2 {log:q}.err >&2; exit 1; }}"  # the last lines say what was wrong
+
+
+def own_steps(condition):
+    """Steps of the study, for every condition that does not set its own (`base` trains none)."""
+    return {} if STEPS is None or "steps" in read_yaml(Path("params", AXIS, f"{condition}.yaml")) else {"steps": STEPS}
 
 
 def options(wildcards):
-    """Steps of the study, for every condition that does not set its own (`base` trains none), and where runs lie."""
-    own = yaml.safe_load(Path("params", AXIS, f"{wildcards.condition}.yaml").read_text())
-    steps = "" if STEPS is None or "steps" in own else f" -p steps {STEPS}"
-    return steps + ("" if ROOT == "runs" else f" -p run_root {ROOT}")
+    """Steps, and where runs lie."""
+    given = own_steps(wildcards.condition) | ({} if ROOT == "runs" else {"run_root": ROOT})
+    return "".join(f" -p {name} {shlex.quote(str(value))}" for name, value in given.items())
+
+
+for condition in CONDITIONS:  # what no run can be made of is refused before the first one
+    for world in WORLDS:
+        key = {"profile": PROFILE, "axis": AXIS, "condition": condition, "source": world, "seed": SEEDS[-1]}
+        RunParams.resolve(key | own_steps(condition))
 
 
 localrules: all
@@ -44,7 +131,7 @@ rule warm_start:
     benchmark:
         f"{STUDY}/warm_start.tsv"
     shell:
-        f"{PYTHON} -m studylib.training.warm_start {PROFILE}"
+        f"{PYTHON} -m studylib.training.warm_start {quoted(PROFILE)}"
 
 
 # Checkpoints are not declared: Snakemake would remove them when a run fails, and with them the way to resume.
@@ -63,9 +150,9 @@ rule run:
     threads: 1
     retries: 1
     shell:
-        PAPERMILL + " {input.notebook} {log} -f {input.profile} -f {input.condition}"
-        " -p source {wildcards.world} -p seed {wildcards.seed}{params.options}" + SHOW_ERROR + "\n"
-        'echo "{wildcards.world} {wildcards.condition} seed {wildcards.seed}: complete after $SECONDS s"'
+        PAPERMILL + " {input.notebook:q} {log:q} -f {input.profile:q} -f {input.condition:q}"
+        " -p source {wildcards.world:q} -p seed {wildcards.seed}{params.options}" + SHOW_ERROR + "\n"
+        'echo {wildcards.world:q} {wildcards.condition:q} "seed {wildcards.seed}: complete after $SECONDS s"'
 
 
 rule compare:
@@ -80,5 +167,5 @@ rule compare:
     log:
         f"{STUDY}/compare.ipynb",
     shell:
-        PAPERMILL + f" {{input.notebook}} {{log}} -p axis {AXIS} -p profile {PROFILE}"
-        f" -p run_root {ROOT} -p out_root {FIGURES}" + SHOW_ERROR
+        PAPERMILL + f" {{input.notebook:q}} {{log:q}} -r axis {quoted(AXIS)} -r profile {quoted(PROFILE)}"
+        f" -r run_root {quoted(ROOT)} -r out_root {quoted(FIGURES)}" + SHOW_ERROR

@@ -6,13 +6,17 @@ A run is a profile (model and budget for a machine), a condition (one arm of an 
 
 import dataclasses
 import math
+import numbers
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 
 import yaml
 
-from studylib.paths import PARAMS, RUNS
+from studylib.paths import PARAMS, RUNS, at_home
+from studylib.reading import read_mapping, read_text
 from studylib.scenarios.catalogue import FRAMEWORKS, SOURCES, TRAIN_DOMAINS, TRAIN_STYLES, WORLDS
 
 OBJECTIVES = (
@@ -44,6 +48,12 @@ GATES = ("verdict", "form")
 SHAPINGS = ("none", "par", "lsc", "tanh", "clip", "min_max", "mean_std")
 COMBINATIONS = ("sum", "lsc", "more", "normalise_then_sum")
 GROUP_NORMALISED = ("grpo", "dapo", "gspo", "cispo", "flowrl", "flowrl_released", "gflowrl")  # use TRL's advantages
+PATHS = ("data_dir", "judge", "run_root", "model", "embedder")  # parameters in which ~ is a home folder
+NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")  # as YAML 1.2 writes numbers
+LARGEST_SEED = 2**32 - 1  # of numpy and transformers
+LARGEST_COUNT = 2**31 - 1  # of tokens, steps and rows
+LARGEST_EXACT = 2**53  # whole numbers up to here are exact as floats
+LEAST, MOST = 1e-18, 1e18  # a number between them and its square are within float32
 
 
 def _param(default, help: str):
@@ -118,6 +128,9 @@ class RunParams:
     def __post_init__(self):
         for f in dataclasses.fields(self):
             object.__setattr__(self, f.name, _typed(f.name, getattr(self, f.name), f.type))
+        for name in PATHS:
+            if getattr(self, name).startswith("~"):
+                object.__setattr__(self, name, str(at_home(getattr(self, name))))
         for name, (ok, allowed) in self._rules().items():
             if not ok:
                 raise ValueError(f"parameter {name} = {getattr(self, name)!r} is not allowed: {allowed}")
@@ -129,12 +142,20 @@ class RunParams:
             "save_every": 1, "lora_r": 1, "lora_alpha": 1, "max_new_tokens": 1, "micro_batch": 1, "rollout_batch": 1,
             "answers_per_step": 1, "warm_start_steps": 1, "updates_per_batch": 1,
         }  # fmt: skip
-        rules = {name: (getattr(self, name) >= low, f"an integer >= {low}") for name, low in at_least.items()}
+        rules = {}
+        for name, low in at_least.items():
+            most = LARGEST_SEED if name == "seed" else LARGEST_COUNT
+            rules[name] = (low <= getattr(self, name) <= most, f"an integer >= {low}, at most {most}")
+        within = f"whose square float32 can hold, so {LEAST:g} to {MOST:g}"
         for name in ("temperature", "learning_rate", "max_grad_norm", "flow_beta", "head_learning_rate"):
-            rules[name] = (0 < getattr(self, name) < math.inf, "a number > 0")
+            rules[name] = (LEAST <= getattr(self, name) <= MOST, f"a number > 0 {within}")
         for name in ("beta", "min_gpu_gb", "dpo_nll"):
-            rules[name] = (0 <= getattr(self, name) < math.inf, "a number >= 0")
-        rules["overlong_cache"] = (0 <= self.overlong_cache <= 1, "a share, 0..1")
+            value = getattr(self, name)
+            rules[name] = (value == 0 or LEAST <= value <= MOST, f"a number >= 0 {within} or 0")
+        rules["overlong_cache"] = (
+            0 <= self.overlong_cache <= 1 and (self.overlong_ramp >= 1 or not self.overlong_cache),
+            "a share, 0..1, of one token or more where it is not 0",
+        )
         choices = {
             "source": SOURCES, "objective": OBJECTIVES, "device": ("cpu", "cuda"), "engine": ENGINES,
             "rollout_weights": ROLLOUT_WEIGHTS, "rubric_grader": GRADERS, "rubric_score": RUBRIC_SCORES,
@@ -142,6 +163,7 @@ class RunParams:
         }  # fmt: skip
         for name, allowed in choices.items():
             rules[name] = (getattr(self, name) in allowed, f"one of {', '.join(allowed)}")
+        rules["run_root"] = (bool(self.run_root.strip()), "a folder")
         rules["n_domains"] = (1 <= self.n_domains <= len(TRAIN_DOMAINS), f"1..{len(TRAIN_DOMAINS)}")
         rules["n_styles"] = (1 <= self.n_styles <= len(TRAIN_STYLES), f"1..{len(TRAIN_STYLES)}")
         rules["facts_told"] = (1 <= self.facts_told <= len(FRAMEWORKS), f"1..{len(FRAMEWORKS)}")
@@ -155,7 +177,10 @@ class RunParams:
             divides = per_update.is_integer() and per_update % self.rows_per_pass == 0
             rules["micro_batch"] = (divides, f"a divisor of the {per_update:g} answers of an update, or more")
         if self.objective in NEED_REFERENCE and self.steps:
-            rules["beta"] = (0 < self.beta < math.inf, f"> 0, because objective {self.objective!r} needs the reference")
+            rules["beta"] = (
+                LEAST <= self.beta <= MOST,
+                f"> 0, because objective {self.objective!r} needs the reference",
+            )
         if self.engine == "trl" and self.objective not in PLAIN_TRL:
             rules["engine"] = (False, f"'trl' knows only {', '.join(PLAIN_TRL)}")
         if self.objective == "base":
@@ -234,7 +259,7 @@ class RunParams:
             name, _, weight = part.partition("=")
             if name not in REWARDS or name in weights:
                 raise ValueError(f"name=weight pairs, each name once, of {', '.join(REWARDS)}")
-            weights[name] = _typed("rewards", weight, float)
+            weights[name] = _weight(name, weight)
         if not any(weights.values()):
             raise ValueError("at least one reward with a weight other than 0")
         return weights
@@ -262,22 +287,43 @@ class RunParams:
         """Defaults < profile file < condition file < `given` (what papermill or a reader set)."""
         defaults = {f.name: f.default for f in dataclasses.fields(cls)}
         names = {name: given.get(name, defaults[name]) for name in ("profile", "axis", "condition")}
-        values = read_yaml(PARAMS / "profiles" / f"{names['profile']}.yaml")
-        values |= read_yaml(PARAMS / names["axis"] / f"{names['condition']}.yaml")
+        values = {}
+        for path in (
+            PARAMS / "profiles" / f"{names['profile']}.yaml", PARAMS / names["axis"] / f"{names['condition']}.yaml",
+        ):  # fmt: skip
+            values |= read_yaml(path)
+            _refuse_misread(path, given)
         return cls.of(values | dict(given))
 
 
 def read_yaml(path: Path) -> dict:
-    """A flat mapping of scalars; papermill would replace a nested one as a whole, so it is refused here."""
+    """A flat mapping of scalars, as YAML 1.2 reads them; refuses by file and line what is none.
+
+    papermill would replace a nested value as a whole, so it is refused here.
+    """
     if not path.is_file():
         raise ValueError(f"no parameter file {path}")
-    values = yaml.safe_load(path.read_text())
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} must hold a mapping of parameters, not {type(values).__name__}")
-    nested = [name for name, value in values.items() if isinstance(value, (dict, list))]
+    values = read_mapping(path)
+    nested = [name for name, value in values.items() if not isinstance(value, str | int | float | None)]
     if nested:
         raise ValueError(f"{path}: parameter {nested[0]!r} is nested; parameters are flat scalars")
+    unnamed = [name for name in values if not isinstance(name, str)]
+    if unnamed:
+        raise ValueError(f"{path}: {unnamed[0]!r} is no name of a parameter")
     return values
+
+
+def _refuse_misread(path: Path, given: Mapping) -> None:
+    """Refuse what papermill's -f made of a file, where YAML 1.1 reads another value than is written there."""
+    try:
+        old = yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, ValueError):  # then it is not from there
+        return
+    for name, value in read_yaml(path).items():
+        if not isinstance(old[name], str) and old[name] != value and given.get(name) == old[name]:
+            raise ValueError(
+                f"{path}: {name} is {value!r} in YAML 1.2, and papermill's -f reads {old[name]!r}; write it another way"
+            )
 
 
 def given_parameters(before: set[str], namespace: dict) -> dict:
@@ -297,17 +343,46 @@ def given_parameters(before: set[str], namespace: dict) -> dict:
 
 
 def _typed(name: str, value, kind: type):
-    """`value` as `kind`. YAML 1.1 reads `1e-5` as a string, so text that is a number is accepted for numbers."""
+    """`value` as `kind`. Text that is a number is accepted for numbers, because YAML 1.1 reads `1e-5` as text."""
     wanted = {int: "an integer", float: "a number", str: "text", bool: "true or false"}[kind]
-    wrong = ValueError(f"parameter {name} = {value!r} is not allowed: {wanted}")
-    if kind in (str, bool) or isinstance(value, bool):
-        if type(value) is not kind:
-            raise wrong
-        return value
+    read = {int: _whole, float: _decimal}.get(kind)
+    found = read(value) if read else value if type(value) is kind else None
+    if found is None:
+        raise ValueError(f"parameter {name} = {value!r} is not allowed: {wanted}")
+    return found
+
+
+def _is_number(value) -> bool:
+    """A real number, or text that is written as one; true and false are none."""
+    if isinstance(value, str):
+        return NUMBER.fullmatch(value) is not None
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _whole(value) -> int | None:
+    """An integer as it is written, not by way of a float, or a float that is exactly one; None for what is neither."""
+    if not _is_number(value):
+        return None
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    exact, most = (Decimal(value), 2**63) if isinstance(value, str) else (Decimal(float(value)), LARGEST_EXACT)
+    if not exact.is_finite() or exact.adjusted() > 18 or abs(exact) > most or exact != exact.to_integral_value():
+        return None
+    return int(exact)
+
+
+def _decimal(value) -> float | None:
+    """A number as a float; None for what is none, or beyond all floats."""
     try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise wrong from None
-    if math.isnan(number) or (kind is int and not number.is_integer()):
-        raise wrong
-    return int(number) if kind is int else number
+        number = float(value) if _is_number(value) else math.nan
+    except OverflowError:
+        return None
+    return None if math.isnan(number) else number
+
+
+def _weight(name: str, text: str) -> float:
+    """The weight of a reward: 0, or a finite number that float32 can hold."""
+    weight = _decimal(text)
+    if weight is None or not (weight == 0 or LEAST <= abs(weight) <= MOST):
+        raise ValueError(f"name=weight pairs, where weight {text!r} of {name} is 0 or {LEAST:g} to {MOST:g} in size")
+    return weight

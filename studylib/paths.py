@@ -3,8 +3,22 @@
 import os
 from pathlib import Path
 
-ROOT = Path(os.environ.get("STUDYLIB_ROOT", Path(__file__).resolve().parents[1]))
+
+def at_home(path: Path | str) -> Path:
+    """The path with a leading ~ or ~user written out; raises ValueError for a user without a home folder."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError(f"path {str(path)!r} is not allowed: there is no home folder {Path(path).parts[0]}") from None
+
+
+ROOT = at_home(os.environ.get("STUDYLIB_ROOT", Path(__file__).resolve().parents[1]))
 PARAMS = ROOT / "params"
 RUNS = ROOT / "runs"
 FIGURES = ROOT / "figures"
-CACHE = Path(os.environ.get("STUDYLIB_CACHE", ROOT / ".cache"))
+CACHE = at_home(os.environ.get("STUDYLIB_CACHE", ROOT / ".cache"))
+
+
+def from_root(path: Path | str) -> Path:
+    """A path as a parameter gives it: relative ones are below the repository, ~ is the home folder."""
+    return ROOT / at_home(path)

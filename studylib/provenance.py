@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from studylib.paths import ROOT
+from studylib.reading import read_object
 
 PACKAGES = (
     "torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "papermill", "numpy", "pandas",
@@ -58,7 +59,7 @@ def open_run(run_dir: Path, params: dict) -> None:
     path = run_dir / "config.json"
     begun = (run_dir / "metrics.jsonl").is_file() or is_complete(run_dir)
     if path.is_file() and begun:
-        old = json.loads(path.read_text())
+        old = read_object(path)
         changed = sorted(name for name in params.keys() | old.keys() if params.get(name) != old.get(name))
         if changed:
             was, now = old.get(changed[0]), params.get(changed[0])

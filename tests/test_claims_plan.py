@@ -95,6 +95,38 @@ def test_the_file_is_checked_and_comments_do_not_change_the_hash(tmp_path):
             plan.read_plan("inputs", tmp_path)
 
 
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("alpha: 0.05\nalpha: 0.10", "inputs.yaml, line 2: key 'alpha' comes twice"),
+        ("\talpha: 0.05", "inputs.yaml, line 1: .*cannot start any token"),
+        ("seeds: 1:30", "inputs.yaml: plan: seeds = '1:30' must be of type int"),
+        ("seeds: 5.0", "inputs.yaml: plan: seeds = 5.0 must be of type int"),
+        ("margin: .nan", "inputs.yaml: plan: margin = nan is not allowed"),
+        ("worlds: [local_norms]", "inputs.yaml: parameter 'worlds' is nested"),
+    ],
+)
+def test_a_plan_that_reads_wrong_is_named_with_its_file(tmp_path, line, message):
+    name = line.split(":")[0].strip()
+    kept = [old for old in (PARAMS / "plans/inputs.yaml").read_text().splitlines() if not old.startswith(f"{name}:")]
+    (tmp_path / "inputs.yaml").write_text("\n".join([line, *kept]))
+    with pytest.raises(ValueError, match=message):
+        plan.read_plan("inputs", tmp_path)
+
+
+def test_numbers_of_a_plan_are_read_as_they_are_written(tmp_path):
+    text = (PARAMS / "plans/inputs.yaml").read_text()
+    text = text.replace("seeds: 5\n", "seeds: 010\n").replace("alpha: 0.05", "alpha: 5e-2")
+    (tmp_path / "inputs.yaml").write_text(text)
+    found = plan.read_plan("inputs", tmp_path)
+    assert (found.seeds, found.max_seeds, found.alpha) == (10, 10, 0.05)
+
+
+def test_the_plans_in_the_repository_have_the_hashes_of_the_finished_studies():
+    hashes = {path.stem: plan.read_plan(path.stem).digest for path in (PARAMS / "plans").glob("*.yaml")}
+    assert (hashes["inputs"], hashes["objective"]) == ("66317e5e1f84eeb6", "2ba05e7eb93f76ba")
+
+
 def test_an_axis_without_a_plan(tmp_path):
     assert plan.plan_digest("real", tmp_path) == ""
     with pytest.raises(ValueError, match="axis 'real' has no analysis plan .*name a baseline to explore"):

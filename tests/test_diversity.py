@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+import unicodedata
 from collections import Counter
 
 import numpy as np
@@ -360,3 +361,13 @@ def test_a_megabyte_is_read_in_linear_time():
 
     seconds(100)
     assert seconds(300_000) < 40 * seconds(30_000) + 0.5
+
+
+@pytest.mark.parametrize("name", ["diversity", "diversity_lexical", "diversity_distinct_ngram", "dispersion"])
+def test_another_spelling_of_the_same_letters_is_no_diversity(name):
+    """Composed and decomposed letters look alike and are the same text."""
+    again = "Zoë wägt ab, und Zoë wägt ab, und Zoë wägt ab, und Zoë wägt ab, und Zoë wägt ab, und Zoë wägt ab."
+    half = len(again) // 2
+    mixed = unicodedata.normalize("NFD", again[:half]) + again[half:]
+    same, varied = (batch_reward(name, [ROW])([answer(again), answer(text)], [ROW] * 2)[1] for text in (again, mixed))
+    assert varied == pytest.approx(same)

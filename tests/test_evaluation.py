@@ -1,11 +1,14 @@
 """Evaluation: strict reading, rates with intervals, and answers that do not depend on their batch."""
 
+import unicodedata
+
 import numpy as np
 import pandas as pd
 import pytest
 from peft import get_peft_model
 
 from studylib.evaluation.rates import wilson
+from studylib.evaluation.responses import decision_entropy, words
 from studylib.evaluation.suites import respond, scored, summarise, summary
 from studylib.rewards import batch_reward
 from studylib.scenarios.selection import select
@@ -99,3 +102,24 @@ def test_every_scenario_is_answered_once_greedily_and_n_times_sampled(policy):
 
 def test_wilson_of_nothing_is_unknown():
     assert np.isnan(wilson(0, 0)).all()
+
+
+@pytest.mark.parametrize(
+    "first, second, bits",
+    [("Wrong.", "wrong", 0.0), ("größer", "gro\u0308ßer", 0.0), ("keep\n quiet", "Keep quiet", 0.0),
+     ("wrong", "wr\u200bong", 1.0), ("fine", "ﬁne", 1.0), ("etc..", "etc.", 1.0)],
+)  # fmt: skip
+def test_decisions_are_told_apart_as_answers_are(first, second, bits):
+    said = [f"<think>a</think><answer>{answer}</answer>" for answer in (first, second)]
+    assert decision_entropy(pd.DataFrame({"id": "x", "response": said})) == pytest.approx(bits)
+
+
+@pytest.mark.parametrize("spelling", ["NFC", "NFD"])
+def test_words_are_counted_alike_however_their_letters_are_composed(spelling):
+    said = unicodedata.normalize(spelling, "<think>Überlegt, wägt ab</think><answer>a</answer>")
+    assert words(said) == ["überlegt", "wägt", "ab"]
+
+
+def test_a_malformed_answer_is_a_decision_of_its_own_whatever_others_say():
+    said = ["<think>a</think><answer>malformed</answer>", "no tags"]
+    assert decision_entropy(pd.DataFrame({"id": "x", "response": said})) == pytest.approx(1.0)

@@ -170,6 +170,9 @@ def test_a_judge_comes_back_from_its_folder_as_it_was(judge, tmp_path):
     assert np.concatenate(again.grade(RESPONSES, ROWS)) == pytest.approx(np.concatenate(judge.grade(RESPONSES, ROWS)))
     with pytest.raises(ValueError, match="no judge in .*nothing: it has no judge.json"):
         Judge.load(tmp_path / "nothing")
+    (tmp_path / FACTS).write_text("[]")
+    with pytest.raises(ValueError, match=r"not a JSON object in .*judge\.json, line 1"):
+        Judge.load(tmp_path)
 
 
 def test_a_hub_model_becomes_a_judge_by_qlora(judge, tmp_path):
@@ -204,6 +207,18 @@ def test_no_scenario_trains_both_judge_and_policy(miniature):
     assert [row["prompt"] for row in side] == demonstrated, "these are the scenarios of the warm start"
     for rows in (side, *select(params).values()):
         assert not told & {worlds.told_key(worlds.facts_of(row), row["framework"]) for row in rows}
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [({"learning_rate": math.inf}, "learning_rate = inf"), ({"learning_rate": math.nan}, "learning_rate = nan"),
+     ({"learning_rate": 1e39}, "learning_rate = 1e.39"), ({"learning_rate": "2e-3"}, "learning_rate = '2e-3'"),
+     ({"steps": 0}, "steps = 0 is not allowed: an integer >= 1"), ({"steps": 4.0}, "steps = 4.0"),
+     ({"seed": 2**32}, "seed = 4294967296"), ({"criteria_per_response": True}, "criteria_per_response = True")],
+)  # fmt: skip
+def test_a_recipe_that_cannot_train_is_refused_before_anything_is_built(miniature, change, message):
+    with pytest.raises(ValueError, match=f"recipe of a judge: {message}"):
+        embedded_judge.embedded_judge(miniature(), Recipe()._replace(**change))
 
 
 def test_the_embedded_judge_is_built_once_and_says_what_it_was_made_of(miniature):

@@ -163,9 +163,10 @@ def test_one_scenario_in_five_is_held_out_whole():
 @pytest.mark.parametrize(
     "content, message",
     [
-        (b"", "is empty"), (b" \n", "is empty"), (b"<html>", r"line 1: each line is one JSON object"),
-        (b"[1]", "line 1: each line is one JSON object"), (b"\xff\xfe", "line 1: each line is one JSON object"),
-        (b"{}", "line 1 is no published comparison .KeyError: 'metadata'"), (b"[" * 100_000, "line 1: each line"),
+        (b"", "is empty"), (b" \n", "is empty"), (b"<html>", "line 1: '<html>'"),
+        (b"[1]", r"line 1: '\[1\]'"), (b"\xff\xfe", "line 1: it is UTF-16"),
+        (b"{}\n\xff", "line 2: invalid start byte"),
+        (b"{}", "line 1 is no published comparison .KeyError: 'metadata'"), (b"[" * 100_000, r"line 1: '\[\[\["),
         (b'{"metadata": {"dilemma": "x", "theory": "Stoicism"}, "models": [{}]}', "line 1 is no published comparison"),
     ],
 )  # fmt: skip
@@ -181,6 +182,55 @@ def test_a_file_that_holds_no_verdicts_is_refused_by_name_and_line(tmp_path, con
     packed.write_bytes(gzip.compress(b"{}" * 500)[:20])
     with pytest.raises(ValueError, match="cut.jsonl.gz is no whole gzip file"):
         recorded(packed)
+
+
+def changed(field: str, value) -> dict:
+    """A published comparison in which one field is not what it should be."""
+    entry = morebench(["yes", "no"])
+    text = entry["models"][0]["model_resp"]
+    places = {"dilemma": entry["metadata"], "model_name": entry["models"][0], "response": text, "score": text}
+    places.get(field, text["rubrics"][1])[field] = value
+    return entry
+
+
+@pytest.mark.parametrize(
+    "field, value, problem",
+    [
+        ("judgement", 1, "judgement is 1, not text"),
+        ("judgement", None, "judgement is None, not text"),
+        ("response", ["On chess."], "response is .'On chess.'., not text"),
+        ("dilemma", 7, "dilemma is 7, not text"),
+        ("model_name", None, "model_name is None, not text"),
+        ("criterion", True, "criterion is True, not text"),
+        ("weight", 2.5, "weight 2.5 is not allowed"),
+        ("weight", "2", "weight '2' is not allowed"),
+        ("weight", True, "weight True is not allowed"),
+        ("score", "50", "score '50' is not allowed"),
+        ("score", 101, "score 101 is not allowed"),
+    ],
+)
+def test_a_published_field_of_another_kind_is_refused_and_not_turned_into_text(tmp_path, field, value, problem):
+    path = tmp_path / "verdicts.jsonl"
+    path.write_text("\n".join(json.dumps(entry) for entry in (morebench(["yes"]), changed(field, value))))
+    with pytest.raises(ValueError, match=f"verdicts.jsonl, line 2 is no published comparison .*{problem}"):
+        recorded(path)
+
+
+@pytest.mark.parametrize(
+    "line, problem",
+    [
+        ({"scenario": 5, "response": "r", "verdicts": {}}, "a line has scenario, response and verdicts"),
+        ({"scenario": "s", "response": "r", "verdicts": {"a": 2}}, "verdict 2 is no text, true, false, 0..1 or null"),
+        ({"scenario": "s", "response": "r", "verdicts": {"a": ["yes"]}}, "verdict .'yes'. is no text"),
+        ({"scenario": "t", "response": "r", "verdicts": {"a": "yes"}}, "on the same response .* come twice"),
+    ],
+)
+def test_a_recorded_line_that_would_never_be_found_or_graded_is_refused_with_its_place(tmp_path, line, problem):
+    path = tmp_path / "verdicts.jsonl"
+    whole = {"scenario": "t", "response": "r", "verdicts": {"a": "yes", "b": 0.5, "c": True, "d": None}}
+    path.write_text(f"{json.dumps(whole)}\n\n{json.dumps(line)}\n")
+    with pytest.raises(ValueError, match=f"verdicts.jsonl, line 3: .*{problem}"):
+        recorded_grader(path, "strict")
 
 
 @pytest.mark.parametrize("line", ['{"scenario": "s"}', '{"scenario": "s", "response": "r", "verdicts": null}'])

@@ -48,6 +48,15 @@ def test_a_dilemma_is_a_scenario_with_a_rubric_and_no_answer(tmp_path):
     assert to_dataset([row])[0]["rubric"][1]["weight"] == -2
 
 
+def test_a_repeated_dilemma_stays_once_and_one_with_two_rubrics_not_at_all(tmp_path):
+    again = [{**RUBRIC[1], "id": "y"}, {**RUBRIC[0], "id": "x"}]  # the same criteria
+    stricter = [RUBRIC[0], {**RUBRIC[1], "weight": -3}]
+    rows = [dilemma(1), dilemma(1, rubric=again), dilemma(2), dilemma(2, rubric=stricter), dilemma(3)]
+    found = all_rows("morebench_public", write(tmp_path, rows + [dilemma(i) for i in range(10, 40)]))
+    coins = [int(row["prompt"].split()[3]) for part in found.values() for row in part]
+    assert coins.count(1) == coins.count(3) == 1 and 2 not in coins
+
+
 def test_judge_policy_and_evaluation_share_no_dilemma_over_files_and_theories(tmp_path):
     write(tmp_path, [dilemma(i) for i in range(200)])
     theories = list(morebench.CODES)
@@ -82,6 +91,22 @@ def test_a_run_can_select_it(tmp_path):
     splits = select(params)
     assert len(splits["train"]) == params.train_prompts and len(splits["held_out"]) == 8
     assert not {row["id"] for row in splits["train"]} & {row["id"] for row in splits["held_out"]}
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [("'weight': 3", "'weight': 3, 'weight': -3", "key 'weight' comes twice in one criterion"),
+     ("'weight': 3", "'weight': True", "weight True of criterion 'a' is not allowed"),
+     ("'weight': 3", "'weight': '3'", "weight '3' of criterion 'a' is not allowed"),
+     ("'Takes bribes'", "' '", "id, title and dimension of a criterion are texts"),
+     ("'Takes bribes'", "7", "id, title and dimension of a criterion are texts"),
+     ("'other'", "None", "id, title and dimension of a criterion are texts")],
+)  # fmt: skip
+def test_a_criterion_that_says_two_things_or_nothing_is_refused_with_its_place(tmp_path, old, new, message):
+    rows = [dilemma(i) for i in range(8)]
+    rows[-1]["RUBRIC"] = rows[-1]["RUBRIC"].replace(old, new)
+    with pytest.raises(ValueError, match=rf"{message}.* in .*morebench_public\.csv, line 17"):
+        all_rows("morebench_public", write(tmp_path, rows))
 
 
 def test_errors_name_the_place(tmp_path):

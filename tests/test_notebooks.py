@@ -116,10 +116,11 @@ def test_the_comparison_notebook_reads_run_folders_and_writes_tables_and_figures
     assert set(claims.status) == {"exploratory"} and "The plan fixes the seeds 0..4; " in shown, "three seeds, not five"
 
 
-def test_the_comparison_notebook_ends_on_a_study_with_one_condition(tmp_path):
+def test_the_comparison_notebook_ends_on_a_study_with_one_condition_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
     for seed in range(2):
-        write_run(tmp_path / "runs", "local_norms", "narrow", seed, 0.6 + 0.02 * seed)
-    shown = execute("4_compare_conditions", tmp_path, run_root=str(tmp_path / "runs"), out_root=str(tmp_path / "out"))
+        write_run(tmp_path / "my rüns", "local_norms", "narrow", seed, 0.6 + 0.02 * seed)
+    shown = execute("4_compare_conditions", tmp_path, run_root="~/my rüns", out_root="~/out")
     assert "There is one condition only, narrow: nothing to compare it with." in shown
     assert "No power and no next look: there is no planned contrast." in shown and "Stop at" not in shown
     assert not (tmp_path / "out/inputs/detectable.png").exists() and (tmp_path / "out/inputs/pareto.png").is_file()

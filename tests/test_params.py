@@ -2,10 +2,12 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
+import yaml
 
 from studylib.params import RunParams, given_parameters, read_yaml
-from studylib.paths import PARAMS
+from studylib.paths import PARAMS, ROOT
 
 FILES = sorted(path for path in PARAMS.rglob("*.yaml") if path.parent.name != "plans")  # plans: test_claims_plan.py
 CONDITIONS = [path for path in FILES if path.parent.name != "profiles"]
@@ -99,7 +101,116 @@ def test_what_cannot_be_is_refused_in_one_sentence(given, message):
 
 
 @pytest.mark.parametrize(
-    "text, message", [("a: {b: 1}", "'a' is nested"), ("- 1", "must hold a mapping"), ("", "must")]
+    "given, message",
+    [
+        ({"rewards": "verdict=inf"}, "weight 'inf' of verdict is 0 or 1e-18 to 1e.18 in size"),
+        ({"rewards": "verdict=1e39"}, "weight '1e39' of verdict"),
+        ({"rewards": "verdict=1 format=-1e300"}, "weight '-1e300' of format"),
+        ({"rewards": "verdict=1e-46"}, "weight '1e-46' of verdict"),
+        ({"rewards": "verdict=nan"}, "weight 'nan' of verdict"),
+        ({"rewards": "verdict="}, "weight '' of verdict"),
+        ({"rewards": "verdict=1=2"}, "weight '1=2' of verdict"),
+        ({"rewards": "verdict=1_0"}, "weight '1_0' of verdict"),
+        ({"rewards": "verdict=１"}, "weight '１' of verdict"),
+        ({"rewards": "verdict=1 format=1 verdict=1"}, "each name once"),
+        ({"rewards": ""}, "at least one reward"),
+        ({"run_root": " "}, "run_root = ' ' is not allowed: a folder"),
+        ({"rewards": "=1"}, "name=weight pairs"),
+        ({"learning_rate": float("inf")}, "learning_rate = inf is not allowed: a number > 0 whose square float32"),
+        ({"learning_rate": 1e39}, "learning_rate = 1e.39 is not allowed"),
+        ({"learning_rate": 10**400}, "learning_rate = 10+ is not allowed: a number"),
+        ({"temperature": 1e-46}, "temperature = 1e-46 is not allowed: a number > 0"),
+        ({"max_grad_norm": 1e-45}, "max_grad_norm = 1e-45 is not allowed"),
+        ({"flow_beta": "1e39"}, "flow_beta = 1e.39 is not allowed"),
+        ({"beta": 1e-50}, "beta = 1e-50 is not allowed"),
+        ({"objective": "ppo", "beta": 1e-50}, "beta = 1e-50 is not allowed"),
+        ({"dpo_nll": 3e38}, "dpo_nll = 3e.38 is not allowed: a number >= 0"),
+        ({"head_learning_rate": "-.inf"}, "head_learning_rate = '-.inf' is not allowed: a number"),
+        ({"overlong_cache": 1e-9}, "overlong_cache = 1e-09 is not allowed: a share, 0..1, of one token or more"),
+        ({"seed": 2**32}, "seed = 4294967296 is not allowed: an integer >= 0, at most 4294967295"),
+        ({"seed": 1e300}, "seed = 1e.300 is not allowed: an integer"),
+        ({"seed": "1e999999999"}, "seed = '1e999999999' is not allowed: an integer"),
+        ({"seed": "1e-999999999"}, "seed = '1e-999999999' is not allowed: an integer"),
+        ({"seed": 2.0**53 + 2}, "seed = 9007199254740994.0 is not allowed: an integer"),
+        ({"seed": 2**53 + 1}, "seed = 9007199254740993 is not allowed: an integer >= 0"),
+        ({"seed": str(2**53 + 1)}, "seed = 9007199254740993 is not allowed: an integer >= 0"),
+        ({"save_every": 2**31}, "save_every = 2147483648 is not allowed: an integer >= 1, at most 2147483647"),
+        ({"steps": 1 << 40}, "steps = 1099511627776 is not allowed"),
+        ({"seed": "1_0"}, "seed = '1_0' is not allowed: an integer"),
+        ({"seed": "１０"}, "seed = '１０' is not allowed: an integer"),
+        ({"seed": "1:30"}, "seed = '1:30' is not allowed: an integer"),
+        ({"learning_rate": " 1e-3"}, "learning_rate = ' 1e-3' is not allowed: a number"),
+    ],
+)
+def test_numbers_beyond_what_can_work_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        RunParams.resolve(given)
+
+
+@pytest.mark.parametrize(
+    "value, seed", [(3.0, 3), ("3.0", 3), ("3e2", 300), ("007", 7), (4294967295, 2**32 - 1), (np.int64(5), 5)]
+)
+def test_a_whole_number_is_an_integer_however_it_is_written(value, seed):
+    assert RunParams(seed=value).seed == seed and type(RunParams(seed=value).seed) is int
+
+
+@pytest.mark.parametrize("weights", [{"verdict": 1e-3}, {"verdict": -2.5, "format": 0.0}, {"format": 1e6}])
+def test_weights_of_any_sensible_size_are_read(weights):
+    assert RunParams(rewards=" ".join(f"{name}={weight}" for name, weight in weights.items())).reward_weights == weights
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("seed: 010", "seed is 10 in YAML 1.2, and papermill's -f reads 8"),
+        ("save_every: 1:30", "save_every is '1:30' in YAML 1.2, and papermill's -f reads 90"),
+        ("rollout_compile: on", "rollout_compile is 'on' in YAML 1.2, and papermill's -f reads True"),
+        ("seed: 1_000", "seed is '1_000' in YAML 1.2, and papermill's -f reads 1000"),
+    ],
+)
+def test_a_value_that_papermill_reads_as_another_is_refused(tmp_path, monkeypatch, line, message):
+    for name, text in (("profiles/p.yaml", f"{line}\n"), ("a/c.yaml", "learning_rate: 1e-3\n")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr("studylib.params.PARAMS", tmp_path)
+    as_papermill = {"learning_rate": "1e-3", **yaml.safe_load(line)}
+    with pytest.raises(ValueError, match=rf"p\.yaml: {message}"):
+        RunParams.resolve({"profile": "p", "axis": "a", "condition": "c", **as_papermill})
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_papermill_reads_the_files_as_the_package_does(path):
+    RunParams.resolve(yaml.safe_load(path.read_text()))
+
+
+@pytest.mark.parametrize("name", ["run_root", "data_dir", "judge", "model", "embedder"])
+def test_a_tilde_is_the_home_folder_and_an_unknown_user_is_refused(monkeypatch, tmp_path, name):
+    monkeypatch.setenv("HOME", str(tmp_path / "Zoë's home"))
+    pinned = {"revision": "a" * 40, "embedder_revision": "a" * 40}
+    given = getattr(RunParams.resolve({name: "~/my runs", **pinned}), name)
+    assert given == str(tmp_path / "Zoë's home" / "my runs")
+    with pytest.raises(
+        ValueError, match="path '~nobody-there/x' is not allowed: there is no home folder ~nobody-there"
+    ):
+        RunParams.resolve({name: "~nobody-there/x", **pinned})
+
+
+def test_runs_lie_where_run_root_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for run_root, folder in (("~/r", tmp_path / "r"), ("my rüns", ROOT / "my rüns"), (str(tmp_path), tmp_path)):
+        assert RunParams(run_root=run_root).run_dir == folder / "inputs/tiny_cpu/local_norms/broad/seed0"
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("a: {b: 1}", "'a' is nested"),
+        ("- 1", "must hold a mapping"),
+        ("", "must"),
+        ("1: a", "1 is no name"),
+        ("a: !!set {b}", "'a' is nested"),
+        ("a: !!timestamp 2026-01-01", "'a' is nested"),
+    ],
 )
 def test_a_file_must_be_flat(tmp_path, text, message):
     path = tmp_path / "x.yaml"

@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -82,6 +84,9 @@ def test_a_run_folder_belongs_to_one_set_of_parameters(tmp_path):
     provenance.open_run(tmp_path, {"seed": 1, "steps": 2})
     with pytest.raises(ValueError, match="holds a run with steps = 2, not 3; give another run_root"):
         provenance.open_run(tmp_path, {"seed": 1, "steps": 3})
+    (tmp_path / "config.json").write_text('{\n"seed": 1,\n')
+    with pytest.raises(ValueError, match=r"not JSON in .*config\.json, line 3"):
+        provenance.open_run(tmp_path, {"seed": 1, "steps": 2})
 
 
 def test_the_manifest_makes_a_run_complete_and_says_what_it_was_made_of(tmp_path):
@@ -114,11 +119,18 @@ def test_torch_draws_leave_the_global_state_alone():
 # --- workflow ---
 
 
-def dry_run(folder: Path, *options: str) -> str:
+def workflow(folder: Path, *options: str, python: str | Path = sys.executable) -> subprocess.CompletedProcess:
+    """A dry run in a folder that has the repository's parameters and notebooks, unless it has its own."""
     for name in ("params", "notebooks"):
-        (folder / name).symlink_to(ROOT / name)
-    command = [sys.executable, "-m", "snakemake", "-n", "-s", ROOT / "Snakefile", "--directory", folder, *options]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+        if not (folder / name).exists():
+            (folder / name).symlink_to(ROOT / name)
+    command = [python, "-m", "snakemake", "-n", "-s", ROOT / "Snakefile", "--directory", folder, *options]
+    environment = os.environ | {"STUDYLIB_ROOT": str(folder)}
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
+
+
+def dry_run(folder: Path, *options: str, **how) -> str:
+    done = workflow(folder, *options, **how)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 
@@ -174,6 +186,94 @@ def test_fresh_seed_sets_are_a_hundred_runs_beside_the_study(tmp_path):
     )
     assert str(params.run_dir.relative_to(ROOT) / "manifest.json") in output and "seed55" not in output
     assert "-p source universal_norms -p seed 5 -p run_root runs_seed_sets 2>" in output
+
+
+@pytest.mark.parametrize(
+    "option, message",
+    [
+        (
+            "condition=broad",
+            "--config condition: 'broad' is not allowed: the names are axis, profile, worlds, conditions",
+        ),
+        ("conditions=brod", "--config conditions: 'brod' is not allowed: of broad, medium, narrow"),
+        ("worlds=mars", "--config worlds: 'mars' is not allowed: of universal_norms, local_norms"),
+        ("axis=plans", "--config axis: 'plans' is not allowed: of inputs, objective"),
+        ("profile=laptop", "--config profile: 'laptop' is not allowed: of colab_t4"),
+        ("seeds=0", "--config seeds: '0' is not allowed: an integer >= 1"),
+        ("seeds=1000000000", "--config seeds: '1000000000' is not allowed: an integer >= 1, at most 10000"),
+        ("seeds=two", "--config seeds: 'two' is not allowed: an integer >= 1"),
+        ("first_seed=-1", "--config first_seed: '-1' is not allowed: an integer >= 0"),
+        ("steps=1:30", "--config steps: '1:30' is not allowed: an integer >= 0"),
+        ("run_root=2026", "--config run_root: '2026' is not allowed: a folder"),
+        ("run_root=a{seed}", r"--config run_root: 'a{seed}' is not allowed: a folder"),
+        ("run_root=~nobody-there/runs", "path '~nobody-there/runs' is not allowed: there is no home folder"),
+    ],
+)
+def test_a_workflow_that_cannot_be_is_refused_in_one_sentence(tmp_path, option, message):
+    done = workflow(tmp_path, "--config", option)
+    assert done.returncode and re.search(f"^({message})", done.stdout + done.stderr, re.MULTILINE)
+
+
+def test_a_condition_may_be_called_as_a_number_and_a_plan_is_read_as_yaml_1_2(tmp_path):
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    (tmp_path / "params/inputs/123.yaml").write_text('axis: inputs\ncondition: "123"\n')
+    output = dry_run(tmp_path, "--config", "conditions=123", "worlds=local_norms", "seeds=1", "first_seed=7")
+    assert job_counts(output)["run"] == 1 and "runs/inputs/tiny_cpu/local_norms/123/seed7/manifest.json" in output
+    plan = tmp_path / "params/plans/inputs.yaml"
+    plan.write_text(plan.read_text().replace("seeds: 5", "seeds: 003"))
+    assert job_counts(dry_run(tmp_path))["run"] == 2 * 4 * 3, "worlds, conditions and seeds"
+    plan.write_text(plan.read_text() + "seeds: 4\n")
+    assert "key 'seeds' comes twice" in workflow(tmp_path).stdout
+
+
+def test_parameters_that_cannot_be_are_refused_before_the_first_job(tmp_path):
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    path = tmp_path / "params/inputs/broad.yaml"
+    path.write_text(path.read_text() + "seed: 1\nseed: 2\n")
+    done = workflow(tmp_path)
+    assert done.returncode and re.search(r"broad\.yaml, line \d: key 'seed' comes twice", done.stdout)
+
+
+@pytest.mark.parametrize("name", ["my study", "stüdien", "Zoë's $HOME & {more}"])
+def test_repository_interpreter_and_runs_may_lie_in_folders_of_any_name(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / ".venv").symlink_to(sys.prefix)
+    python = folder / ".venv/bin" / Path(sys.executable).name
+    options = ("seeds=1", "worlds=local_norms", "conditions=broad", "run_root=my 'rüns' & more")
+    output = dry_run(folder, "--printshellcmds", "--config", *options, python=python)
+    commands = [
+        line.removeprefix("Shell command:") for line in output.splitlines() if " -m " in line and "python" in line
+    ]
+    said = [shlex.split(command) for command in commands]
+    assert len(said) == 3 and all(words[:2] == [str(python), "-m"] for words in said)
+    run = next(words for words in said if "notebooks/3_run_condition.ipynb" in words)
+    assert "my 'rüns' & more/inputs/tiny_cpu/local_norms/broad/seed0/notebook.ipynb" in run
+    assert run[run.index("run_root") + 1] == "my 'rüns' & more"
+    compare = next(words for words in said if "notebooks/4_compare_conditions.ipynb" in words)
+    assert compare[compare.index("out_root") + 1] == "my 'rüns' & more/figures"
+
+
+def test_make_runs_the_study_with_the_environment_of_its_folder_whatever_its_name(tmp_path):
+    folder = tmp_path / "Zoë's stüdy $HOME"
+    (folder / ".venv/bin").mkdir(parents=True)
+    shutil.copy(ROOT / "Makefile", folder)
+    python = folder / ".venv/bin/python"
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$*" >> calls; command -v python >> calls\n')
+    python.chmod(0o755)
+    done = subprocess.run(
+        ["make", "-o", ".venv/ready", "study", "AXIS=my axis"], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    snakemake, found, tables, _ = (folder / "calls").read_text().splitlines()
+    assert snakemake.startswith("-m snakemake --cores 2") and snakemake.endswith("--config axis=my axis")
+    assert tables == "-m studylib.claims.tables --axis my axis" and found == str(python)
+
+
+def test_runs_of_a_workflow_may_lie_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    output = dry_run(tmp_path, "--config", "seeds=1", "worlds=local_norms", "run_root=~/runs")
+    assert f"{tmp_path}/home/runs/inputs/tiny_cpu/local_norms/broad/seed0/manifest.json" in output
 
 
 # --- notebooks as files ---

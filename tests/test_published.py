@@ -8,7 +8,7 @@ import pytest
 
 from studylib.claims import known_target
 from studylib.claims.fairness import fairness
-from studylib.claims.published import beside, ours, published
+from studylib.claims.published import PUBLISHED, beside, ours, published
 from studylib.claims.tables import read_table, rounded
 from studylib.paths import FIGURES
 
@@ -34,6 +34,21 @@ def test_the_published_grid_has_every_cell_and_says_which_are_unknown():
     dapo = known.query("method == 'DAPO' and metric == 'Avg@8'").set_index(["model", "dataset"])["value"]
     flow = known.query("method == 'FlowRL' and metric == 'Avg@8'").set_index(["model", "dataset"])["value"]
     assert (dapo - flow).round(2).tolist() == [0.06, 0.07, 0.12, 0.06]
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [("0.67,printed", "67,printed", "line 2: .* is no cell"), ("0.67,printed", "nan,printed", "line 2: .* is no cell"),
+     ("0.67,printed", "0.67,guessed", "line 2: .* is no cell"), ("0.67,printed", "0.67", "line 2: .* is no cell"),
+     ("0.67,printed", '"0.67,printed', "a quote in .*line 2 is not closed"),
+     ("DAPO,Score@1,0.67", "dapo,Score@1,0.67", "outside the grid")],
+)  # fmt: skip
+def test_a_published_cell_that_is_none_is_refused_by_file_and_line(tmp_path, monkeypatch, old, new, message):
+    path = tmp_path / "published.csv"
+    path.write_text(PUBLISHED.read_text().replace(old, new, 1))
+    monkeypatch.setattr("studylib.claims.published.PUBLISHED", path)
+    with pytest.raises(ValueError, match=message):
+        published()
 
 
 def test_ours_are_means_over_scenarios_and_seeds_of_the_first_and_of_all_samples(tmp_path):

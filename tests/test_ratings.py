@@ -82,6 +82,50 @@ def test_words_are_levels_in_their_order_and_numbers_rise(options):
         levels(options)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [["1", "2", "3", "Don't know"], ["n/a", "0", "1"], ["0", "5", "10+"], ["½", "1"], ["1", "2", "３"], ["１", "２"],
+     ["1e3", "2e3"], ["Ⅳ", "Ⅴ"], ["low", "inf"], ["a", "NaN"], ["1 (never)", "2", "3"], ["1_0", "2_0"],
+     ["0 - never", "1 - often"], ["2 - often", "1 - never"], ["<5", "5 to 10", ">10"], ["½ of us", "all"]],
+)  # fmt: skip
+def test_a_scale_that_is_partly_numbers_or_numbers_in_disguise_is_refused(options):
+    row = {"id": "x", "options": options, "ratings": [{"rater": "a", "value": 1.0}]}
+    with pytest.raises(
+        ValueError, match="scenario x cannot be scored by ratings: options .* are no scale: .* not both"
+    ):
+        batch_reward("rating_ordinal", [row])
+
+
+@pytest.mark.parametrize(
+    "options, scale",
+    [(["-0.5", "+1", "2."], [-0.5, 1.0, 2.0]), ([" 1", "3 "], [1.0, 3.0]), (["1 - never", "2 - often"], [1.0, 2.0]),
+     (["(1) no", "(2) yes"], [1.0, 2.0]), (["less than 5", "more than 5"], [1.0, 2.0]), (["一般", "很好"], [1.0, 2.0])],
+)  # fmt: skip
+def test_plain_numbers_and_words_are_scales_and_a_word_may_open_with_its_place(options, scale):
+    assert levels(options) == scale
+
+
+@pytest.mark.parametrize(
+    "options, answer",
+    [
+        (["yes, of course", "no; never"], "yes, of course: 0.3, no; never: 0.7"),
+        (["yes, of course", "no; never"], "NO; never :.7;Yes,  of course: .3"),
+        (["It is fine.", "It is wrong."], "It is fine.: 0.3, it is wrong: 0.7"),
+        (["a: 1", "b: 2"], "B: 2: .7, A: 1: .3"),
+        (["0.5", "1.5"], "0.5: 0.3, 1.5: 0.7"),
+        (["zulässig", "unzulässig"], "zula\u0308ssig: 0.3; unzulässig: 0.7"),
+    ],
+)
+def test_a_distribution_is_read_by_the_options_whatever_marks_they_have(options, answer):
+    assert stated(f"<think>a</think><answer>{answer}</answer>", options) == pytest.approx([0.3, 0.7])
+
+
+@pytest.mark.parametrize("answer", ["a: .3 b: .7", "a: .3, b: .7,", "a: .3,, b: .7", "a: .3, b: .7.", "a .3, b .7",
+                                    "a: 0.3, a: 0.7", "а: .3, b: .7", "a: .3, b: .7, c: 0", "a: ３, b: 7"])  # fmt: skip
+def test_what_is_no_statement_of_each_option_once_states_no_distribution(answer):
+    assert stated(f"<think>a</think><answer>{answer}</answer>", ["a", "b"]) is None
+
+
 def test_ratings_off_the_scale_and_none_at_all_are_refused():
     with pytest.raises(ValueError, match="scenario x cannot be scored by ratings: a rating of 2.5 is not on its"):
         shares(scenario([2.5]))

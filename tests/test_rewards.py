@@ -2,6 +2,7 @@
 
 import math
 import time
+import unicodedata
 
 import pytest
 from test_diversity import perspective_row
@@ -10,6 +11,7 @@ from studylib.params import REWARDS as NAMES
 from studylib.rewards import REWARDS, batch_reward, reward
 from studylib.rewards.checks import check, checks_grader
 from studylib.rewards.verdict import format, parse, read_answer, verdict
+from studylib.scenarios.rows import scenario_row
 from studylib.scenarios.vocabulary import NAMES as PEOPLE
 from studylib.scenarios.worlds import facts_of
 
@@ -81,6 +83,64 @@ def test_cheats_earn_nothing(response):
 def test_other_case_and_one_full_stop_do_not_change_the_option_named():
     assert read_answer("<think>a</think><answer>WRONG</answer>", ROW["options"]) == "wrong"
     assert read_answer("<think>a</think><answer>Permissible.</answer>", ROW["options"]) == "permissible"
+
+
+def said(answer: str, *options: str) -> str | None:
+    return read_answer(f"<think>a</think><answer>{answer}</answer>", list(options))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("Yes, always.", "No."), ("Tell her; then leave.", "Keep quiet"), ("i.e. it is so.", "i.e. it is not"),
+     ("wait...", "go"), ("größer", "kleiner"), ("1.5", "15."), (" Yes", " No"), ("two  spaces", "one")],
+)  # fmt: skip
+def test_an_option_said_word_for_word_is_that_option_whatever_marks_it_has(options):
+    assert [said(option, *options) for option in options] == list(options)
+
+
+@pytest.mark.parametrize(
+    "answer, option",
+    [("It is fine", "It is fine."), ("it is FINE.", "It is fine."), ("Über alles", "über alles."),
+     (unicodedata.normalize("NFD", "überlegt"), "Überlegt"), ("naïve.", unicodedata.normalize("NFD", "Naïve")),
+     ("STRASSE", "Straße"), ("keep\n  quiet", "Keep quiet")],
+)  # fmt: skip
+def test_what_is_forgiven_is_forgiven_in_the_answer_and_in_the_option(answer, option):
+    assert said(answer, option, "another") == option
+
+
+@pytest.mark.parametrize(
+    "answer, option",
+    [("ﬁne", "fine"), ("ｗrong", "wrong"), ("wroոg", "wrong"), ("permiſſible", "permissible"), ("уes", "yes"),
+     ("yes\u200b", "yes"), ("yes\u0301", "yes"), ("fine..", "fine"), ("fine..", "fine."), ("fine .", "fine"),
+     ("fine!", "fine"), ("1", "１"), ("Ⅳ", "iv")],
+)  # fmt: skip
+def test_look_alikes_and_other_marks_name_no_option(answer, option):
+    assert said(answer, option, "another") is None
+
+
+def test_an_answer_that_could_be_either_of_two_options_is_neither():
+    assert said("ETC.", "etc.", "etc") is None and said("etc", "etc.", "etc") == "etc"
+
+
+@pytest.mark.parametrize(
+    "options, answer, message",
+    [
+        (["Yes.", "yes"], None, "options .*'Yes.', 'yes'.* of scenario x are not allowed: they differ by no more than"),
+        (["é", "e\u0301", "no"], None, "they differ by no more"),
+        (["keep quiet", "Keep  quiet", "tell"], None, "they differ by no more"),
+        (["no", "no"], None, "they differ by no more"),
+        (["yes", " . "], None, "are not allowed: texts, none of them empty"),
+        (["yes", 3], None, "are not allowed: texts, none of them empty"),
+        ([], None, "are not allowed: texts, none of them empty"),
+        (["yes", "<answer>no"], None, "option '<answer>no' of scenario x is not allowed: no answer can hold a tag"),
+        (["yes", "no"], "Yes", "answer 'Yes' of scenario x is not allowed: it is none of its options"),
+    ],
+)
+def test_options_that_cannot_be_told_apart_or_said_are_refused_before_any_answer(options, answer, message):
+    with pytest.raises(ValueError, match=message):
+        batch_reward("format", [{"id": "x", "options": options, "answer": answer}])
+    with pytest.raises(ValueError, match=message.replace("scenario x", "scenario [0-9a-f]{16}")):
+        scenario_row(source="own", split="train", prompt="So?", options=options, answer=answer)
 
 
 def test_reasons_may_mention_options_and_the_word_answer():

@@ -225,6 +225,15 @@ def test_compressed_and_plain_files_in_either_folder_give_the_same_rows(tmp_path
     assert first[0]["prompt"].startswith("I was paid.") and others == [first, first]
 
 
+def test_the_folder_may_be_given_by_the_home_folder_and_bear_any_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "Zoë's dáta {x}").mkdir()
+    write(tmp_path / "Zoë's dáta {x}", {"justice_test.csv": "label,scenario\n1,I rest.\n"})
+    assert len(sources.load_source("ethics_justice", "held_out", "~/Zoë's dáta {x}")) == 1
+    with pytest.raises(ValueError, match="path '~nobody-there' is not allowed: there is no home folder ~nobody-there"):
+        sources.load_source("ethics_justice", "held_out", "~nobody-there")
+
+
 @pytest.mark.parametrize(
     ("source", "hub_id", "name", "text"),
     [
@@ -317,6 +326,63 @@ def test_a_faulty_csv_is_named_with_its_place(tmp_path, text, message):
 def test_a_faulty_story_is_named_with_its_place(tmp_path, line, message):
     with pytest.raises(ValueError, match=message):
         dev_rows(stories(tmp_path, line))
+
+
+@pytest.mark.parametrize(
+    "first",
+    ["more_pleasant,less_pleasant", "0,1", "Baseline,Less_Pleasant", "baseline, less_pleasant", "label,scenario",
+     "less_pleasant,baseline", "more pleasant scenario,less pleasant scenario", "Text A,Text B"],
+)  # fmt: skip
+def test_names_of_columns_are_no_question_where_a_file_may_lack_a_header(tmp_path, first):
+    folder = write(tmp_path, {"utilitarianism_test.csv": f"{first}\nI won.,I lost.\n"})
+    with pytest.raises(ValueError, match=rf"names of columns .*utilitarianism_test\.csv, line 1: '{first}'"):
+        sources.load_source("ethics_utilitarianism", "held_out", folder)
+
+
+def test_a_header_that_comes_again_in_the_middle_is_no_question(tmp_path):
+    text = f"{MORALCHOICE_HEADER}C_1,Do not kill,You swim.,I save.,I leave.\n{MORALCHOICE_HEADER}"
+    with pytest.raises(ValueError, match=r"names of columns instead of texts in .*low_ambiguity\.csv, line 3"):
+        sources.load_source("moralchoice", "held_out", write(tmp_path, {"low_ambiguity.csv": text}))
+    with pytest.raises(ValueError, match=r"column 'label' comes twice in .*justice_test\.csv"):
+        sources.load_source(
+            "ethics_justice", "held_out", write(tmp_path, {"justice_test.csv": "label,scenario,label\n1,I rest.,0\n"})
+        )
+
+
+@pytest.mark.parametrize(
+    ("row", "line"),
+    [('1,I said "no" twice.\n', 3), ('1,"I rest.\n0,I lie.\n', 3), ('1,"I rest." now\n', 3), ('"1""0",I rest."\n', 3)],
+)
+def test_a_stray_quote_never_swallows_or_spoils_a_record(tmp_path, row, line):
+    folder = write(tmp_path, {"justice_test.csv": f"label,scenario\n1,I nap.\n{row}"})
+    with pytest.raises(ValueError, match=rf"a quote in .*justice_test\.csv, line {line} is not closed, or not alone"):
+        sources.load_source("ethics_justice", "held_out", folder)
+
+
+def test_blank_lines_are_skipped_and_lines_keep_their_numbers(tmp_path):
+    write(tmp_path, {"justice_test.csv": '\nlabel,scenario\n\n1,"I\n\nrest."\n \n0,I lie.\n\n'})
+    rows = sources.load_source("ethics_justice", "held_out", str(tmp_path))
+    assert [json.loads(row["facts"])["line"] for row in rows] == [6, 8]
+    lines = "\n" + story("S1", "Help.", "I help.", 1) + " \t\n" + story("S2", "Help.", "I help.", "no")
+    with pytest.raises(ValueError, match=r"label 'no' is neither 0 nor 1 in .*dev\.jsonl, line 4"):
+        dev_rows(stories(tmp_path, lines))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("norm", 5), ("norm", None), ("ID", 17), ("moral_action", ["I help."]), ("norm", {"text": "x"}),
+     ("moral_action", True), ("ID", None), ("moral_action", 0)],
+)  # fmt: skip
+def test_what_is_no_text_is_refused_and_not_turned_into_text(tmp_path, field, value):
+    fields = {"ID": "S1", "norm": "Help.", "moral_action": "I help.", "label": 1} | {field: value}
+    with pytest.raises(ValueError, match=rf"column '{field}' is .*, not text, in .*original_ms_dev\.jsonl, line 1"):
+        dev_rows(stories(tmp_path, json.dumps(fields)))
+
+
+@pytest.mark.parametrize("label", [True, 1.0, [1], None, "01", "yes"])
+def test_a_label_is_the_number_or_the_text_0_or_1(tmp_path, label):
+    with pytest.raises(ValueError, match=r"label .* is neither 0 nor 1 in .*original_ms_dev\.jsonl, line 1"):
+        dev_rows(stories(tmp_path, story("S1", "Help.", "I help.", label)))
 
 
 def test_a_virtue_row_without_trait_and_a_pair_of_equal_texts_are_refused(tmp_path):

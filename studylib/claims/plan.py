@@ -100,7 +100,7 @@ class Plan:
 
 
 def read_plan(axis: str, folder: Path = PLANS) -> Plan:
-    """The plan of an axis; refuses a missing file, unknown and missing names, and another axis' plan."""
+    """The plan of an axis; refuses a missing file, unknown and missing names, and another axis' plan, by the file."""
     path = folder / f"{axis}.yaml"
     if not path.is_file():
         raise ValueError(f"axis {axis!r} has no analysis plan {path}; write one, or name a baseline to explore")
@@ -112,7 +112,10 @@ def read_plan(axis: str, folder: Path = PLANS) -> Plan:
         raise ValueError(f"{path}: {wrong}; the names of a plan are {', '.join(fields)}")
     if values["axis"] != axis:
         raise ValueError(f"{path} is the plan of axis {values['axis']!r}")
-    return Plan(**values)
+    try:
+        return Plan(**values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def plan_digest(axis: str, folder: Path = PLANS) -> str:

@@ -6,6 +6,7 @@ judge prompt, so that no cell of ours can be called a replication of one of its 
 it for the order of the methods alone: another model, world and reward.
 """
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ import pandas as pd
 from studylib.claims.runs import SPLITS, complete_runs, read_json
 from studylib.keys import require_keys
 from studylib.paths import PARAMS, RUNS
+from studylib.reading import read_cells
 
 PUBLISHED = PARAMS / "paper" / "published_2603.10588.csv"
 METHODS = {
@@ -20,12 +22,13 @@ METHODS = {
 }  # fmt: skip
 MODELS = {"Qwen/Qwen2.5-7B": "Qwen2.5-7B-Base", "meta-llama/Llama-3.1-8B-Instruct": "Llama3.1-8B-Instruct"}
 DATASETS = {"morebench_public": "MoReBench-Public", "morebench_theory": "MoReBench-Theory"}
+SHARE = re.compile(r"0(?:\.[0-9]+)?|1(?:\.0+)?")
 COLUMNS = ["whose", "model", "dataset", "method", "metric", "value"]
 
 
 def published() -> pd.DataFrame:
     """Every cell of the paper's grid: model, dataset, method, metric, value (0..1, NaN where unknown), status."""
-    known = pd.read_csv(PUBLISHED)
+    known = _known()
     grid = pd.MultiIndex.from_product(
         [MODELS.values(), DATASETS.values(), METHODS.values(), ("Score@1", "Avg@8")],
         names=["model", "dataset", "method", "metric"],
@@ -35,6 +38,17 @@ def published() -> pd.DataFrame:
     if len(stray) or known.duplicated(keys).any():
         raise ValueError(f"{PUBLISHED} has cells outside the grid or twice: {list(stray)}")
     return known.set_index(keys).reindex(grid).reset_index().assign(whose="published")
+
+
+def _known() -> pd.DataFrame:
+    """The cells of the file; one without a share or a status is refused by file and line."""
+    (_, header), *records = read_cells(PUBLISHED)
+    for line, cells in records:
+        cell = dict(zip(header, cells, strict=False))
+        share, status = cell.get("value", ""), cell.get("status")
+        if len(cells) != len(header) or not SHARE.fullmatch(share) or status not in ("printed", "derived"):
+            raise ValueError(f"{PUBLISHED}, line {line}: {cells} is no cell {header}, a share printed or derived")
+    return pd.DataFrame([cells for _, cells in records], columns=header).astype({"value": float})
 
 
 def ours(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:

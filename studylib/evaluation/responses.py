@@ -15,17 +15,19 @@ import pandas as pd
 
 from studylib.keys import require_keys
 from studylib.rewards.verdict import parse
+from studylib.spelling import folded, spelt
 
 GREEDY = 0  # index k of the greedy answer; samples are 1..eval_samples
 BUDGET = 2000  # words per policy
 DIVERSITY = ("distinct_n", "words", "decision_entropy", "unscored")
+MALFORMED = "\n"  # a decision that no answer can say: folded text holds no line break
 _WORD = re.compile(r"\w+")
 
 
 def words(response: str) -> list[str]:
     """Lower-case words of the reasons; of the whole response where it is malformed. Tags are no words."""
     parsed = parse(response)
-    return _WORD.findall((parsed[0] if parsed else re.sub(r"<[^>]*>", " ", response)).casefold())
+    return _WORD.findall(spelt(parsed[0] if parsed else re.sub(r"<[^>]*>", " ", response)))
 
 
 def distinct_n(texts: Iterable[list[str]], n: int = 2, budget: int = BUDGET) -> float:
@@ -50,9 +52,14 @@ def decision_entropy(responses: pd.DataFrame) -> float:
     biased towards 0, so compare only policies with the same number of samples.
     """
     require_keys(responses, "id")
-    decided = responses["response"].map(lambda text: (parse(text) or ("", "malformed"))[1].casefold().removesuffix("."))
+    decided = responses["response"].map(_decision)
     shares = decided.groupby(responses["id"]).value_counts(normalize=True)
     return float((-shares * np.log2(shares)).groupby(level="id").sum().mean())
+
+
+def _decision(response: str) -> str:
+    parsed = parse(response)
+    return folded(parsed[1]) if parsed else MALFORMED
 
 
 def diversity(answers: pd.DataFrame, n: int = 2, budget: int = BUDGET) -> dict[str, float]:

@@ -15,6 +15,7 @@ from studylib.rewards.diversity import BatchReward, dispersion, embedder, gated,
 from studylib.rewards.rubric import Grader, rubric_reward
 from studylib.rewards.surface import surfaces
 from studylib.rewards.verdict import format, verdict
+from studylib.scenarios.options import check_options
 
 Reward = Callable[[str, dict], float | None]
 RATED = ("options", "ratings")
@@ -32,7 +33,7 @@ REWARDS: dict[str, tuple[Reward, tuple[str, ...]]] = {  # name -> (function, sce
 
 
 def reward(name: str, rows: list[dict]) -> Reward:
-    """The reward called `name` of one response; refuses scenarios that lack a field it needs."""
+    """The reward called `name` of one response; refuses scenarios that it cannot score."""
     function, needs = REWARDS[name]
     _require(name, needs, rows)
     return function
@@ -41,7 +42,7 @@ def reward(name: str, rows: list[dict]) -> Reward:
 def batch_reward(
     name: str, rows: list[dict], params: RunParams | None = None, grader: Grader | None = None
 ) -> BatchReward:
-    """The reward called `name` of batches of responses to `rows`; refuses scenarios that lack a field it needs.
+    """The reward called `name` of batches of responses to `rows`; refuses scenarios that it cannot score.
 
     `params` sets how it is computed (default: the defaults); `grader` is the judge of
     `rubric_grader: judge`. A value that is not finite counts as None.
@@ -59,10 +60,14 @@ def batch_reward(
 
 
 def _require(name: str, needs: tuple[str, ...], rows: list[dict]) -> None:
+    """Refuse scenarios that lack a field, whose options read alike, or whose ratings are off their scale."""
     for row in rows:
         missing = [field for field in needs if row.get(field) is None]
         if missing:
             raise ValueError(f"reward {name!r} needs the field {missing[0]!r}, which scenario {row['id']} lacks")
+        check_options(row)
+        if "ratings" in needs:
+            ratings.shares(row)
 
 
 def _with_params(name: str, function: Reward, params: RunParams) -> Reward:

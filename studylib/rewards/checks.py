@@ -14,6 +14,7 @@ from studylib.rewards.surface import has_words, sentences
 from studylib.rewards.verdict import parse, read_answer
 from studylib.scenarios.vocabulary import CIRCUMSTANCES, COMMUNITIES, NAMES
 from studylib.scenarios.worlds import OPTIONS, Facts, breach, counts, decisive, facts_of, misreading, reading
+from studylib.spelling import spelt
 
 PEOPLE = frozenset(name.casefold() for name in NAMES)
 
@@ -41,7 +42,7 @@ def _verdicts(response: str, scenario: dict) -> list[float | None]:
 def said(response: str, scenario: dict) -> str:
     """What a response says in words of its own, case-folded: its reasons without what they copy."""
     parsed = parse(response)
-    reasons = (parsed[0] if parsed else response).casefold()
+    reasons = spelt(parsed[0] if parsed else response)
     for copied in _copies(scenario["prompt"], tuple(criterion["text"] for criterion in scenario["rubric"])):
         reasons = reasons.replace(copied, " ")
     return reasons.strip()
@@ -49,7 +50,7 @@ def said(response: str, scenario: dict) -> str:
 
 @lru_cache(maxsize=4096)
 def _copies(prompt: str, criteria: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(text.casefold().strip(" .?!\"'") for text in (*criteria, *sentences(prompt)))
+    return tuple(spelt(text).strip(" .?!\"'") for text in (*criteria, *sentences(prompt)))
 
 
 @lru_cache(maxsize=4096)

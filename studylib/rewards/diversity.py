@@ -15,6 +15,7 @@ import numpy as np
 from studylib.randomness import generator
 from studylib.rewards.surface import EDGE, sentences
 from studylib.rewards.verdict import format, parse, verdict
+from studylib.spelling import spelt
 
 BatchReward = Callable[[list[str], list[dict]], list[float | None]]  # groups: responses to the same scenario id
 Embed = Callable[[list[str]], np.ndarray]  # texts -> (texts, dimensions)
@@ -121,7 +122,7 @@ def embed_words(texts: list[str]) -> np.ndarray:
     """(texts, 4096): how often each word comes, words hashed to dimensions."""
     vectors = np.zeros((len(texts), HASHED + 1))
     for vector, text in zip(vectors, texts, strict=True):
-        found = np.fromiter(map(_dimension, text.casefold().split()), int)
+        found = np.fromiter(map(_dimension, spelt(text).split()), int)
         vector += np.bincount(found, minlength=HASHED + 1)
     return vectors[:, :HASHED]
 

@@ -1,5 +1,6 @@
 """Recorded verdicts as labels for a judge. Other labels come from `checks.checks_grader` and from `endpoint.py`."""
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,9 @@ import pandas as pd
 
 from studylib.keys import require_keys
 from studylib.rewards.judge import graded_rows
-from studylib.rewards.rubric import MODES, morebench_score, read_lines, read_verdict
+from studylib.rewards.rubric import MODES, morebench_score, read_verdict, read_verdicts
 from studylib.scenarios.morebench import part_of, row_id
+from studylib.spelling import spelt
 
 TEXTS = {"thinking_trace": "trace", "model_resp": "answer"}  # the two texts of a model that MoReBench scores
 
@@ -23,7 +25,7 @@ def recorded(path: Path) -> pd.DataFrame:
     that the dilemma is in, see `scenarios.morebench`). Raises ValueError, with the line, for a file that is no such.
     """
     tables = []
-    for number, entry in read_lines(path):
+    for number, entry in read_verdicts(path):
         try:
             tables += list(_tables(entry))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -34,23 +36,43 @@ def recorded(path: Path) -> pd.DataFrame:
 
 def _tables(entry: dict) -> Iterator[pd.DataFrame]:
     """The rows of each text of each model on one dilemma."""
-    told = entry["metadata"]["dilemma"], entry["metadata"]["theory"]
-    for model in entry["models"]:
+    told = _text(entry["metadata"], "dilemma"), _text(entry["metadata"], "theory")
+    names = [_text(model, "model_name") for model in entry["models"]]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"model {twice[0]!r} comes twice")
+    for name, model in zip(names, entry["models"], strict=True):
         for field, kind in TEXTS.items():
             text = model[field]
             scenario = {"id": row_id(*told), "rubric": [_criterion(criterion) for criterion in text["rubrics"]]}
-            said = [str(criterion["judgement"]) for criterion in text["rubrics"]]
+            said = [_text(criterion, "judgement") for criterion in text["rubrics"]]
             verdicts = [read_verdict(judgement, "strict") for judgement in said]
             grades = [None if verdict is None else float(verdict) for verdict in verdicts]
-            rows = graded_rows([text["response"]], [scenario], [model["model_name"]], [grades])
-            yield rows.assign(kind=kind, score=text["score"], judgement=said, part=part_of(told[0]))
+            rows = graded_rows([_text(text, "response")], [scenario], [name], [grades])
+            yield rows.assign(kind=kind, score=_score(text["score"]), judgement=said, part=part_of(told[0]))
 
 
 def _criterion(entry: dict) -> dict:
+    weight = entry["weight"]
+    if type(weight) is not int or not 1 <= abs(weight) <= 3:
+        raise ValueError(f"weight {weight!r} is not allowed: -3..3, not 0")
     return {
-        "id": entry["criterion_id"], "text": entry["criterion"].strip(), "weight": int(entry["weight"]),
-        "dimension": entry["dimension"],
+        "id": _text(entry, "criterion_id"), "text": _text(entry, "criterion").strip(), "weight": weight,
+        "dimension": _text(entry, "dimension"),
     }  # fmt: skip
+
+
+def _text(entry: dict, name: str) -> str:
+    """A field as the text that it is: a number or null would be another text once it is written out."""
+    if not isinstance(entry[name], str):
+        raise ValueError(f"{name} is {entry[name]!r:.80}, not text")
+    return entry[name]
+
+
+def _score(value) -> float:
+    """A published score, NaN for null."""
+    if value is not None and (type(value) not in (int, float) or not 0 <= value <= 100):
+        raise ValueError(f"score {value!r:.80} is not allowed: 0..100 or null")
+    return math.nan if value is None else float(value)
 
 
 def rescored(rows: pd.DataFrame) -> pd.DataFrame:
@@ -97,7 +119,7 @@ def keyword_overlap(rows: pd.DataFrame) -> pd.Series:
     """A judge that cannot read: the share of the criterion's words of five letters or more that the response has."""
 
     def words(text: str) -> set[str]:
-        return {word for word in re.findall(r"[^\W\d_]+", text.casefold()) if len(word) >= 5}
+        return {word for word in re.findall(r"[^\W\d_]+", spelt(text)) if len(word) >= 5}
 
     asked, said = rows.text.map(words), rows.response.map(words)
     shares = [len(a & s) / len(a) if a else np.nan for a, s in zip(asked, said, strict=True)]

@@ -18,6 +18,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from studylib.rewards.checks import states
 from studylib.rewards.surface import sentences
 from studylib.scenarios.worlds import READINGS, clause, facts_of, misreading, reading
+from studylib.spelling import spelt
 
 OPENING = re.compile(r"^[ \t]*(?:from|in) the perspective of ([^,.\n]+)", re.IGNORECASE)
 SEGMENT = re.compile(r"^(?=[ \t]*(?:from|in) the perspective of )", re.IGNORECASE | re.MULTILINE)
@@ -27,7 +28,7 @@ MAX_SEGMENTS = 1000  # sentences that are matched; the rest of a longer answer t
 @lru_cache(maxsize=4096)
 def offered(facts: str, prompt: str) -> tuple[tuple[str, str], ...]:
     """(right reading, wrong reading) of every framework whose deciding fact the prompt tells, case-folded."""
-    told, text = facts_of({"facts": facts}), prompt.casefold()
+    told, text = facts_of({"facts": facts}), spelt(prompt)
     pairs = []
     for framework in READINGS:
         if clause(told, framework).casefold() in text:
@@ -46,7 +47,7 @@ def matched(segments: list[str], references: list[str]) -> tuple[int, int]:
 
 def _taken(reasons: str, scenario: dict) -> tuple[int, int, int]:
     """(references taken, segments that take one, references offered)."""
-    text, pairs = reasons.casefold(), offered(scenario["facts"], scenario["prompt"])
+    text, pairs = spelt(reasons), offered(scenario["facts"], scenario["prompt"])
     if not pairs:
         raise ValueError(f"scenario {scenario['id']} tells no deciding fact, so it offers no perspective")
     references = [right for right, wrong in pairs if right in text and wrong not in text]
@@ -74,7 +75,7 @@ def perspective_format(reasons: str, scenario: dict) -> float:
     0.5 per segment or name that comes again, minus up to 1 for names that what follows "Summary:" leaves out. One
     deviation: without a summary no name is found in it, where the released code searches the whole text.
     """
-    core, _, summary = reasons.casefold().partition("summary:")
+    core, _, summary = spelt(reasons).partition("summary:")
     segments = [segment.strip() for segment in SEGMENT.split(core) if segment.strip()]
     opened = [match[1].strip() for segment in segments if (match := OPENING.match(segment))]
     share = len(opened) / len(segments) if segments else 0.0

@@ -1,37 +1,80 @@
 """Rewards from people's ratings and from choices with several acceptable answers.
 
-A scenario's options are the levels of a scale in their order: numbers, or words that count as 1..K. `ratings` holds
-one value of the scale per rater; p is their distribution over the levels. The answer is one option, or where a reward
-says so a stated distribution such as `1: 0.2, 2: 0.5, 3: 0.3`, which names every level once and sums to 1. An answer
-that is neither, or not in its one place, gets the lowest value of the reward. Formulas: arXiv 2511.14476 leaves them
-open; these are the project's own, after KorNAT's SVA (`expected`) and proper scoring.
+A scenario's options are the levels of a scale in their order: all of them numbers, or all of them words, which count as
+1..K. `ratings` holds one value of the scale per rater; p is their distribution over the levels. The answer is one
+option, or where a reward says so a stated distribution such as `1: 0.2, 2: 0.5, 3: 0.3`, which names every level once
+and sums to 1. An answer that is neither, or not in its one place, gets the lowest value of the reward. Formulas: arXiv
+2511.14476 leaves them open; these are the project's own, after KorNAT's SVA (`expected`) and proper scoring.
 """
 
 import itertools
 import math
 import re
+import unicodedata
+from functools import lru_cache
 
 from studylib.rewards.verdict import parse, read_answer
+from studylib.spelling import folded, plain
 
-SHARE = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}")
+SHARE = r"[0-9]{1,3}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}"
+NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")  # a level that is a number: digits, sign, decimal point
+OPENERS, IN_NUMBERS = " \t([<>~≤≥#'\"", "+-−.,"  # before, and within, a number that words open with
 TOLERANCE = 0.01  # how far from 1 a stated distribution may sum
 
 
 def levels(options: list[str]) -> list[float]:
-    """The scale: the options' numbers where all are numbers, else 1..K."""
-    try:
-        scale = [float(option) for option in options]
-    except ValueError:
-        scale = [float(k) for k in range(1, len(options) + 1)]
+    """The scale: the options' numbers where all are numbers, 1..K where none is; refuses options that are no scale.
+
+    A number is written with digits, sign and decimal point. Any other sign of a number (1e3, nan, a fraction, a Roman
+    or full-width numeral) is refused, and so is one word beside numbers: "don't know" is no level above 1, 2 and 3. A
+    level in words may open with a number ("1 - never") where that is its place, because raters' values would mean it.
+    """
+    return list(_levels(tuple(options)))
+
+
+@lru_cache(maxsize=4096)
+def _levels(options: tuple[str, ...]) -> tuple[float, ...]:
+    numbers = [NUMBER.fullmatch(option.strip()) is not None for option in options]
+    in_words = not any(numbers) and not any(map(_is_numeral, options)) and _places_hold(options)
+    scale = tuple(map(float, options)) if all(numbers) else tuple(float(k) for k in range(1, len(options) + 1))
     rises = all(a < b for a, b in itertools.pairwise(scale)) and all(map(math.isfinite, scale))
-    if len(set(options)) < max(2, len(options)) or not rises:
-        raise ValueError(f"options {options!r} are no scale: two or more different words, or numbers that rise")
+    if not (all(numbers) or in_words) or len(set(options)) < max(2, len(options)) or not rises:
+        raise ValueError(
+            f"options {list(options)!r} are no scale: two or more different words, or numbers that rise; not both, "
+            "and no word that opens with another number than its place"
+        )
     return scale
+
+
+def _is_numeral(option: str) -> bool:
+    """Would a reader take these words for a number, however it is written?"""
+    try:
+        float(option)
+    except ValueError:
+        return option.strip().isnumeric()
+    return True
+
+
+def _places_hold(options: tuple[str, ...]) -> bool:
+    return all(_opening(option) in ("", str(place)) for place, option in enumerate(options, start=1))
+
+
+def _opening(option: str) -> str:
+    """The number that words open with, in any writing: "1" of "1 - never", "10" of "10+", "" of "never"."""
+    text = option.lstrip(OPENERS)
+    return "".join(itertools.takewhile(_in_a_number, text)).rstrip(IN_NUMBERS)
+
+
+def _in_a_number(letter: str) -> bool:
+    return unicodedata.category(letter).startswith("N") or letter in IN_NUMBERS
 
 
 def shares(scenario: dict) -> list[float]:
     """p: the share of raters at each level. Refuses a scenario without ratings and a rating off the scale."""
-    scale, values = levels(scenario["options"]), [rating["value"] for rating in scenario["ratings"]]
+    try:
+        scale, values = levels(scenario["options"]), [rating["value"] for rating in scenario["ratings"]]
+    except ValueError as error:
+        raise ValueError(f"scenario {scenario['id']} cannot be scored by ratings: {error}") from error
     off = [value for value in values if value not in scale]
     if off or not values:
         problem = f"a rating of {off[0]!r} is not on its scale {scale}" if off else "it has no ratings"
@@ -45,15 +88,36 @@ def stated(response: str, options: list[str]) -> list[float] | None:
     if named is not None:
         return [float(option == named) for option in options]
     parsed = parse(response)
-    if parsed is None or len(parsed[1]) > 100 * len(options):
+    if parsed is None or len(parsed[1]) > sum(map(len, options)) * 4 + 100 * len(options):
         return None
-    parts = [part.partition(":") for part in re.split("[,;]", parsed[1])]
-    given = [(level.strip().casefold(), share.strip()) for level, _, share in parts]
-    names = [option.casefold() for option in options]
-    if sorted(level for level, _ in given) != sorted(names) or not all(SHARE.fullmatch(share) for _, share in given):
-        return None
-    q = [float(dict(given)[name]) for name in names]
-    return [share / sum(q) for share in q] if abs(sum(q) - 1) <= TOLERANCE else None
+    readings = _distributions(plain(parsed[1]), tuple(map(folded, options)))
+    q = readings[0] if len(readings) == 1 else []
+    return [share / sum(q) for share in q] if q and abs(sum(q) - 1) <= TOLERANCE else None
+
+
+def _distributions(text: str, names: tuple[str, ...]) -> list[list[float]]:
+    """Every way to read a text as `name: share` of each name, in any order, with a comma or semicolon between.
+
+    The names are looked for as they are, so that commas, colons and digits in them are no syntax.
+    """
+    readings, unfinished = [], [(text, {})]
+    while unfinished:
+        text, given = unfinished.pop()
+        for name in names:
+            match = _statement(name).match(text) if name not in given else None
+            if match is None:
+                continue
+            told, last = given | {name: float(match[1])}, len(given) + 1 == len(names)
+            if last and match.end() == len(text) and match[2] is None:
+                readings.append([told[name] for name in names])
+            elif not last and match[2] is not None:
+                unfinished.append((text[match.end() :], told))
+    return readings
+
+
+@lru_cache(maxsize=4096)
+def _statement(name: str) -> re.Pattern:
+    return re.compile(rf"{re.escape(name)}\.? ?: ?({SHARE})(?: ?([,;]) ?)?")
 
 
 def majority(response: str, scenario: dict) -> float | None:

@@ -5,13 +5,11 @@ mean that there is no verdict; then there is no score either, because "not prese
 the weight is negative. Three graders give verdicts: `checks.checks_grader`, `recorded_grader` and a trained judge.
 """
 
-import gzip
-import json
 import math
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from studylib.reading import read_objects
 from studylib.rewards.verdict import format
 from studylib.scenarios.rows import digest
 
@@ -97,28 +95,14 @@ def length_corrected(scores: list[float], lengths: list[int]) -> float:
 # --- graders and the reward ------------------------------------------------------------------------------------------
 
 
-def read_lines(path: Path | str) -> Iterator[tuple[int, dict]]:
-    """(line number, object) of a file of JSON lines, packed (.gz) or not; what is none is refused by file and line."""
-    raw = Path(path).read_bytes()
-    try:
-        raw = gzip.decompress(raw) if str(path).endswith(".gz") else raw
-    except (EOFError, OSError, zlib.error):
-        raise ValueError(f"{path} is no whole gzip file") from None
-    if not raw.strip():
+def read_verdicts(path: Path | str) -> Iterator[tuple[int, dict]]:
+    """(line number, object) of a file of JSON lines, which holds one at least."""
+    entries = read_objects(path)
+    first = next(entries, None)
+    if first is None:
         raise ValueError(f"{path} is empty: it holds no verdicts")
-    for number, line in enumerate(raw.splitlines(), start=1):
-        if line.strip():
-            yield number, _object(line, f"{path}, line {number}")
-
-
-def _object(line: bytes, place: str) -> dict:
-    try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError):
-        entry = None
-    if not isinstance(entry, dict):
-        raise ValueError(f"{place}: each line is one JSON object, and this one is {line[:40]!r}")
-    return entry
+    yield first
+    yield from entries
 
 
 def recorded_grader(path: Path | str, mode: str, model: str | None = None) -> Grader:
@@ -128,12 +112,16 @@ def recorded_grader(path: Path | str, mode: str, model: str | None = None) -> Gr
     verdict is a judge's text, read in `mode`, or true, false, a probability or null. What is not in the file is None.
     """
     found = {}
-    for number, line in read_lines(path):
+    for number, line in read_verdicts(path):
         key, verdicts = (line.get("scenario"), line.get("response")), line.get("verdicts")
-        if None in key or not isinstance(verdicts, dict):
-            raise ValueError(f"{path}, line {number}: a line has scenario, response and verdicts (by criterion)")
+        if not all(isinstance(name, str) for name in key) or not isinstance(verdicts, dict):
+            raise ValueError(
+                f"{path}, line {number}: a line has scenario, response and verdicts (by criterion): texts and an object"
+            )
+        if wrong := [said for said in verdicts.values() if not _is_verdict(said)]:
+            raise ValueError(f"{path}, line {number}: verdict {wrong[0]!r:.80} is no text, true, false, 0..1 or null")
         if key in found:
-            raise ValueError(f"{path} holds verdicts on the same response to the same scenario twice")
+            raise ValueError(f"{path}, line {number}: verdicts on the same response to the same scenario come twice")
         found[key] = verdicts
 
     def grade(responses: list[str], scenarios: list[dict]) -> list[list[float | None]]:
@@ -143,6 +131,10 @@ def recorded_grader(path: Path | str, mode: str, model: str | None = None) -> Gr
         ]
 
     return grade
+
+
+def _is_verdict(said) -> bool:
+    return said is None or isinstance(said, str) or (isinstance(said, int | float) and (said != said or 0 <= said <= 1))
 
 
 def _recorded(verdicts: dict, criterion: dict, mode: str) -> float | None:

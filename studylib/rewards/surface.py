@@ -16,6 +16,8 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import entr
 
+from studylib.spelling import spelt
+
 EDGE = string.punctuation + "…–—“”‘’«»。！？、，"  # what is no part of a word at its ends
 SENTENCE = re.compile(r"[^.?!\n]+[.?!]*")
 RUN = re.compile(r"[.?!]+(?=[.?!])")  # marks before the last of a run
@@ -45,7 +47,7 @@ def sentences(text: str) -> list[str]:
 
 def words(text: str) -> list[str]:
     """What stands between white space, case-folded and without punctuation at its ends."""
-    return [word for piece in text.casefold().split() if (word := _bare(piece))]
+    return [word for piece in spelt(text).split() if (word := _bare(piece))]
 
 
 def has_words(text: str) -> bool:
@@ -82,7 +84,7 @@ def surfaces(texts: list[str], window: int) -> dict[str, np.ndarray]:
     if len(texts) > 1 and sum(map(len, texts)) > AT_ONCE:
         halves = surfaces(texts[: len(texts) // 2], window), surfaces(texts[len(texts) // 2 :], window)
         return {name: np.concatenate([half[name] for half in halves]) for name in halves[0]}
-    pieces = [_marks_apart(text.casefold()).split() for text in texts]
+    pieces = [_marks_apart(spelt(text)).split() for text in texts]
     codes = np.fromiter(map(_code, itertools.chain.from_iterable(pieces)), np.int64)
     text = np.repeat(np.arange(len(texts)), np.fromiter(map(len, pieces), np.int64))
     is_word = (codes & 2) > 0

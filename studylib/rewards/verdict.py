@@ -6,7 +6,9 @@ else: one pair of each tag, reasons before the answer, only white space around. 
 
 from functools import lru_cache
 
-THINK, END_THINK, ANSWER, END_ANSWER = TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+from studylib.scenarios.options import TAGS, named
+
+THINK, END_THINK, ANSWER, END_ANSWER = TAGS
 
 
 @lru_cache(maxsize=8)  # a response is asked about by one check after the other
@@ -24,13 +26,11 @@ def parse(response: str) -> tuple[str, str] | None:
 def read_answer(response: str, options: list[str]) -> str | None:
     """The option that a well-formed response gives; None when it is malformed or names no option.
 
-    Case and one closing full stop are forgiven, because they do not change which option is named.
+    Word for word, or with another case, white space, composed letters or one closing full stop more or less, because
+    these do not change which option is named (`scenarios.options`).
     """
     parsed = parse(response)
-    if parsed is None:
-        return None
-    said = parsed[1].removesuffix(".").casefold()
-    return next((option for option in options if option.casefold() == said), None)
+    return None if parsed is None else named(parsed[1], options)
 
 
 def verdict(response: str, scenario: dict) -> float | None:

@@ -61,16 +61,27 @@ def parse_rubric(text: str) -> list[dict]:
         size = f"{len(text)} characters" if isinstance(text, str) else type(text).__name__
         raise ValueError(f"a rubric is text of at most {MAX_RUBRIC} characters, not {size}")
     try:
-        literal = ast.literal_eval(text.strip())
+        tree = ast.parse(text.strip(), mode="eval")
+        literal = ast.literal_eval(tree)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         raise ValueError(f"a rubric is a list written as a Python literal, not {text[:60]!r}") from None
     if not isinstance(literal, list) or not literal:
         raise ValueError(f"a rubric is a list of at least one criterion, not {text[:60]!r}")
+    _refuse_repeated_keys(tree)
     criteria = [_criterion(entry) for entry in literal]
     ids = [criterion["id"] for criterion in criteria]
     if len(set(ids)) < len(ids):
         raise ValueError(f"criterion {next(i for i in ids if ids.count(i) > 1)!r} comes twice in one rubric")
     return criteria
+
+
+def _refuse_repeated_keys(tree: ast.AST) -> None:
+    """Python would keep the last of two weights without a word."""
+    for node in ast.walk(tree):
+        names = [key.value for key in node.keys if isinstance(key, ast.Constant)] if isinstance(node, ast.Dict) else []
+        if len(set(names)) < len(names):
+            twice = next(name for i, name in enumerate(names) if name in names[:i])
+            raise ValueError(f"key {twice!r} comes twice in one criterion of a rubric")
 
 
 def _criterion(entry) -> dict:
@@ -82,7 +93,7 @@ def _criterion(entry) -> dict:
             f"a criterion has id, title, weight and annotations.rubric_dimension, not {str(entry)[:60]!r}"
         ) from None
     texts = [criterion[name] for name in ("id", "text", "dimension")]
-    if not all(isinstance(text, str) and text for text in texts):
+    if not all(isinstance(text, str) and text.strip() for text in texts):
         raise ValueError(f"id, title and dimension of a criterion are texts, not {texts!r}")
     if type(criterion["weight"]) is not int or not 1 <= abs(criterion["weight"]) <= 3:
         raise ValueError(f"weight {criterion['weight']!r} of criterion {entry['id']!r} is not allowed: -3..3, not 0")

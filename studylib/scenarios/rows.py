@@ -5,6 +5,8 @@ import json
 
 import datasets
 
+from studylib.scenarios.options import check_options
+
 FEATURES = datasets.Features(
     {
         "id": datasets.Value("string"),
@@ -43,12 +45,17 @@ def digest(*parts) -> str:
 
 
 def scenario_row(*, source: str, split: str, prompt: str, **fields) -> dict:
-    """A complete row: fields that the source does not have are None; the id is a hash of source and prompt."""
+    """A complete row: fields that the source does not have are None; the id is a hash of source and prompt.
+
+    Refuses options that cannot be told apart, and an answer that is none of them.
+    """
     unknown = set(fields) - set(FEATURES)
     if unknown:
         raise ValueError(f"unknown scenario fields {sorted(unknown)}; known: {sorted(FEATURES)}")
     row = dict.fromkeys(FEATURES) | fields
-    return row | {"id": digest(source, prompt), "source": source, "split": split, "prompt": prompt}
+    row |= {"id": digest(source, prompt), "source": source, "split": split, "prompt": prompt}
+    check_options(row)
+    return row
 
 
 def to_dataset(rows: list[dict]) -> datasets.Dataset:

@@ -10,22 +10,22 @@
 | morebench_public, _theory   | what should be done? (rubric, no answer)   | half of the file    | a quarter of it    |
 
 What differs from the files:
-1. White space is collapsed, then repeated prompts are dropped: the first one stays if all agree on the answer, none if
-   they contradict each other.
+1. White space is collapsed, then repeated prompts are dropped: the first one stays if all agree on the answer or the
+   rubric, none if they contradict each other.
 2. Train prompts that also occur in held_out are dropped: the authors' own ETHICS files overlap.
 3. Where two texts compete, a hash of the two decides which is (A), so that neither order nor text tells the answer.
 """
 
-import csv
-import gzip
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
 
 import huggingface_hub
 
+from studylib.paths import at_home
+from studylib.reading import read_cells, read_objects
 from studylib.scenarios import morebench
 from studylib.scenarios.catalogue import REAL_SOURCES
 from studylib.scenarios.rows import digest, scenario_row
@@ -34,6 +34,7 @@ SPLITS = ("train", "held_out")
 JUDGE = "judge"  # a third split, for training a judge; MoReBench only
 STORIES = "contrastive_moral_stories"
 HELD_OUT_STORY_SHARE = 4  # one story in four, where the authors' train files are not at hand
+ENDS = (".", "!", "?", "…")
 
 
 class Origin(NamedTuple):
@@ -128,8 +129,11 @@ class Record(NamedTuple):
         return f"{self.path}, line {self.line}"
 
     def text(self, column: str) -> str:
-        """The column on one line; raises ValueError if it is empty."""
-        text = " ".join(str(self.fields.get(column) or "").split())
+        """The column on one line; raises ValueError if it is no text or empty."""
+        value = self.fields.get(column)
+        if not isinstance(value, str):
+            raise ValueError(f"column {column!r} is {value!r:.80}, not text, in {self.place}")
+        text = " ".join(value.split())
         if not text:
             raise ValueError(f"column {column!r} is empty in {self.place}")
         return text
@@ -137,8 +141,8 @@ class Record(NamedTuple):
     def label(self) -> int:
         """0 or 1, stored as number or string; raises ValueError on anything else."""
         value = self.fields["label"]
-        if str(value).strip() not in ("0", "1"):
-            raise ValueError(f"label {value!r} is neither 0 nor 1 in {self.place}")
+        if type(value) not in (int, str) or str(value).strip() not in ("0", "1"):
+            raise ValueError(f"label {value!r:.80} is neither 0 nor 1 in {self.place}")
         return int(value)
 
 
@@ -200,12 +204,17 @@ def _row(source: str, split: str, item: Item) -> dict:
 
 
 def _without_repeats(items: list[Item]) -> list[Item]:
-    """The first item of each prompt, in order, without the prompts that have two answers."""
+    """The first item of each prompt, in order, without the prompts that have two answers or two rubrics."""
     answers: dict[str, set] = {}
     for item in items:
-        answers.setdefault(item.prompt, set()).add(item.answer)
+        answers.setdefault(item.prompt, set()).add((item.answer, _asked(item.rubric)))
     first = {item.prompt: item for item in reversed(items)}
     return [first[prompt] for prompt, given in answers.items() if len(given) == 1]
+
+
+def _asked(rubric: list[dict] | None) -> tuple:
+    """What a rubric asks, whatever the ids and the order of its criteria."""
+    return tuple(sorted((criterion["text"], criterion["weight"], criterion["dimension"]) for criterion in rubric or []))
 
 
 # Records: which files, and what is in them.
@@ -240,7 +249,10 @@ def _story_records(split: str, data_dir: str) -> list[Record]:
 
 def _story(record: Record) -> str:
     # The last character of the ID numbers the action, and with it tells the label.
-    return record.text("ID")[:-1]
+    story = record.text("ID")[:-1]
+    if not story:
+        raise ValueError(f"ID {record.text('ID')!r} is no story and the number of an action in {record.place}")
+    return story
 
 
 def _is_held_out_story(record: Record) -> bool:
@@ -253,7 +265,7 @@ def _local_paths(origin: Origin, split: str, data_dir: str) -> list[Path]:
 
 def _candidates(origin: Origin, name: str, data_dir: str) -> list[Path]:
     """The places where a file may lie, plain or compressed."""
-    base = Path(data_dir)
+    base = at_home(data_dir)
     if not base.is_dir():
         raise ValueError(f"data folder {str(base)!r} does not exist")
     folder = base / origin.folder if (base / origin.folder).is_dir() else base
@@ -279,41 +291,39 @@ def _hub_paths(source: str, split: str) -> list[Path]:
 
 
 def _read(path: Path, columns: tuple[str, ...]) -> Iterator[Record]:
-    reader = _read_jsonl if ".jsonl" in path.suffixes else _read_csv
-    with _open_text(path) as file:
-        yield from reader(path, file, columns)
+    return (_read_jsonl if ".jsonl" in path.suffixes else _read_csv)(path, columns)
 
 
-def _open_text(path: Path) -> TextIO:
-    # newline="" leaves line ends inside quoted fields to the csv module; utf-8-sig drops a byte order mark.
-    opener = gzip.open if path.suffix == ".gz" else open
-    return opener(path, "rt", encoding="utf-8-sig", newline="")
-
-
-def _read_csv(path: Path, file: TextIO, columns: tuple[str, ...]) -> Iterator[Record]:
+def _read_csv(path: Path, columns: tuple[str, ...]) -> Iterator[Record]:
     """Records of a csv file with a header; only the utilitarianism files may lack it."""
-    reader = csv.reader(file)
+    records = read_cells(path)
     headless = columns == SOURCES_AT["ethics_utilitarianism"].columns
-    header = list(columns) if headless else next(reader, [])
+    header = list(columns) if headless else next(records, (1, []))[1]
     if missing := [column for column in columns if column not in header]:
         raise ValueError(f"no column {missing[0]!r} in {path}; its columns are {header}")
-    for cells in reader:
-        if headless and reader.line_num == 1 and cells == header:
+    if twice := [column for column in columns if header.count(column) > 1]:
+        raise ValueError(f"column {twice[0]!r} comes twice in {path}; its columns are {header}")
+    for number, (line, cells) in enumerate(records):
+        first = headless and number == 0
+        if first and cells == header:
             continue
         if len(cells) != len(header):
-            raise ValueError(f"{len(cells)} fields instead of {len(header)} in {path}, line {reader.line_num}")
-        yield Record(path, reader.line_num, dict(zip(header, cells, strict=True)))
+            raise ValueError(f"{len(cells)} fields instead of {len(header)} in {path}, line {line}")
+        if cells == header or (first and not any(map(_is_sentence, cells))):
+            raise ValueError(f"names of columns instead of texts in {path}, line {line}: {','.join(cells)[:80]!r}")
+        yield Record(path, line, dict(zip(header, cells, strict=True)))
 
 
-def _read_jsonl(path: Path, file: TextIO, columns: tuple[str, ...]) -> Iterator[Record]:
-    for number, line in enumerate(file, start=1):
-        try:
-            fields = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"not a JSON object in {path}, line {number}: {line[:80]!r}") from error
+def _is_sentence(text: str) -> bool:
+    words = text.split()
+    return len(words) >= 6 or (len(words) >= 2 and words[-1].rstrip("\"')”’").endswith(ENDS))
+
+
+def _read_jsonl(path: Path, columns: tuple[str, ...]) -> Iterator[Record]:
+    for line, fields in read_objects(path):
         if missing := [column for column in columns if column not in fields]:
-            raise ValueError(f"no column {missing[0]!r} in {path}, line {number}; its columns are {sorted(fields)}")
-        yield Record(path, number, fields)
+            raise ValueError(f"no column {missing[0]!r} in {path}, line {line}; its columns are {sorted(fields)}")
+        yield Record(path, line, fields)
 
 
 # Items: what each source asks.
@@ -369,7 +379,7 @@ def _lettered(record: Record, better_column: str, worse_column: str) -> tuple[st
 
 
 def _contrastive_story(record: Record) -> Item:
-    actions = [name for name in ("moral_action", "immoral_action") if record.fields.get(name)]
+    actions = [name for name in ("moral_action", "immoral_action") if record.fields.get(name) not in (None, "")]
     if len(actions) != 1:
         raise ValueError(f"{actions} instead of one moral_action or immoral_action in {record.place}")
     options = ("agrees", "violates")
@@ -388,7 +398,7 @@ def _morebench_dilemma(record: Record) -> Item:
     theory, facts = record.text("THEORY"), {"line": record.line}
     facts |= {name.lower(): record.text(name) for name in ("DILEMMA_SOURCE", "DILEMMA_TYPE", "ROLE_DOMAIN", "CONTEXT")}
     try:
-        framework, rubric = morebench.framework_of(theory), morebench.parse_rubric(str(record.fields["RUBRIC"]))
+        framework, rubric = morebench.framework_of(theory), morebench.parse_rubric(record.fields["RUBRIC"])
     except ValueError as error:
         raise ValueError(f"{error} in {record.place}") from error
     return Item(morebench.prompt_of(record.text("DILEMMA"), theory), None, None, facts, rubric, framework)

@@ -92,6 +92,7 @@ def warm_start_answers(params: RunParams, rows: list[dict], seed: int) -> list[s
 
 def embedded_judge(params: RunParams, recipe: Recipe = RECIPE, n: int = SCENARIOS, sees_scenario: bool = False) -> Path:
     """Folder of the judge for `params.source`, by recipe; built when it is not in the cache."""
+    recipe.check()
     key = _key(params, recipe, n, sees_scenario)
     folder = CACHE / "judge" / key
     if folder.is_dir():

@@ -6,7 +6,6 @@ with a LoRA adapter (QLoRA); the embedded judge is a tiny model of its own, trai
 the words of criteria too. Like a policy, a judge stays in train() mode with every dropout at 0 (see `models.py`).
 """
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,10 +15,11 @@ import torch
 from peft import PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from studylib.params import RunParams
-from studylib.paths import ROOT
+from studylib.params import LARGEST_SEED, LEAST, MOST, RunParams
+from studylib.paths import ROOT, at_home
 from studylib.provenance import write_json
 from studylib.randomness import generator, torch_seed
+from studylib.reading import read_object
 from studylib.rewards.judge import context, p_yes, question, refuse_shared, rubric_of
 from studylib.training.models import load_base, lora, precision, sampling_mode
 from studylib.training.scoring import repeat_cache
@@ -91,10 +91,10 @@ class Judge:
 
     @classmethod
     def load(cls, folder: Path | str, device: str = "cpu", batch: int = 64) -> "Judge":
-        folder = Path(folder)
+        folder = at_home(folder)
         if not (folder / FACTS).is_file():
             raise ValueError(f"no judge in {folder}: it has no {FACTS}")
-        facts = json.loads((folder / FACTS).read_text())
+        facts = read_object(folder / FACTS)
         tokenizer = AutoTokenizer.from_pretrained(folder)
         if facts["base"] == "tiny":
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device)
@@ -168,6 +168,17 @@ class Recipe(NamedTuple):
     learning_rate: float = 2e-3  # peak; linear warm-up, cosine decay to 0
     seed: int = 0
 
+    def check(self) -> None:
+        """Refuse counts below 1, a seed that numpy does not take, and a learning rate that trains nothing."""
+        least = {"steps": 1, "responses_per_step": 1, "criteria_per_response": 1, "seed": 0}
+        for name, low in least.items():
+            value = getattr(self, name)
+            if type(value) is not int or not low <= value <= LARGEST_SEED:
+                raise ValueError(f"recipe of a judge: {name} = {value!r} is not allowed: an integer >= {low}")
+        rate = self.learning_rate
+        if not isinstance(rate, float | int) or not LEAST <= rate <= MOST:
+            raise ValueError(f"recipe of a judge: learning_rate = {rate!r} is not allowed: {LEAST:g} to {MOST:g}")
+
 
 def new_tiny_judge(texts: Sequence[str], seed: int = 0, sees_scenario: bool = False) -> Judge:
     """An untrained embedded judge whose tokenizer knows the words of `texts` (contexts and questions)."""
@@ -199,6 +210,7 @@ def train_judge(
 
     labels: as a grader gives them, above 0.5 is yes; None is left out. Every response comes up equally often.
     """
+    recipe.check()
     data = [row for row in _encoded(judge, responses, scenarios, labels) if row[1]]
     if not data:
         raise ValueError("no label to train a judge on")

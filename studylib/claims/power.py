@@ -16,6 +16,7 @@ from studylib.claims.verdicts import ALPHA
 TARGET = 0.80  # power that counts as enough
 UNDECIDED = ("inconclusive", "not estimable")  # a look with one of these verdicts does not end the study
 MOST = 500  # seeds; more is not a plan
+CERTAIN = 1e3  # times the critical t: a shift that no draw misses, and at 1e10 SciPy's noncentral t is not a number
 KEY = ("world", "contrast", "seeds")
 COLUMNS = (
     "sd", "sd_low", "sd_high", "detectable", "detectable_holm", "power_equivalent", "seeds_equivalent",
@@ -31,6 +32,8 @@ def difference_power(effect: float, sd: float, n: int, alpha: float = ALPHA) -> 
     _check(sd, n)
     df, shift = n - 1, abs(effect) / sd * np.sqrt(n)
     critical = special.stdtrit(df, 1 - alpha / 2)
+    if shift > CERTAIN * (1 + critical):
+        return 1.0
     return float(stats.nct.sf(critical, df, shift) + stats.nct.sf(critical, df, -shift))
 
 

@@ -1,5 +1,6 @@
 """What holds the project together: pins, provenance, randomness, the workflow, the notebooks as files."""
 
+import ast
 import dataclasses
 import json
 import os
@@ -320,11 +321,52 @@ class TestNotebookFiles:
             cell for cell in cells_of(path, "code") if re.search(r"^(def|class) ", "".join(cell["source"]), re.M)
         ]
 
+    def test_begins_a_pass_before_its_parameters_and_knows_their_names(self, path):
+        tagged = ["parameters" in cell["metadata"].get("tags", []) for cell in cells_of(path, "code")]
+        sources = ["".join(cell["source"]) for cell in cells_of(path, "code")]
+        place, namespace = tagged.index(True), {}
+        exec(sources[place - 1], namespace)
+        first, *others = sources[place].splitlines()
+        assert re.fullmatch(r"_\w+: bool = begin_parameters\(globals\(\)\)  # .+", first)
+        set_here, of_a_run = {line.split(":")[0] for line in others}, {f.name for f in dataclasses.fields(RunParams)}
+        makes_runs = "given_parameters(before, globals())" in sources[place + 1]
+        assert makes_runs or "refuse_other_parameters(before, globals())" in sources[place + 1]
+        assert set(namespace["before"].own) == (set_here - of_a_run if makes_runs else set_here)
+
+    def test_no_variable_bears_the_name_of_a_parameter(self, path):
+        tagged = [cell for cell in cells_of(path, "code") if "parameters" in cell["metadata"].get("tags", [])]
+        parameters = set(re.findall(r"^([a-z]\w*):", "".join(tagged[0]["source"]), re.MULTILINE))
+        parameters |= {field.name for field in dataclasses.fields(RunParams)}
+        for cell in cells_of(path, "code"):
+            assert cell in tagged or not parameters & bound("".join(cell["source"]))
+
     def test_installs_pinned_versions_on_colab(self, path):
         source = "\n".join("".join(cell["source"]) for cell in cells_of(path, "code"))
         listed = dict(re.findall(r"([\w-]+)==([\w.]+)", source))
         assert listed.keys() >= {"trl", "bitsandbytes", "papermill", "peft", "transformers"}
         assert listed == {name: CONSTRAINTS[name] for name in listed}
+
+
+def bound(source: str) -> set[str]:
+    """Every name that a cell binds: assignments, loops, comprehensions, `as`, imports, functions, arguments."""
+    tree = ast.parse(re.sub(r"^(\s*)[!%].*$", r"\1pass", source, flags=re.MULTILINE))
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+    for node in ast.walk(tree):
+        for kind, field in (
+            (ast.alias, "asname"), (ast.ExceptHandler, "name"), (ast.arg, "arg"), (ast.FunctionDef, "name"),
+            (ast.ClassDef, "name"), (ast.MatchAs, "name"), (ast.MatchStar, "name"), (ast.MatchMapping, "rest"),
+        ):  # fmt: skip
+            if isinstance(node, kind):
+                names.add(getattr(node, field) or getattr(node, "name", "").split(".")[0])
+    return names
+
+
+def test_every_way_to_bind_a_name_is_seen():
+    cell = "for a, *b in c:\n    d = [e for e in f]\nwith g as h: i += 1\nimport j.k, l as m\nfrom n import o as p"
+    assert bound(cell) == {"a", "b", "d", "e", "h", "i", "j", "m", "p"}
+    assert bound("def f(g, *h, i=1):\n    try: (k := 1)\n    except E as l: del m\nlambda n: o\n%pip x\n!y") == {
+        "f", "g", "h", "i", "k", "l", "m", "n",
+    }  # fmt: skip
 
 
 def cells_of(path: Path, kind: str | None = None) -> list[dict]:

@@ -170,8 +170,8 @@ OBJECTIVES: dict[str, Objective] = {
         step="token sums are divided by the longest answer allowed",
     ),
     "dapo": Objective(
-        "group-normalised advantage, asymmetric clip of token ratios, token-level loss, dynamic sampling, soft overlong "
-        "punishment",
+        "group-normalised advantage, asymmetric clip of token ratios, token-level loss, dynamic sampling, "
+        "soft overlong punishment",
         {"loss_type": "dapo", "epsilon_high": 0.28},
     ),
     "rloo": Objective(
@@ -212,8 +212,8 @@ OBJECTIVES: dict[str, Objective] = {
         kind="dpo", step="its own learning rate",
     ),
     "rft": Objective(
-        "supervised on the best answers of groups that differ; token ratios are clipped, so a token that became 1.2 times "
-        "as likely as when it was sampled is learnt no further",
+        "supervised on the best answers of groups that differ; token ratios are clipped, so a token that became 1.2 "
+        "times as likely as when it was sampled is learnt no further",
         {"loss_type": "grpo"}, best_of_group,
     ),
     "base": Objective("no training", kind="none"),

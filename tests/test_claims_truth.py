@@ -117,6 +117,13 @@ def test_differences_that_are_nearly_constant_have_a_plan_too():
         assert power.detectable(sd, 3) == pytest.approx(sd * power.detectable(1, 3))
 
 
+@pytest.mark.parametrize("alpha", [1e-3, 1e-4, 1e-6, 1e-9])
+def test_two_seeds_at_a_tiny_alpha_have_a_detectable_difference_at_once(alpha):
+    """With one degree of freedom it is inversely proportional to alpha, as the critical t is."""
+    assert power.detectable(1, 2, alpha) * alpha == pytest.approx(0.5769, rel=1e-3)
+    assert power.difference_power(0, 1, 2, alpha) == pytest.approx(alpha, rel=1e-6)
+
+
 def test_hedges_g_is_too_large_where_pairs_are_correlated():
     """The figures of the README and of `noncentrality`: mean g of normal pairs whose true d_av is 1."""
     said = {(3, 0): 1.00, (3, 0.5): 1.04, (3, 0.9): 1.18, (5, 0): 1.00, (5, 0.5): 1.02, (5, 0.9): 1.09,

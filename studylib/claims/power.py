@@ -10,7 +10,7 @@ import pandas as pd
 from scipy import integrate, optimize, special, stats
 
 from studylib.claims.plan import Plan
-from studylib.claims.statistics import NO_SPREAD
+from studylib.claims.statistics import LARGE_T, NO_SPREAD
 from studylib.claims.verdicts import ALPHA
 
 TARGET = 0.80  # power that counts as enough
@@ -32,6 +32,8 @@ def difference_power(effect: float, sd: float, n: int, alpha: float = ALPHA) -> 
     _check(sd, n)
     df, shift = n - 1, abs(effect) / sd * np.sqrt(n)
     critical = special.stdtrit(df, 1 - alpha / 2)
+    if critical > LARGE_T:  # as in `noncentrality`; here SciPy is slow and wrong, and does not return at 1e7
+        return max(alpha, float(special.chdtr(df, df * (shift / critical) ** 2)))
     if shift > CERTAIN * (1 + critical):
         return 1.0
     return float(stats.nct.sf(critical, df, shift) + stats.nct.sf(critical, df, -shift))

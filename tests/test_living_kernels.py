@@ -16,7 +16,7 @@ from studylib.rewards.battery import CHEATS
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("1_scenarios", "2_train_judge", "3_run_condition", "4_compare_conditions")
-MADE = ("2_train_judge", "3_run_condition")  # make a run, of `params`
+MADE = ("2_train_judge", "3_run_condition")  # make runs, of `params`
 
 
 class Kernel:
@@ -153,3 +153,21 @@ def test_after_a_failed_first_pass_nothing_of_it_is_used(given):
         kernel.run(kernel.place + 2)
     kernel.run(last=1, **given)
     assert kernel.namespace["params"].condition == "broad"
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"endpoint_options": "max_tokens=null"}, "endpoint options 'max_tokens=null' are not allowed: a JSON object"),
+        ({"endpoint_options": '{"stream": true}'}, "endpoint option 'stream' is not allowed"),
+        ({"endpoint_key": "NO_SUCH_KEY"}, "the environment variable 'NO_SUCH_KEY' holds no key"),
+        ({"endpoint": "127.0.0.1/v1"}, "endpoint url '127.0.0.1/v1' is not allowed"),
+    ],
+)
+def test_an_endpoint_that_cannot_be_asked_is_refused_before_a_judge_is_trained(tmp_path, given, message):
+    kernel, roots = Kernel("2_train_judge"), {"run_root": str(tmp_path), "out_root": str(tmp_path)}
+    with pytest.raises(ValueError, match=message):
+        kernel.run(last=1, **roots, **{"endpoint": "http://127.0.0.1:1/v1"} | given)
+    kernel.run(last=1, **roots, endpoint="http://127.0.0.1:1/v1", endpoint_options='{"max_tokens": null}')
+    assert kernel.namespace["client"].options == {"temperature": 0}
+    assert kernel.two_cells(**roots)["client"] is None, "the endpoint of an earlier pass"

@@ -5,14 +5,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from studylib.params import RunParams
-from studylib.paths import ROOT
-
-PACKAGE = Path(__file__).resolve().parent
+from studylib.paths import from_root
 
 
-def folder_digest(folder: Path | str, pattern: str = "*") -> str:
-    """Short hash of the files below `folder` that match `pattern`: their paths in it and their bytes."""
-    files = sorted(path for path in Path(folder).rglob(pattern) if path.is_file())
+def folder_digest(folder: Path | str) -> str:
+    """Short hash of the files below `folder`: their paths in it and their bytes."""
+    files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
     if not files:
         raise ValueError(f"no file in {folder}")
     whole = hashlib.sha256()
@@ -29,12 +27,6 @@ def _file_digest(path: Path, *state: int) -> bytes:
         return hashlib.file_digest(file, "sha256").digest()
 
 
-@lru_cache(maxsize=1)
-def code_digest() -> str:
-    """Hash of the package's own source files: a copy without git is known by it, and caches made by other code are."""
-    return folder_digest(PACKAGE, "*.py")
-
-
 def contents(params: RunParams) -> dict[str, str]:
     """Content hashes of what a run names by a folder: `model_content`, `judge_content`; only those that it has.
 
@@ -44,5 +36,5 @@ def contents(params: RunParams) -> dict[str, str]:
     if params.model != "tiny" and Path(params.model).is_dir():
         found["model_content"] = folder_digest(params.model)
     if params.rubric_grader == "judge" and "rubric" in params.reward_weights:
-        found["judge_content"] = folder_digest(ROOT / params.judge)
+        found["judge_content"] = folder_digest(from_root(params.judge))
     return found

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from types import ModuleType
 
 import yaml
 
@@ -47,6 +48,12 @@ RUBRIC_SCORES = ("p_minus_n", "morebench")
 GATES = ("verdict", "form")
 SHAPINGS = ("none", "par", "lsc", "tanh", "clip", "min_max", "mean_std")
 COMBINATIONS = ("sum", "lsc", "more", "normalise_then_sum")
+FLOWS = ("flowrl", "flowrl_released", "gflowrl")
+SAMPLING = tuple(name for name in OBJECTIVES if name not in ("dpo", "base"))  # they sample at every step
+READ_BY = {  # parameter -> the objectives that read it
+    "dpo_nll": ("dpo",), "flow_beta": FLOWS, "head_learning_rate": ("ppo", "flowrl", "flowrl_released"),
+    "dynamic_sampling": SAMPLING, "overlong_cache": SAMPLING,
+}  # fmt: skip
 GROUP_NORMALISED = ("grpo", "dapo", "gspo", "cispo", "flowrl", "flowrl_released", "gflowrl")  # use TRL's advantages
 PATHS = ("data_dir", "judge", "run_root", "model", "embedder")  # parameters in which ~ is a home folder
 NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")  # as YAML 1.2 writes numbers
@@ -181,6 +188,13 @@ class RunParams:
                 LEAST <= self.beta <= MOST,
                 f"> 0, because objective {self.objective!r} needs the reference",
             )
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        for name, readers in READ_BY.items():
+            if self.steps and self.objective not in readers and getattr(self, name) != defaults[name]:
+                rules[name] = (False, f"{defaults[name]}, because objective {self.objective!r} does not read it")
+        for name in ("n_domains", "n_styles"):
+            if not self.is_world and getattr(self, name) != defaults[name]:
+                rules[name] = (False, f"{defaults[name]}, because source {self.source!r} has none to choose from")
         if self.engine == "trl" and self.objective not in PLAIN_TRL:
             rules["engine"] = (False, f"'trl' knows only {', '.join(PLAIN_TRL)}")
         if self.objective == "base":
@@ -326,20 +340,71 @@ def _refuse_misread(path: Path, given: Mapping) -> None:
             )
 
 
-def given_parameters(before: set[str], namespace: dict) -> dict:
-    """The parameters that a notebook's `parameters` cell and papermill's injected cell set; unknown ones are refused.
+# --- parameters in a notebook, whose kernel may have run it before ---
 
-    `before` holds the names of the namespace before those cells, so any other new plain value was meant as a
-    parameter. It is emptied once checked, because in an interactive session later cells make plain values too.
+
+@dataclass
+class Before:
+    """What was in a notebook's namespace before its parameters cell.
+
+    values: name -> id of the value, None for any value. own: the notebook's parameters beside those of a run. unknown:
+    names that the cell set and no parameter bears; None until they are read.
     """
-    known = {f.name for f in dataclasses.fields(RunParams)}
-    plain = (str, int, float, bool, list, dict, type(None))
-    new = {name for name in set(namespace) - before - known if not name.startswith("_")} if before else set()
-    unknown = sorted(name for name in new if isinstance(namespace[name], plain))
-    for name in unknown:
-        namespace.pop(name)  # or a second try would take it for an old name
-    before.clear()
-    return {name: namespace[name] for name in known & set(namespace)} | dict.fromkeys(unknown)
+
+    values: dict[str, int | None]
+    own: tuple[str, ...] = ()
+    unknown: list[str] | None = None
+
+
+def begin_parameters(namespace: dict, own: str = "") -> bool:
+    """Begin a pass: the parameters of an earlier one leave the namespace, and `params`, which were made of them.
+
+    For the cell before the parameters cell and the first line of that one, so that whichever is run again, what counts
+    is what the parameters cell sets in this pass. `before` remembers what else is in the namespace. own: the notebook's
+    parameters beside those of a run, by spaces; told once. Returns True.
+    """
+    earlier = namespace.get("before")
+    earlier = earlier if isinstance(earlier, Before) else Before({}, unknown=[])
+    unread = _unknown(earlier, namespace) if earlier.unknown is None else []  # the cell was run and is run again
+    own = tuple(own.split()) or earlier.own
+    for name in (*_run_parameters(), *own, *unread, "params"):
+        namespace.pop(name, None)
+    namespace["before"] = Before({name: id(value) for name, value in namespace.items()}, own)
+    return True
+
+
+def given_parameters(before: Before | set[str], namespace: dict) -> dict:
+    """The parameters of a run that a notebook's `parameters` cell and papermill's injected cell set, and unknown names.
+
+    Any other value that is new in the namespace since `before` (a pass that `begin_parameters` began, or names) was
+    meant as a parameter: who takes the mapping refuses it. It leaves the namespace, but not this pass.
+    """
+    if not isinstance(before, Before):
+        before = Before(dict.fromkeys(before))
+    if before.unknown is None:
+        before.unknown = _unknown(before, namespace)
+        for name in before.unknown:
+            namespace.pop(name)
+    return {name: namespace[name] for name in _run_parameters() if name in namespace} | dict.fromkeys(before.unknown)
+
+
+def refuse_other_parameters(before: Before, namespace: dict) -> None:
+    """For a notebook that makes no run: raise ValueError for a parameter that is not among its `own`."""
+    others = sorted(set(given_parameters(before, namespace)) - set(before.own))
+    if others:
+        raise ValueError(f"unknown parameter {others[0]!r}; known parameters: {', '.join(sorted(before.own))}")
+
+
+def _run_parameters() -> list[str]:
+    return [f.name for f in dataclasses.fields(RunParams)]
+
+
+def _unknown(before: Before, namespace: dict) -> list[str]:
+    """Names that hold a new value, or another one, and are no parameter's; code (imports) and _names are none."""
+    known = {*_run_parameters(), *before.own, "before"}
+    values = {name: value for name, value in namespace.items() if name not in known and not name.startswith("_")}
+    meant = [name for name, value in values.items() if not callable(value) and not isinstance(value, ModuleType)]
+    return sorted(name for name in meant if before.values.get(name, -1) not in (None, id(values[name])))
 
 
 def _typed(name: str, value, kind: type):

@@ -1,9 +1,11 @@
 """What a run was made of: code, versions, machine, data, parameters. Files are written whole or not at all."""
 
+import hashlib
 import json
 import math
 import os
 import platform
+import re
 import resource
 import subprocess
 import tempfile
@@ -12,9 +14,9 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
-from studylib.paths import ROOT
 from studylib.reading import read_object
 
+PACKAGE = Path(__file__).resolve().parent
 PACKAGES = (
     "torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "papermill", "numpy", "pandas",
 )  # fmt: skip
@@ -68,17 +70,44 @@ def open_run(run_dir: Path, params: dict) -> None:
 
 
 def git_state() -> dict:
-    """Commit and whether tracked files differ from it; nulls outside a git checkout."""
+    """Commit of the package's own repository and whether tracked files differ from it; else nulls.
 
-    def git(*args: str) -> str | None:
-        try:
-            done = subprocess.run(["git", "-C", str(ROOT), *args], capture_output=True, text=True, check=True)
-        except (OSError, subprocess.CalledProcessError):
-            return None
-        return done.stdout.strip()
+    Its own is the one whose top is the folder that holds the package, and that tracks it: a copy without .git inside
+    another repository is none of that one's commits. `code_hash` identifies a copy too.
+    """
+    home = PACKAGE.parent
+    here = ["rev-parse", "--is-inside-work-tree", "--show-prefix"]  # no prefix: this is the top of the tree
+    if _git(home, *here) != "true" or not _git(home, "ls-files", "--", f"{PACKAGE.name}/{Path(__file__).name}"):
+        return {"commit": None, "dirty": None}
+    status = _git(home, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": _git(home, "rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
 
-    status = git("status", "--porcelain", "--untracked-files=no")
-    return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
+
+def _git(folder: Path, *args: str) -> str | None:
+    """What git says of a folder; None where it refuses. GIT_DIR and its like, as in a hook, speak of another one."""
+    own = {name: value for name, value in os.environ.items() if not re.match("GIT_(?!CONFIG_)", name)}
+    environment = own | {"GIT_OPTIONAL_LOCKS": "0"}  # runs side by side do not wait for one another
+    try:
+        command = ["git", "-C", str(folder), *args]
+        done = subprocess.run(command, capture_output=True, check=True, env=environment)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.decode(errors="replace").strip()
+
+
+def code_hash(package: Path = PACKAGE) -> str:
+    """Content hash of the package's Python files and their names, wherever the package lies.
+
+    Without what editors hide beside them (`.ipynb_checkpoints`, lock files).
+    """
+    names = sorted(path.relative_to(package).as_posix() for path in package.rglob("*.py"))
+    hashed = hashlib.sha256()
+    for name in (name for name in names if not any(part.startswith(".") for part in name.split("/"))):
+        hashed.update(f"{name} {hashlib.sha256((package / name).read_bytes()).hexdigest()}\n".encode())
+    return hashed.hexdigest()[:16]
+
+
+CODE = code_hash()  # of what is imported; files may be edited while a run goes on
 
 
 def machine() -> dict:
@@ -109,7 +138,7 @@ def is_complete(run_dir: Path) -> bool:
 def write_manifest(run_dir: Path, params: dict, started: float, **facts) -> dict:
     """The record of a finished run. `facts`: data hashes, warm start, precision, resumed_from, ..."""
     manifest = {
-        "finished": True, "params": params, "git": git_state(), "machine": machine(),
+        "finished": True, "params": params, "git": git_state(), "code": CODE, "machine": machine(),
         "versions": {name: metadata.version(name) for name in PACKAGES}, "peak_memory_gb": peak_memory_gb(),
         "wall_seconds": time.time() - started, "randomness": "numpy SeedSequence of (seed, crc32(purpose), index)",
         **facts,

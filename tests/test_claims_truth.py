@@ -20,7 +20,7 @@ from scipy import integrate, optimize, stats
 from studylib.claims import items, power, seed_sets, simulate, tables, validate
 from studylib.claims.plan import Plan
 from studylib.claims.plots_seeds import kendall_w, plot_power
-from studylib.claims.statistics import bayes_factor, holm, noncentrality, paired_contrast, sign_flip, welch
+from studylib.claims.statistics import LARGE_T, bayes_factor, holm, noncentrality, paired_contrast, sign_flip, welch
 from studylib.evaluation import responses
 from studylib.evaluation.rates import wilson
 from studylib.randomness import generator
@@ -76,6 +76,67 @@ def test_the_interval_of_the_noncentrality_inverts_the_noncentral_t(t, df):
 
     bounds = (found(0.975), found(0.025)) if t > 0 else (-found(0.025), -found(0.975))
     assert noncentrality(t, df) == pytest.approx(bounds, rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize("t", [1001.0, -1e6, 1e12])
+@pytest.mark.parametrize("df", [1, 4, 49])
+def test_the_interval_of_the_noncentrality_ends_at_any_t_and_holds_what_it_says(t, df):
+    low, high = sorted(np.abs(noncentrality(t, df)))
+    rng = generator(0, "test/noncentrality")
+    for noncentral, share in ((low, 0.975), (high, 0.025)):
+        drawn = (noncentral + rng.normal(size=200_000)) / np.sqrt(rng.chisquare(df, 200_000) / df)
+        assert (drawn < abs(t)).mean() == pytest.approx(share, abs=0.002)
+    assert noncentrality(-t, df) == pytest.approx(tuple(-bound for bound in noncentrality(t, df)[::-1]))
+
+
+@pytest.mark.parametrize("df", [1, 2, 9, 50])
+@pytest.mark.parametrize("alpha", [0.01, 0.05, 1.0])
+def test_the_noncentrality_has_no_step_where_its_calculation_changes(df, alpha):
+    below, above = (np.array(noncentrality(t, df, alpha)) / t for t in (LARGE_T, LARGE_T * (1 + 1e-9)))
+    assert above == pytest.approx(below, rel=2e-3), "SciPy's own error there"
+
+
+@pytest.mark.parametrize(
+    "noise, n", [(1e-5, 3), (1e-7, 5), (3e-8, 10), (1e-10, 50)], ids=["3 seeds", "5 seeds", "10 seeds", "50 seeds"]
+)
+@pytest.mark.filterwarnings("error")
+def test_differences_that_are_nearly_constant_have_all_their_statistics_at_once(noise, n):
+    baseline = pd.Series(generator(n, "test/nearly constant").normal(0.5, 0.02, n))
+    treatment = baseline + 0.1 + noise * np.resize([1, -1, 0], n)
+    found = paired_contrast(treatment, baseline)
+    assert not any(map(math.isnan, found.values())) and found["low"] <= 0.1 <= found["high"]
+    assert found["g_low"] < found["hedges_g"] < found["g_high"] and found["bf10"] > 100
+    assert found["p"] < 1e-6
+
+
+@pytest.mark.filterwarnings("error")
+def test_differences_that_are_nearly_constant_have_a_plan_too():
+    for sd in (1e-5, 1e-8, 1e-12):
+        assert power.difference_power(0.1, sd, 3) == 1.0 and power.equivalence_power(0.1, sd, 3) == pytest.approx(1)
+        assert power.seeds_needed(lambda n, sd=sd: power.difference_power(0.1, sd, n)) == 2
+        assert power.detectable(sd, 3) == pytest.approx(sd * power.detectable(1, 3))
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 1e-4, 1e-6, 1e-9])
+def test_two_seeds_at_a_tiny_alpha_have_a_detectable_difference_at_once(alpha):
+    """With one degree of freedom it is inversely proportional to alpha, as the critical t is."""
+    assert power.detectable(1, 2, alpha) * alpha == pytest.approx(0.5769, rel=1e-3)
+    assert power.difference_power(0, 1, 2, alpha) == pytest.approx(alpha, rel=1e-6)
+
+
+def test_hedges_g_is_too_large_where_pairs_are_correlated():
+    """The figures of the README and of `noncentrality`: mean g of normal pairs whose true d_av is 1."""
+    said = {(3, 0): 1.00, (3, 0.5): 1.04, (3, 0.9): 1.18, (5, 0): 1.00, (5, 0.5): 1.02, (5, 0.9): 1.09,
+            (10, 0): 1.00, (10, 0.5): 1.01, (10, 0.9): 1.04}  # fmt: skip
+    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+    assert "is 1.18 with 3 seeds, 1.09 with 5 and 1.04 with 10; at .5 it is 1.04, 1.02 and 1.01" in readme
+    for (n, correlation), mean in said.items():
+        z, other = generator(n, f"test/hedges {correlation}").normal(size=(2, 100_000, n))
+        treatment, baseline = z + 1, correlation * z + math.sqrt(1 - correlation**2) * other
+        spread = np.sqrt((treatment.var(1, ddof=1) + baseline.var(1, ddof=1)) / 2)
+        g = (treatment - baseline).mean(1) / spread * (1 - 3 / (8 * n - 9))
+        assert g[0] == pytest.approx(paired_contrast(pd.Series(treatment[0]), pd.Series(baseline[0]))["hedges_g"])
+        assert g.mean() == pytest.approx(mean, abs=0.005 + 3 * g.std() / math.sqrt(len(g))), (n, correlation)
 
 
 def test_the_interval_of_hedges_g_holds_it_and_turns_with_it():
@@ -316,6 +377,17 @@ def test_crossed_effects_are_those_of_lme4_and_sandwich():
     assert (clustered["difference"], mixed["mixed_difference"]) == pytest.approx((expected["mean"],) * 2)
     assert clustered["se"] == pytest.approx(expected["se"], rel=1e-6)
     assert mixed["mixed_se"] == pytest.approx(expected["mixed_se"], rel=1e-4)
+
+
+@pytest.mark.parametrize("square", [[[1, 0], [0, 1]], [[0.3, 0.1, 0.2], [0.2, 0.3, 0.1], [0.1, 0.2, 0.3]]])
+def test_a_clustered_error_of_zero_is_rounding_and_gives_no_p(square):
+    """Every seed and every scenario has the same mean, so only their cells differ."""
+    cells = [(seed, i, value) for seed, row in enumerate(square) for i, value in enumerate(row)]
+    table = pd.DataFrame([(arm, s, i, 0.5 + arm * d) for s, i, d in cells for arm in (0, 1)],
+                         columns=["treated", "seed", "id", "verdict"])  # fmt: skip
+    found = items.clustered_contrast(table)
+    assert found["difference"] == pytest.approx(np.mean(square)) and found["se_naive"] > 0
+    assert all(math.isnan(found[name]) for name in ("se", "low", "high", "p"))
 
 
 def test_one_seed_and_half_a_pair_are_not_estimable_at_the_item_level():

@@ -1,14 +1,19 @@
 """Labels of a judge: strict reading, recorded verdicts, and an endpoint that misbehaves in every way it can."""
 
+import base64
 import contextlib
 import csv
 import gzip
+import html
 import json
 import math
 import os
+import re
 import socket
 import sqlite3
 import threading
+import time
+import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -17,12 +22,13 @@ import pytest
 from test_sources import data_dir  # noqa: F401  (a fixture: skips loudly where the data is missing)
 
 from studylib.rewards.checks import check, checks_grader
-from studylib.rewards.endpoint import LONGEST_BODY, Endpoint, SpendingCap, retry_after
+from studylib.rewards.endpoint import LONGEST_BODY, Endpoint, SpendingCap, read_options, retry_after
 from studylib.rewards.judge import COLUMNS, graded_rows, p_yes, refuse_shared, responses_of
 from studylib.rewards.labels import for_a_judge, held_out, keyword_overlap, others_share, recorded, rescored
 from studylib.rewards.rubric import read_verdict, recorded_grader
 from studylib.scenarios.catalogue import TRAIN_DOMAINS, TRAIN_STYLES
 from studylib.scenarios.morebench import COLUMNS as COLUMNS_OF_MOREBENCH
+from studylib.scenarios.rows import digest
 from studylib.scenarios.sources import load_source
 from studylib.scenarios.worlds import make_split
 
@@ -419,6 +425,263 @@ def test_an_answer_that_is_no_verdict_is_a_counted_none_and_is_not_asked_again(s
     client = endpoint()
     assert grade(client) == [None, None] and client.counts["not a verdict"] == 2
     assert len(server.requests) == 2 and grade(endpoint()) == [None, None] and len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "content, verdict",
+    [
+        ([{"type": "text", "text": "yes"}], 1.0),
+        ([{"type": "thinking", "thinking": [{"type": "text", "text": "no"}]}, {"type": "text", "text": "yes"}], 1.0),
+        ([{"type": "reasoning", "text": "yes, because"}, {"type": "output_text", "text": "no"}], 0.0),
+        ([{"type": "text", "text": "y"}, {"type": "text", "text": "es"}], 1.0),
+        ([{"text": "No."}], 0.0),
+        ([{"type": "redacted_thinking", "data": "yes"}], None),
+        ([{"type": "refusal", "refusal": "no"}], None),
+        ([{"type": "text", "text": None}, {"type": "image_url", "image_url": {"url": "yes"}}], None),
+        ([], None),
+    ],
+)  # fmt: skip
+def test_the_text_parts_of_a_content_in_parts_are_the_answer(server, endpoint, content, verdict):
+    server.replies = [says(content)]
+    client = endpoint()
+    assert grade(client) == [verdict] * 2 and len(server.requests) == 2, "no reply is paid for twice"
+    assert grade(endpoint()) == [verdict] * 2 and len(server.requests) == 2
+    assert client.bill.execute("SELECT tokens FROM requests").fetchall() == [(7,)] * 2
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"message": {"content": None, "refusal": "No."}, "finish_reason": "stop"},
+        {"message": {"refusal": "No."}, "finish_reason": "stop"},
+        {"message": {"content": ""}, "finish_reason": "length"},
+        {"message": {"role": "assistant", "reasoning_content": "No, I think"}, "finish_reason": "length"},
+        {"message": {"content": None, "tool_calls": []}, "finish_reason": "tool_calls"},
+        {"message": None, "finish_reason": "content_filter"},
+        {"finish_reason": "content_filter"},
+        {"message": {"content": {"type": "text", "text": "no"}}, "finish_reason": "stop"},
+        {"message": {"content": 0.5}, "finish_reason": "stop"},
+    ],
+    ids=[
+        "refusal",
+        "refusal alone",
+        "length",
+        "reasoning alone",
+        "tools",
+        "filtered",
+        "no message",
+        "object",
+        "number",
+    ],
+)
+def test_a_reply_that_was_paid_for_and_holds_no_text_is_no_verdict_and_not_asked_again(server, endpoint, choice):
+    server.replies = [(200, {}, json.dumps({"choices": [choice], "usage": {"total_tokens": 2016}}).encode())]
+    client = endpoint()
+    assert grade(client) == [None, None] and client.counts["not a verdict"] == 2
+    assert len(server.requests) == 2 and grade(endpoint()) == [None, None] and len(server.requests) == 2
+    assert client.bill.execute("SELECT SUM(tokens) FROM requests").fetchone() == (4032,)
+
+
+@pytest.mark.parametrize(
+    "usage, billed",
+    [
+        ({"prompt_tokens": 40, "completion_tokens": 2}, 42),
+        ({"input_tokens": 40, "output_tokens": 2, "total_tokens": None}, 42),
+        ({"prompt_tokens": 40, "completion_tokens": "2"}, 40),
+        ({"prompt_tokens": 10**30, "completion_tokens": -5}, 2**40),
+        ({"prompt_tokens": 40, "total_tokens": 90}, 90),
+        ({}, 0), (None, 0), ([7], 0), ("7", 0),
+    ],
+)  # fmt: skip
+def test_tokens_are_summed_where_no_total_is_told_and_what_is_not_told_is_counted(server, endpoint, usage, billed):
+    reply = {"choices": [{"message": {"content": "yes"}}]} | ({} if usage is None else {"usage": usage})
+    server.replies = [(200, {}, json.dumps(reply).encode())]
+    client = endpoint(max_tokens=2**50)
+    assert grade(client) == [1.0, 1.0]
+    assert client.bill.execute("SELECT tokens FROM requests").fetchall() == [(billed,)] * 2
+    assert client.counts["no tokens told"] == (0 if billed else 2)
+
+
+@pytest.mark.parametrize(
+    "options, sent",
+    [
+        (None, {"temperature": 0, "max_tokens": 16}),
+        ({"max_tokens": None}, {"temperature": 0}),
+        ({"max_tokens": None, "temperature": None, "max_completion_tokens": 2000}, {"max_completion_tokens": 2000}),
+        ({"temperature": None, "reasoning_effort": "low"}, {"max_tokens": 16, "reasoning_effort": "low"}),
+        ({"top_p": None, "seed": 0}, {"temperature": 0, "max_tokens": 16, "seed": 0}),
+    ],
+)
+def test_an_option_of_none_is_left_out_of_the_request(server, endpoint, options, sent):
+    server.replies = [says("yes")]
+    assert grade(endpoint(options=options)) == [1.0, 1.0]
+    body = server.requests[0][1]
+    assert {name: value for name, value in body.items() if name not in ("model", "messages")} == sent
+
+
+def test_answers_that_were_kept_before_options_could_be_taken_out_are_found_again(server, endpoint):
+    key = digest(f"{server.url}/chat/completions", "judge-model", {"temperature": 0, "max_tokens": 16}, "Met?")
+    endpoint().bill.execute("INSERT INTO requests VALUES (?, 'answer', 'no', 7)", (key,))
+    for options in (None, {}, {"seed": None}):
+        assert endpoint(options=options).answers(["Met?"]) == {"Met?": "no"} and not server.requests
+
+
+@pytest.mark.parametrize("name", ["model", "messages", "stream"])
+def test_what_the_endpoint_sets_itself_is_no_option(endpoint, name):
+    with pytest.raises(ValueError, match=f"endpoint option '{name}' is not allowed: any but model, messages, stream"):
+        endpoint(options={name: None})
+
+
+def test_options_are_read_from_a_json_object():
+    assert read_options("") == {} and read_options("{}") == {}
+    assert read_options('{"max_tokens": null, "seed": 1}') == {"max_tokens": None, "seed": 1}
+    for text in ("max_tokens=null", "[]", "null", "3", '{"seed": ', '"seed"'):
+        with pytest.raises(ValueError, match="endpoint options .* are not allowed: a JSON object such as"):
+            read_options(text)
+    with pytest.raises(ValueError, match="endpoint option 'stream' is not allowed"):
+        read_options('{"stream": true}')
+
+
+WORDS = "this model knows no max_tokens"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        json.dumps({"error": {"message": WORDS, "type": "invalid_request_error", "code": 400}}).encode(),
+        json.dumps({"error": WORDS}).encode(),
+        json.dumps({"message": WORDS, "request_id": 7}).encode(),
+        json.dumps({"object": "error", "message": WORDS, "code": 400}).encode(),
+        json.dumps({"detail": WORDS}).encode(),
+        json.dumps({"detail": [{"loc": ["body", "max_tokens"], "msg": WORDS}]}).encode(),
+        json.dumps([{"error": {"code": 400, "message": WORDS}}]).encode(),
+        json.dumps({"error": True, "errors": [WORDS]}).encode(),
+        json.dumps(WORDS).encode(),
+        WORDS.encode(),
+        f"<html><head><style>p {{}}</style></head><body><h1>\n this&#32;model </h1>{WORDS[11:]}</body></html>".encode(),
+        f"\x1b\u200b{WORDS}\r\n".encode(),
+    ],
+)
+def test_a_refusal_shows_the_servers_own_sentence_on_one_line(server, endpoint, body):
+    server.replies = [(400, {}, body)]
+    with pytest.raises(ValueError) as error:
+        grade(endpoint())
+    assert str(error.value) == f"{server.url}/chat/completions answered 400 Bad Request to model 'judge-model': {WORDS}"
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "headers, body, end",
+    [
+        ({}, "Schlüssel".encode("latin-1"), ": Schl�ssel"),
+        ({"Content-Type": "text/plain; charset=latin-1"}, "Schlüssel".encode("latin-1"), ": Schlüssel"),
+        ({"Content-Type": "text/plain; charset=klingon"}, "Schlüssel".encode(), ": Schlüssel"),
+        ({}, b"", "'judge-model'"),
+        ({}, b"\x00\x01\x02", "'judge-model'"),
+        ({}, b'{"error": {"type": "x"}}', ': {"error": {"type": "x"}}'),
+        ({}, b"[" * 100_000, ": " + "[" * 299 + "…"),
+        ({}, json.dumps({"error": {"message": "no " * 20_000}}).encode(), " no no…"),
+        ({}, b"<script" * 50_000, "…"),
+        ({}, "ß".encode() * 40_000, "ß…"),
+    ],
+    ids=["latin", "charset", "no charset", "empty", "binary", "no message", "deep", "huge", "slow page", "cut letter"],
+)  # fmt: skip
+def test_a_refusal_in_any_form_is_one_short_line(server, endpoint, headers, body, end):
+    server.replies = [(403, headers, body)]
+    with pytest.raises(ValueError) as error:
+        grade(endpoint(timeout=2.0))
+    assert str(error.value).endswith(end) and len(str(error.value)) < 420 and "\n" not in str(error.value)
+
+
+def drip_refusal(handler):
+    send(handler, 400, {}, b"no max", length=500)
+    for _ in range(12):
+        threading.Event().wait(0.1)
+        with contextlib.suppress(OSError):
+            handler.wfile.write(b".")
+
+
+def cut_refusal(handler):
+    send(handler, 400, {}, b"no max_", length=500)
+    handler.connection.shutdown(socket.SHUT_RDWR)
+
+
+def silent_refusal(handler):
+    send(handler, 400, {}, b"no max", length=500)
+    threading.Event().wait(0.6)
+
+
+@pytest.mark.parametrize("reply", [drip_refusal, cut_refusal, silent_refusal])
+def test_a_refusal_that_comes_slowly_or_breaks_off_is_shown_as_far_as_it_came(server, endpoint, reply):
+    server.replies = [reply]
+    began = time.monotonic()
+    with pytest.raises(ValueError, match="answered 400 Bad Request to model 'judge-model': no max"):
+        grade(endpoint())
+    assert time.monotonic() - began < 1.0 and len(server.requests) == 1
+
+
+SECRET = "sk-Proj-4fG7hJ2kL9mN+pQ/rS1tU="  # no key of anyone
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        SECRET, SECRET.lower(), SECRET.upper(), f"Authorization: Bearer {SECRET}", f"'{SECRET}'", f"key={SECRET}&x=1",
+        SECRET[:9] + "*" * 12 + SECRET[-4:], SECRET[:4] + "..." + SECRET[-4:], SECRET[:5] + "…", "***" + SECRET[-4:],
+        SECRET[:15], SECRET[9:], SECRET[:9] + "\n" + SECRET[9:], "\u200b".join(SECRET), " ".join(SECRET),
+        "-".join(SECRET), urllib.parse.quote(SECRET, safe=""), base64.b64encode(SECRET.encode()).decode(),
+        base64.b64encode(f"Bearer {SECRET}".encode()).decode(), SECRET.encode().hex(),
+        base64.urlsafe_b64encode(f"u:{SECRET}".encode()).decode(),
+        SECRET.replace("/", "\\/"), html.escape(SECRET).replace("-", "&#45;"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("form", ["json", "text", "page"])
+def test_no_form_of_the_key_is_ever_shown(server, endpoint, monkeypatch, echo, form):
+    monkeypatch.setenv("JUDGE_KEY", SECRET)
+    told = f"Incorrect API key provided: {echo} (see the manual)"
+    forms = {"json": json.dumps({"error": {"message": told}}), "text": told, "page": f"<p>{told}</p>"}
+    server.replies = [(401, {}, forms[form].encode())]
+    with pytest.raises(ValueError, match="answered 401 Unauthorized to model 'judge-model'") as error:
+        grade(endpoint(key_env="JUDGE_KEY"))
+    shown = re.sub(r"[\W_]", "", str(error.value).split("'judge-model'")[1]).lower()
+    for part in (SECRET[:9], SECRET[-5:], SECRET[9:15], SECRET.encode().hex()[:8], echo):
+        assert re.sub(r"[\W_]", "", part).lower() not in shown
+
+
+def test_what_is_not_the_key_is_shown_beside_it(server, endpoint, monkeypatch):
+    monkeypatch.setenv("JUDGE_KEY", SECRET)
+    server.replies = [(400, {}, f"your project may not ask for max_tokens with {SECRET}, but for 3...5".encode())]
+    with pytest.raises(ValueError, match=r": your project may not ask for max_tokens with \[key\] but for 3\.\.\.5$"):
+        grade(endpoint(key_env="JUDGE_KEY"))
+
+
+@pytest.mark.parametrize("key, told", [("EMPTY", "[key] is an EMPTYING key"), ("x", "[key] is an EMPTYING key")])
+def test_a_key_that_is_none_is_hidden_as_a_word(server, endpoint, monkeypatch, key, told):
+    monkeypatch.setenv("JUDGE_KEY", key)
+    server.replies = [(400, {}, f"{key} is an EMPTYING key".encode())]
+    with pytest.raises(ValueError) as error:
+        grade(endpoint(key_env="JUDGE_KEY"))
+    assert str(error.value).endswith(told)
+
+
+def reason_with_the_key(handler):
+    handler.send_response(401, "what is secret-key?")
+    handler.send_header("Content-Length", "0")
+    handler.end_headers()
+
+
+def test_a_status_line_that_holds_the_key_does_not_show_it(server, endpoint, monkeypatch):
+    monkeypatch.setenv("JUDGE_KEY", "secret-key")
+    server.replies = [reason_with_the_key]
+    with pytest.raises(ValueError, match=r"answered 401 what is \[key\] to model 'judge-model'$"):
+        grade(endpoint(key_env="JUDGE_KEY"))
+
+
+@pytest.mark.parametrize("url", ["http://me:pw@127.0.0.1/v1", "http://127.0.0.1/v1?key=abc", "http://127.0.0.1/v1#abc"])
+def test_an_address_that_holds_a_key_is_refused_without_being_shown(tmp_path, url):
+    with pytest.raises(ValueError, match="an endpoint url with a user, a query or a fragment is not allowed") as error:
+        Endpoint(url, "m", tmp_path / "c", max_requests=1)
+    assert "pw" not in str(error.value) and "abc" not in str(error.value)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 302, 307])

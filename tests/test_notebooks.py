@@ -139,6 +139,12 @@ def test_a_bad_parameter_ends_the_notebook_before_anything_is_written(tmp_path, 
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("name", ["1_scenarios", "4_compare_conditions"])
+def test_a_parameter_that_a_notebook_without_a_run_does_not_know_is_refused_too(tmp_path, name):
+    with pytest.raises(PapermillExecutionError, match="unknown parameter 'learning_rate'; known parameters: "):
+        execute(name, tmp_path, learning_rate=1e-3)
+
+
 @pytest.mark.parametrize("source, rate", [("ethics_justice", 0.5), ("contrastive_moral_stories", 0.667)])
 def test_a_run_on_real_scenarios(tmp_path, data_dir, source, rate):  # noqa: F811
     folder, shown = run(tmp_path, axis="real", condition=source, source=source, data_dir=data_dir, steps=2)

@@ -83,6 +83,13 @@ def test_the_clip_by_hand():
     assert o.cispo(logp, old, torch.tensor([2.0]), 1.2)[0, 0].item() == pytest.approx(-1.2 * 2 * logp[0, 0].item())
 
 
+@pytest.mark.parametrize("name", o.OBJECTIVES)
+def test_an_objective_that_clips_ratios_says_so(name):
+    """Which ones clip is checked by hand in test_golden.py, where the ratios are beyond the clip."""
+    says = o.OBJECTIVES[name].says.replace("(its own loss is not clipped)", "")
+    assert ("clip" in says) == (name not in ("cispo", "flowrl_released", "dpo", "base"))
+
+
 def test_k3_by_hand():
     d = torch.tensor([[0.0, 1.0, -1.0]])
     assert o.k3(torch.zeros(1, 3), d)[0].tolist() == pytest.approx([0.0, 2.718281828 - 2, 0.367879441], abs=1e-6)

@@ -1,5 +1,6 @@
 """What holds the project together: pins, provenance, randomness, the workflow, the notebooks as files."""
 
+import ast
 import dataclasses
 import json
 import os
@@ -96,7 +97,122 @@ def test_the_manifest_makes_a_run_complete_and_says_what_it_was_made_of(tmp_path
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["finished"] and manifest["params"] == {"seed": 1} and manifest["data"] == {"train": "abc"}
     assert manifest["versions"]["trl"] == CONSTRAINTS["trl"]
+    assert manifest["git"] == provenance.git_state() and manifest["code"] == provenance.code_hash()
     assert manifest["machine"]["cpus"] and manifest["wall_seconds"] > 0 and manifest["peak_memory_gb"]["cpu"] > 0
+
+
+NO_COMMIT = {"commit": None, "dirty": None}
+
+
+def git(folder: Path, *args: str) -> str:
+    command = ["git", "-C", folder, "-c", "user.name=a", "-c", "user.email=a@b", "-c", "protocol.file.allow=always"]
+    return subprocess.run([*command, *args], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def commit_all(folder: Path) -> str:
+    git(folder, "init", "-q")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-q", "--allow-empty", "-m", "chapter 1")
+    return git(folder, "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def copy(tmp_path, monkeypatch):
+    """Puts a small copy of the package below a folder of tmp_path, from which provenance then speaks."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+
+    def put(home: str) -> Path:
+        package = tmp_path / home / "studylib"
+        package.mkdir(parents=True)
+        (package / "provenance.py").write_text("x = 1\n")
+        monkeypatch.setattr(provenance, "PACKAGE", package.resolve())
+        return package.parent
+
+    return put
+
+
+def test_the_commit_is_that_of_the_packages_own_repository(copy):
+    home = copy("study")
+    commit = commit_all(home)
+    assert provenance.git_state() == {"commit": commit, "dirty": False}
+    (home / "studylib/provenance.py").write_text("x = 2\n")
+    assert provenance.git_state() == {"commit": commit, "dirty": True}
+
+
+@pytest.mark.parametrize("place", ["thesis/study", "thesis/a b/étude", "thesis/.venv/lib"])
+@pytest.mark.parametrize("tracked", [False, True])
+def test_a_copy_inside_another_repository_has_no_commit(copy, tmp_path, place, tracked):
+    if not tracked:
+        (tmp_path / "thesis").mkdir()
+        commit_all(tmp_path / "thesis")
+    copy(place)
+    if tracked:
+        commit_all(tmp_path / "thesis")
+    assert provenance.git_state() == NO_COMMIT
+
+
+def test_a_copy_at_the_top_of_another_repository_that_does_not_track_it_has_no_commit(copy, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    commit_all(tmp_path / "thesis")
+    copy("thesis")
+    assert provenance.git_state() == NO_COMMIT
+
+
+def test_a_linked_worktree_and_a_submodule_have_their_own_commit(copy, tmp_path):
+    home = copy("study")
+    commit = commit_all(home)
+    git(home, "worktree", "add", "-q", tmp_path / "beside")
+    (tmp_path / "thesis").mkdir()
+    thesis = commit_all(tmp_path / "thesis")
+    git(tmp_path / "thesis", "submodule", "--quiet", "add", home, "study")
+    for place in ("beside", "thesis/study"):
+        assert (tmp_path / place / ".git").is_file() and commit != thesis
+        provenance.PACKAGE = tmp_path / place / "studylib"  # the fixture's patch is undone at the end
+        assert provenance.git_state() == {"commit": commit, "dirty": False}, place
+
+
+def test_a_checkout_behind_a_symbolic_link_is_the_checkout(copy, tmp_path):
+    commit = commit_all(copy("study"))
+    (tmp_path / "link").symlink_to(tmp_path / "study")
+    provenance.PACKAGE = tmp_path / "link" / "studylib"
+    assert provenance.git_state() == {"commit": commit, "dirty": False}
+
+
+@pytest.mark.parametrize("place", ["alone", "thesis/study"])
+def test_the_environment_of_a_git_hook_does_not_lead_astray(copy, tmp_path, monkeypatch, place):
+    (tmp_path / "thesis").mkdir()
+    commit_all(tmp_path / "thesis")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "thesis/.git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(copy(place)))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "thesis/.git/index"))
+    assert provenance.git_state() == NO_COMMIT
+
+
+def test_where_git_refuses_or_is_missing_there_is_no_commit(copy, monkeypatch):
+    home = copy("study")
+    git(home, "init", "-q")
+    assert provenance.git_state() == NO_COMMIT, "nothing is committed yet"
+    commit_all(home)
+    (home / ".git/HEAD").write_text("gone")
+    assert provenance.git_state() == NO_COMMIT
+    monkeypatch.setenv("PATH", str(home))
+    assert provenance.git_state() == NO_COMMIT
+
+
+def test_a_copy_without_git_is_known_by_the_content_of_its_files(copy):
+    package = copy("study") / "studylib"
+    first = provenance.code_hash(package)
+    (package / ".ipynb_checkpoints").mkdir()
+    (package / ".ipynb_checkpoints/provenance-checkpoint.py").touch()
+    (package / ".#provenance.py").symlink_to("an editor's lock")
+    assert provenance.code_hash(package) == first
+    (package / "claims").mkdir()
+    (package / "claims/new.py").touch()
+    assert (second := provenance.code_hash(package)) != first
+    (package / "provenance.py").write_text("x = 3\n")
+    assert provenance.code_hash(package) != second
+    assert provenance.code_hash() == provenance.CODE, "of this package"
 
 
 def test_streams_depend_on_seed_purpose_and_index_and_on_nothing_else():
@@ -304,11 +420,52 @@ class TestNotebookFiles:
             cell for cell in cells_of(path, "code") if re.search(r"^(def|class) ", "".join(cell["source"]), re.M)
         ]
 
+    def test_begins_a_pass_before_its_parameters_and_knows_their_names(self, path):
+        tagged = ["parameters" in cell["metadata"].get("tags", []) for cell in cells_of(path, "code")]
+        sources = ["".join(cell["source"]) for cell in cells_of(path, "code")]
+        place, namespace = tagged.index(True), {}
+        exec(sources[place - 1], namespace)
+        first, *others = sources[place].splitlines()
+        assert re.fullmatch(r"_\w+: bool = begin_parameters\(globals\(\)\)  # .+", first)
+        set_here, of_a_run = {line.split(":")[0] for line in others}, {f.name for f in dataclasses.fields(RunParams)}
+        makes_runs = "given_parameters(before, globals())" in sources[place + 1]
+        assert makes_runs or "refuse_other_parameters(before, globals())" in sources[place + 1]
+        assert set(namespace["before"].own) == (set_here - of_a_run if makes_runs else set_here)
+
+    def test_no_variable_bears_the_name_of_a_parameter(self, path):
+        tagged = [cell for cell in cells_of(path, "code") if "parameters" in cell["metadata"].get("tags", [])]
+        parameters = set(re.findall(r"^([a-z]\w*):", "".join(tagged[0]["source"]), re.MULTILINE))
+        parameters |= {field.name for field in dataclasses.fields(RunParams)}
+        for cell in cells_of(path, "code"):
+            assert cell in tagged or not parameters & bound("".join(cell["source"]))
+
     def test_installs_pinned_versions_on_colab(self, path):
         source = "\n".join("".join(cell["source"]) for cell in cells_of(path, "code"))
         listed = dict(re.findall(r"([\w-]+)==([\w.]+)", source))
         assert listed.keys() >= {"trl", "bitsandbytes", "papermill", "peft", "transformers"}
         assert listed == {name: CONSTRAINTS[name] for name in listed}
+
+
+def bound(source: str) -> set[str]:
+    """Every name that a cell binds: assignments, loops, comprehensions, `as`, imports, functions, arguments."""
+    tree = ast.parse(re.sub(r"^(\s*)[!%].*$", r"\1pass", source, flags=re.MULTILINE))
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+    for node in ast.walk(tree):
+        for kind, field in (
+            (ast.alias, "asname"), (ast.ExceptHandler, "name"), (ast.arg, "arg"), (ast.FunctionDef, "name"),
+            (ast.ClassDef, "name"), (ast.MatchAs, "name"), (ast.MatchStar, "name"), (ast.MatchMapping, "rest"),
+        ):  # fmt: skip
+            if isinstance(node, kind):
+                names.add(getattr(node, field) or getattr(node, "name", "").split(".")[0])
+    return names
+
+
+def test_every_way_to_bind_a_name_is_seen():
+    cell = "for a, *b in c:\n    d = [e for e in f]\nwith g as h: i += 1\nimport j.k, l as m\nfrom n import o as p"
+    assert bound(cell) == {"a", "b", "d", "e", "h", "i", "j", "m", "p"}
+    assert bound("def f(g, *h, i=1):\n    try: (k := 1)\n    except E as l: del m\nlambda n: o\n%pip x\n!y") == {
+        "f", "g", "h", "i", "k", "l", "m", "n",
+    }  # fmt: skip
 
 
 def cells_of(path: Path, kind: str | None = None) -> list[dict]:

@@ -35,8 +35,8 @@ def clustered_contrast(items: pd.DataFrame, alpha: float = ALPHA) -> dict[str, f
 
     difference; se_naive, as if answers were independent; se of the differences of the cells seed x scenario, clustered
     by seed (a pair of runs) and by scenario, never below that by seed alone (with few clusters the two-way estimate can
-    fall below it, even below 0); interval and p from t on seeds - 1 degrees of freedom. It is the paired t test of runs
-    when scenarios add nothing.
+    fall below it, even below 0), NaN where both are 0; interval and p from t on seeds - 1 degrees of freedom. It is the
+    paired t test of runs when scenarios add nothing.
 
     unscored: answers whose verdict is NaN. A cell of which either arm has no verdict is left out; seeds, scenarios and
     answers count what is in the difference. Raises ValueError for an answer without seed or id.
@@ -57,10 +57,12 @@ def clustered_contrast(items: pd.DataFrame, alpha: float = ALPHA) -> dict[str, f
     arms = [items.loc[items["treated"] == arm, "verdict"] for arm in (0, 1)]
     naive = np.sqrt(sum(arm.var() / len(arm) for arm in arms))
     se = float(np.sqrt(max(both, by_seed)))
+    if se <= NO_SPREAD:  # neither seeds nor scenarios differ in their means, as in a Latin square
+        se = np.nan
     half = float(stats.t.isf(alpha / 2, seeds - 1) * se)
     return {
         "difference": difference, "low": difference - half, "high": difference + half,
-        "p": float(2 * stats.t.sf(abs(difference) / se, seeds - 1)) if se else np.nan,
+        "p": float(2 * stats.t.sf(abs(difference) / se, seeds - 1)),
         "se": se, "se_naive": float(naive), **size,
     }  # fmt: skip
 

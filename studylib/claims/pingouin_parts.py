@@ -17,7 +17,10 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 
 
 def hedges_g(treatment: np.ndarray, baseline: np.ndarray) -> float:
-    """Cohen's d_av of pairs, mean difference / sqrt((s1^2 + s2^2) / 2), times 1 - 3 / (4 * 2n - 9)."""
+    """Cohen's d_av of pairs, mean difference / sqrt((s1^2 + s2^2) / 2), times 1 - 3 / (4 * 2n - 9).
+
+    That is the correction for two groups; of correlated pairs it leaves g too large (`statistics.noncentrality`).
+    """
     import pingouin
 
     return float(pingouin.compute_effsize(treatment, baseline, paired=True, eftype="hedges"))

@@ -11,13 +11,14 @@ from scipy import integrate, optimize, special, stats
 
 from studylib.claims.plan import Plan
 from studylib.claims.runs import KEYS
-from studylib.claims.statistics import NO_SPREAD
+from studylib.claims.statistics import LARGE_T, NO_SPREAD
 from studylib.claims.verdicts import ALPHA
 from studylib.keys import require_keys
 
 TARGET = 0.80  # power that counts as enough
 UNDECIDED = ("inconclusive", "not estimable")  # a look with one of these verdicts does not end the study
 MOST = 500  # seeds; more is not a plan
+CERTAIN = 1e3  # times the critical t: a shift that no draw misses, and at 1e10 SciPy's noncentral t is not a number
 KEY = ("world", "contrast", "seeds")
 COLUMNS = (
     "sd", "sd_low", "sd_high", "detectable", "detectable_holm", "power_equivalent", "seeds_equivalent",
@@ -33,6 +34,10 @@ def difference_power(effect: float, sd: float, n: int, alpha: float = ALPHA) -> 
     _check(sd, n)
     df, shift = n - 1, abs(effect) / sd * np.sqrt(n)
     critical = special.stdtrit(df, 1 - alpha / 2)
+    if critical > LARGE_T:  # as in `noncentrality`; here SciPy is slow and wrong, and does not return at 1e7
+        return max(alpha, float(special.chdtr(df, df * (shift / critical) ** 2)))
+    if shift > CERTAIN * (1 + critical):
+        return 1.0
     return float(stats.nct.sf(critical, df, shift) + stats.nct.sf(critical, df, -shift))
 
 

@@ -71,15 +71,17 @@ def read_curves(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataF
 
 def read_provenance(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
     """One row per complete run: world, condition, seed, `plan` (hash of the analysis plan when it was made, "" for
-    none), commit, whether tracked files differed from it, versions, device, wall time in seconds, and its folder."""
+    none), commit, whether tracked files differed from it, `code` (hash of the package's files, "" where none was
+    kept), versions, device, wall time in seconds, and its folder."""
     rows = []
     for folder, key in complete_runs(root, axis, profile):
         made = read_json(folder / "manifest.json")
         git, versions = made.get("git") or {}, made.get("versions") or {}
         rows.append({
             **key, "plan": made.get("plan") or "", "commit": (git.get("commit") or "")[:12], "dirty": git.get("dirty"),
-            "torch": versions.get("torch"), "trl": versions.get("trl"), "gpu": (made.get("machine") or {}).get("gpu"),
-            "wall_seconds": made.get("wall_seconds"), "folder": str(folder.relative_to(root)),
+            "code": made.get("code") or "", "torch": versions.get("torch"), "trl": versions.get("trl"),
+            "gpu": (made.get("machine") or {}).get("gpu"), "wall_seconds": made.get("wall_seconds"),
+            "folder": str(folder.relative_to(root)),
         })  # fmt: skip
     return pd.DataFrame(rows).sort_values(KEYS, ignore_index=True)
 

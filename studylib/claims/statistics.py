@@ -18,6 +18,7 @@ BF_SCALES = {"bf10_r50": 0.5, "bf10": 0.707, "bf10_r100": 1.0}  # scale r of the
 NO_SPREAD = 1e-12  # accuracies are of order 1, so a smaller range comes from floating point
 EXACT_FLIPS = 15  # seeds up to which all 2^n sign flips are tried
 G_SEEDS = 3  # seeds from which g has an interval: with 2 the 95 % interval covered 91 to 96 %
+LARGE_T = 1e3  # beyond it the noncentrality is a chi-square quantile to 1e-4, and SciPy's inversion errs by up to 0.4 %
 TESTS = ("low", "high", "low90", "high90", "p", "p_tost")
 DETAILS = ("hedges_g", "g_low", "g_high", *BF_SCALES, "p_signflip", "p_signflip_min")
 WELCH = ("p_welch", "low_welch", "high_welch")
@@ -86,26 +87,43 @@ def noncentrality(t: float, df: int, alpha: float = ALPHA) -> tuple[float, float
     """1 - alpha interval of the noncentrality of an observed t.
 
     Times sqrt(2 s_d^2 / (n (s1^2 + s2^2))) it is the interval of the true d_av of pairs, which Hedges' g estimates
-    without bias (Algina & Keselman 2003). Approximate, since that factor is estimated too: 95 % intervals covered 94 to
+    (Algina & Keselman 2003). Without bias it does so for uncorrelated pairs alone, since its correction counts 2n - 2
+    degrees of freedom and correlated pairs have fewer: the mean g for a true 1 and pairs correlated by 0, .5 and .9 is
+    1.00, 1.04 and 1.18 with 3 pairs, 1.00, 1.02 and 1.09 with 5, and 1.00, 1.01 and 1.04 with 10 (400,000 simulated
+    studies each). The interval is approximate, since that factor is estimated too: 95 % intervals covered 94 to
     97 % of true effects up to 2, with 3 to 10 pairs correlated by 0 to .9, and up to 99 % of an effect of 5. (Shrunken
     like g itself they covered 88 to 97 %.)
     """
-    low, high = (float(special.nctdtrinc(df, share, abs(t))) for share in (1 - alpha / 2, alpha / 2))
+    low, high = (_noncentrality_at(abs(t), df, share) for share in (1 - alpha / 2, alpha / 2))
     return (low, high) if t >= 0 else (-high, -low)
+
+
+def _noncentrality_at(t: float, df: int, share: float) -> float:
+    """The noncentrality at which a share of the distribution lies below t >= 0.
+
+    T is (Z + noncentrality) / sqrt(chi2 / df), and at large t nothing depends on Z. SciPy's `nctdtrinc` loses digits
+    there (2 % at t = 1e4 with df 1 and share .005) and does not return from t = 3e5 on, which differences that are
+    constant but for the rounding of float32 reach.
+    """
+    if t > LARGE_T:
+        return float(t * np.sqrt(special.chdtri(df, share) / df))
+    return float(special.nctdtrinc(df, share, t))
 
 
 def bayes_factor(t: float, n: int, r: float) -> float:
     """Two-sided JZS BF10 of a paired t with n pairs, Cauchy prior of scale r (Rouder et al. 2009, eq. 1).
 
     The integral over their g is a sum over x = log g, where the integrand is smooth and vanishes at both ends, so that
-    even steps lose nothing. In logarithms, because at large t the peak is far out, near g = t^2, and very high.
+    even steps lose nothing. In logarithms, because at large t the peak is far out, near g = t^2, and very high: with 50
+    pairs BF10 is beyond the largest number from about t = 1e8 on, and infinite here.
     """
     step, df = 0.05, n - 1
     x = np.arange(-8, 40 + 2 * np.log1p(abs(t)), step)
     wider = 1 + n * r**2 * np.exp(x)  # variance of the mean under the prior, in units of that without an effect
     fit = n / 2 * (np.log1p(t**2 / df) - np.log1p(t**2 / (df * wider)))
     prior = -(np.log(2 * np.pi) + x + np.exp(-x)) / 2  # of x, as g is inverse gamma with shape and scale 1/2
-    return float(step * np.exp(special.logsumexp(fit - np.log(wider) / 2 + prior)))
+    with np.errstate(over="ignore"):
+        return float(step * np.exp(special.logsumexp(fit - np.log(wider) / 2 + prior)))
 
 
 def welch(treatment, baseline, alpha: float = ALPHA) -> dict[str, float]:

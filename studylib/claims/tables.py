@@ -222,6 +222,23 @@ def refuse_identical(root: Path | str, axis: str, profile: str) -> None:
         )
 
 
+def refuse_other_content(root: Path | str, axis: str, profile: str) -> None:
+    """Raise ValueError when a name stands for two contents: runs of two models or two judges that one folder held."""
+    found: dict[str, dict[str, str]] = {}
+    for folder, _ in complete_runs(root, axis, profile):
+        config = read_json(folder / "config.json")
+        for name in (name for name in config if name.endswith("_content")):
+            found.setdefault(name, {}).setdefault(config[name], str(folder))
+    for name, contents in found.items():
+        if len(contents) > 1:
+            one, other = list(contents.values())[:2]
+            what = name.removesuffix("_content")
+            raise ValueError(
+                f"{one} and {other} cannot be compared: the folder of their {what} held another {what} in between; run "
+                "one of them again"
+            )
+
+
 def write_tables(
     root: Path | str, out_dir: Path | str, axis: str, profile: str, baseline: str = "", margin: float | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -231,6 +248,7 @@ def write_tables(
     """
     plan, out_dir = plans.choose_plan(axis, baseline, margin), Path(out_dir)
     refuse_identical(root, axis, profile)
+    refuse_other_content(root, axis, profile)
     runs = read_runs(root, axis=axis, profile=profile)
     made = read_provenance(root, axis=axis, profile=profile)
     noted, later = notes(plan, runs, made, root, out_dir, profile)

@@ -10,13 +10,13 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from studylib.contents import code_digest, contents
+from studylib.contents import contents
 from studylib.evaluation.rates import wilson
 from studylib.evaluation.readable import shares, unreadable_note
 from studylib.evaluation.responses import GREEDY
 from studylib.params import RunParams
 from studylib.paths import CACHE
-from studylib.provenance import nulled
+from studylib.provenance import CODE, nulled
 from studylib.rewards import Grader, batch_reward
 from studylib.rewards.verdict import format, read_answer, verdict
 from studylib.scenarios.prompts import chat
@@ -111,7 +111,7 @@ def _before_path(params: RunParams, rows: list[dict]) -> Path:
     ]  # fmt: skip
     if "rubric" in params.reward_weights:
         how += [params.rubric_grader, params.rubric_score, [row["rubric"] for row in rows]]
-    key = digest(base, asked, how, contents(params), code_digest())
+    key = digest(base, asked, how, contents(params), CODE)
     return CACHE / "before" / f"{key}.parquet"
 
 

@@ -2,9 +2,11 @@
 
 Every request is a line in a sqlite file: it is the cache, the bill and the record of what failed. An answer that is in
 it is never asked for again, also after a crash; the caps hold for the whole file, so a second session does not start
-a second budget. What still fails after the retries ends as None and is counted.
+a second budget. What still fails after the retries ends as None and is counted; what was paid for and holds no text,
+such as a refusal or reasoning that used up all tokens, is no verdict and is not asked again.
 """
 
+import contextlib
 import email.utils
 import http.client
 import json
@@ -23,12 +25,16 @@ from typing import NamedTuple
 
 from studylib.randomness import generator
 from studylib.rewards.judge import context, question, rubric_of
+from studylib.rewards.refusal import sentence_of, shown
 from studylib.rewards.rubric import read_verdict
 from studylib.scenarios.rows import digest
 
 RETRIED = (408, 409, 425, 429, 500, 502, 503, 504, *range(520, 525), 529)  # may pass; other refusals are told at once
 LONGEST_WAIT = 120.0  # seconds, whatever Retry-After says
 LONGEST_BODY = 2**22  # bytes; a completion of 16 tokens has some hundred
+LONGEST_REFUSAL = 2**16  # bytes of a refusal that are read
+OURS = ("model", "messages", "stream")  # of a request; the reply is read whole
+TEXT_PARTS = ("text", "output_text")  # kinds of content; others, such as thinking, are no part of the answer
 MOST_TOKENS = 2**40  # that one reply may bill; a server that claims more has reached every cap
 
 
@@ -55,6 +61,8 @@ class Endpoint:
 
     url: up to and with /v1; key_env: the environment variable that holds the key (empty: none is sent); cache: the
     sqlite file; max_requests, max_tokens: caps over the life of that file. counts: what happened since it was made.
+    options: more of the request beside temperature 0 and max_tokens 16; None takes one of these out, as models do that
+    want `max_completion_tokens` or no temperature.
     timeout: seconds for the connection and for each line of the reply's head, and again for its whole body.
     """
 
@@ -65,6 +73,8 @@ class Endpoint:
     ):  # fmt: skip
         if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
             raise ValueError(f"endpoint url {url!r} is not allowed: one that begins with http:// or https://")
+        if {"@", "?", "#"} & set(url):
+            raise ValueError("an endpoint url with a user, a query or a fragment is not allowed: the key is in key_env")
         if key_env and not os.environ.get(key_env):
             raise ValueError(f"the environment variable {key_env!r} holds no key for {url}")
         if key_env and not (os.environ[key_env].isascii() and os.environ[key_env].isprintable()):
@@ -72,7 +82,7 @@ class Endpoint:
         self.url, self.model, self.key = url.rstrip("/") + "/chat/completions", model, os.environ.get(key_env, "")
         self.max_requests, self.max_tokens, self.retries = max_requests, max_tokens, retries
         self.timeout, self.workers, self.sees_scenario, self.sleep = timeout, workers, sees_scenario, sleep
-        self.options = {"temperature": 0, "max_tokens": 16} | (options or {})
+        self.options = _given({"temperature": 0, "max_tokens": 16} | (options or {}))
         self.counts, self.lock = Counter(), threading.Lock()
         self.opener = urllib.request.build_opener(_NoRedirect)
         cache.parent.mkdir(parents=True, exist_ok=True)
@@ -160,6 +170,8 @@ class Endpoint:
             change = f"UPDATE requests SET outcome = ?, answer = ?, tokens = ? WHERE rowid = ({sent})"
             self.bill.execute(change, (outcome, answer, tokens, key))
         self._count("answered" if answer is not None else f"failed: {outcome}")
+        if answer is not None and not tokens:
+            self._count("no tokens told")  # so the cap on tokens does not see this answer
 
     def _count(self, what: str) -> None:
         with self.lock:
@@ -176,13 +188,41 @@ class Endpoint:
                 return read_completion(body) if body is not None else (Failed("reply too long"), 0)
         except urllib.error.HTTPError as error:
             if error.code not in RETRIED:
-                raise ValueError(f"{self.url} answered {error.code} {error.reason} to model {self.model!r}") from None
+                raise ValueError(self._refusal(error)) from None
             return Failed(f"status {error.code}", retry_after(error.headers.get("Retry-After"))), 0
         except (urllib.error.URLError, TimeoutError) as error:
             slow = isinstance(getattr(error, "reason", error), TimeoutError)
             return Failed("timeout" if slow else "no connection"), 0
         except (OSError, http.client.HTTPException):
             return Failed("line cut"), 0
+
+    def _refusal(self, error: urllib.error.HTTPError) -> str:
+        """One sentence: what was asked, the status, and what the server says of it, without the key."""
+        with error:
+            body = _some(error.fp, time.monotonic() + self.timeout)
+        told = shown(sentence_of(body, error.headers.get_content_charset("utf-8")), self.key)
+        reason = shown(str(error.reason), self.key)  # it is the server's too
+        return f"{self.url} answered {error.code} {reason} to model {self.model!r}" + (f": {told}" if told else "")
+
+
+def _given(options: dict) -> dict:
+    """The options that are not None; refuses those that the endpoint sets itself."""
+    ours = sorted(set(options) & set(OURS))
+    if ours:
+        raise ValueError(f"endpoint option {ours[0]!r} is not allowed: any but {', '.join(OURS)}")
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def read_options(text: str) -> dict:
+    """Options of an endpoint from a parameter: a JSON object, in which null takes a default out; "" is none."""
+    try:
+        options = json.loads(text or "{}")
+    except ValueError:
+        options = None
+    if not isinstance(options, dict):
+        raise ValueError(f'endpoint options {text!r} are not allowed: a JSON object such as {{"max_tokens": null}}')
+    _given(options)
+    return options
 
 
 def _whole(reply: http.client.HTTPResponse, deadline: float) -> bytes | None:
@@ -204,19 +244,53 @@ def _sendable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+def _some(reply: http.client.HTTPResponse, deadline: float) -> bytes:
+    """The beginning of a body: what came before the deadline, the longest length or the end of the line."""
+    body = b""
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        while len(body) < LONGEST_REFUSAL and time.monotonic() < deadline and (part := reply.read1(2**16)):
+            body += part
+    return body[:LONGEST_REFUSAL]
+
+
+# --- what a server says ----------------------------------------------------------------------------------------------
+
+
 def read_completion(body: bytes) -> tuple[str | Failed, int]:
     """(answer, tokens) of a chat completion; an answer without text is "", which was paid for and is no verdict."""
     try:
         reply = json.loads(body)
-        content = reply["choices"][0]["message"]["content"]
-    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+        choice = reply["choices"][0]
+        content = _content(choice["message"] if choice.get("message") or not choice.get("finish_reason") else {})
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         return Failed("not a chat completion"), 0
-    usage = reply.get("usage")
-    tokens = usage.get("total_tokens") if isinstance(usage, dict) else 0
-    tokens = min(max(int(tokens), 0), MOST_TOKENS) if isinstance(tokens, int) else 0
-    if content is not None and not isinstance(content, str):
-        return Failed("not a chat completion"), tokens
-    return _sendable(content or ""), tokens
+    tokens = _tokens(reply.get("usage"))
+    if content is None:
+        return ("" if tokens else Failed("not a chat completion")), tokens
+    return _sendable(content), tokens
+
+
+def _content(message: dict) -> str | None:
+    """The text of a message: its content, or its text parts where it is a list; None where it is neither.
+
+    A refusal has none, and nor has an answer that ended while the model still reasoned.
+    """
+    content = message.get("content") or ""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+        return None
+    texts = [part.get("text") for part in content if part.get("type", "text") in TEXT_PARTS]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _tokens(usage) -> int:
+    """Tokens that a reply bills: the total, or the sum of its parts where no total is told; 0 where nothing is."""
+    if not isinstance(usage, dict):
+        return 0
+    both = [usage.get(name) for name in ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens")]
+    told = [usage["total_tokens"]] if isinstance(usage.get("total_tokens"), int) else both
+    return sum(min(max(int(part), 0), MOST_TOKENS) for part in told if isinstance(part, int))
 
 
 def retry_after(header: str | None) -> float | None:

@@ -7,11 +7,12 @@ advantages before and after, on random groups of rewards. The epsilon that train
 out, because what it changes is no effect of the shaping.
 """
 
+import dataclasses
 import itertools
 
 import numpy as np
 
-from studylib.params import GROUP_NORMALISED, LENGTH_MATCHED, RATING_REWARDS, RunParams
+from studylib.params import FLOWS, GROUP_NORMALISED, LENGTH_MATCHED, RATING_REWARDS, READ_BY, RunParams
 from studylib.randomness import generator
 from studylib.rewards.shaping import best, best_minus_worst, centred, normalised, total
 
@@ -54,6 +55,11 @@ def shaping_is_idle(params: RunParams, two_valued: frozenset[str] = TWO_VALUED) 
 
 def idle_message(params: RunParams, two_valued: frozenset[str] = TWO_VALUED) -> str | None:
     """One sentence for the start of a run when its shaping or combination cannot change the gradient, else None."""
+    if params.combination == "more" and sum(weight != 0 for weight in params.reward_weights.values()) == 2:
+        return (
+            "combination 'more' of two rewards gives both the weight 0.5 wherever both have a gradient: the shortest "
+            "mean of two gradients of length 1 is their middle; it takes three rewards to find weights"
+        )
     chosen = [f"{name} '{value}'" for name, value in (("shaping", params.shaping), ("combination", params.combination))
               if value not in ("none", "sum")]  # fmt: skip
     if not chosen or _finds_weights(params) or not shaping_is_idle(params, two_valued):
@@ -70,7 +76,8 @@ def identical_conditions(configs: dict[str, dict], two_valued: frozenset[str] = 
     Two conditions are compared when they differ in rewards, shaping, combination or what rewards are computed with, and
     in nothing else but names; they are identical when their advantages are, on random groups of rewards.
     """
-    runs = {name: RunParams.of(config) for name, config in configs.items()}
+    known = {f.name for f in dataclasses.fields(RunParams)}  # a configuration holds content hashes too
+    runs = {name: RunParams.of({k: v for k, v in c.items() if k in known}) for name, c in configs.items()}
     return [pair for pair in itertools.combinations(runs, 2) if _identical(*(runs[c] for c in pair), two_valued)]
 
 
@@ -93,6 +100,11 @@ def _finds_weights(params: RunParams) -> bool:
 
 def _matters(parameter: str, trained: set[str], *runs: RunParams) -> bool:
     """Whether a parameter can change runs that train on these rewards."""
+    objectives = {run.objective for run in runs}
+    if parameter in READ_BY and not objectives & set(READ_BY[parameter]):
+        return False
+    if parameter == "beta" and objectives <= set(FLOWS):
+        return False  # there it only switches the reference on
     if parameter not in COMPUTED_WITH:
         return True
     if parameter in UNREAD_UNLESS:

@@ -179,29 +179,38 @@ class Objective(NamedTuple):
 
 
 OBJECTIVES: dict[str, Objective] = {
-    "grpo": Objective("group-normalised advantage, mean over tokens", {"loss_type": "grpo"}),
+    "grpo": Objective("group-normalised advantage, clipped token ratios, mean over tokens", {"loss_type": "grpo"}),
     "dr_grpo": Objective(
-        "group-centred advantage, token sum over a constant", {"loss_type": "dr_grpo", "scale_rewards": "none"},
+        "group-centred advantage, clipped token ratios, token sum over a constant",
+        {"loss_type": "dr_grpo", "scale_rewards": "none"},
         step="token sums are divided by the longest answer allowed",
     ),
     "dapo": Objective(
-        "asymmetric clip, token-level loss, dynamic sampling, soft overlong punishment",
+        "group-normalised advantage, asymmetric clip of token ratios, token-level loss, dynamic sampling, "
+        "soft overlong punishment",
         {"loss_type": "dapo", "epsilon_high": 0.28},
     ),
     "rloo": Objective(
-        "leave-one-out advantage, token sum", {"loss_type": "dr_grpo"}, leave_one_out,
+        "leave-one-out advantage, token sum; clips token ratios, which the REINFORCE of RLOO's paper does not",
+        {"loss_type": "dr_grpo"}, leave_one_out,
         step="token sums are divided by the longest answer allowed",
     ),
     "reinforce_pp": Objective(
-        "returns with the k1 KL in the reward, normalised over the batch", {"loss_type": "dapo"}, kind="tokens",
-        reference=True,
+        "returns with the k1 KL in the reward, normalised over the batch, clipped token ratios, token-level loss",
+        {"loss_type": "dapo"}, kind="tokens", reference=True,
     ),
     "gspo": Objective(
-        "one clipped ratio per answer",
+        "group-normalised advantage, one clipped ratio per answer",
         {"loss_type": "grpo", "importance_sampling_level": "sequence", "epsilon": 3e-4, "epsilon_high": 4e-4},
     ),
-    "cispo": Objective("clipped weights instead of clipped gradients", {"loss_type": "cispo", "epsilon_high": 5.0}),
-    "ppo": Objective("GAE with a critic, KL in the reward", {"loss_type": "dapo"}, kind="ppo", reference=True),
+    "cispo": Objective(
+        "group-normalised advantage, token ratios as weights without gradient, none above 5",
+        {"loss_type": "cispo", "epsilon_high": 5.0},
+    ),
+    "ppo": Objective(
+        "GAE with a critic (its own loss is not clipped), k1 KL in the reward, clipped token ratios, token-level loss",
+        {"loss_type": "dapo"}, kind="ppo", reference=True,
+    ),
     "flowrl": Objective(
         "squared flow residual, learned log Z, clipped importance weight", kind="flow", reference=True,
         step="the loss is divided by 2 flow_beta",
@@ -211,10 +220,17 @@ OBJECTIVES: dict[str, Objective] = {
         step="the loss is divided by 2 flow_beta",
     ),
     "gflowrl": Objective(
-        "squared flow residual, log Z estimated in the group", kind="flow", reference=True,
+        "squared flow residual, log Z estimated in the group, clipped importance weight", kind="flow", reference=True,
         step="the loss is divided by 2 flow_beta",
     ),
-    "dpo": Objective("pairs from the untrained policy, ranked by the reward", kind="dpo", step="its own learning rate"),
-    "rft": Objective("supervised on the best of the group", {"loss_type": "grpo"}, best_of_group),
+    "dpo": Objective(
+        "pairs from the untrained policy, ranked by the reward; with dpo_nll the likelihood of the chosen answer too",
+        kind="dpo", step="its own learning rate",
+    ),
+    "rft": Objective(
+        "supervised on the best answers of groups that differ; token ratios are clipped, so a token that became 1.2 "
+        "times as likely as when it was sampled is learnt no further",
+        {"loss_type": "grpo"}, best_of_group,
+    ),
     "base": Objective("no training", kind="none"),
 }  # fmt: skip

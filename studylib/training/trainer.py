@@ -538,7 +538,7 @@ def prepare(
     those named in `params.rewards` and with their weights. Says so when the chosen shaping cannot do anything.
     """
     require_device(params)
-    for message in filter(None, (idle_message(params), _idle_update(params))):
+    for message in filter(None, (idle_message(params), _idle_update(params), _no_ratio(params))):
         print(f"note: {message}")
     model, tokenizer = load_policy(params)
     instruct = params.model != "tiny"
@@ -570,6 +570,12 @@ def _idle_update(params: RunParams) -> str | None:
     if not params.steps or groups >= params.updates_per_batch:
         return None
     return f"a step has {groups} groups for {params.updates_per_batch} updates, of which the others train on nothing"
+
+
+def _no_ratio(params: RunParams) -> str | None:
+    if params.objective != "gspo" or params.updates_per_batch > 1:
+        return None
+    return "with one update per batch the ratios of objective 'gspo' are 1, so that it trains as 'grpo' does"
 
 
 def overlong(params: RunParams) -> list:

@@ -190,10 +190,11 @@ class RunParams:
             )
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         for name, readers in READ_BY.items():
-            if self.steps and self.objective not in readers and getattr(self, name) != defaults[name]:
+            unread = self.steps and self.objective not in readers and getattr(self, name) != defaults[name]
+            if unread and rules[name][0]:
                 rules[name] = (False, f"{defaults[name]}, because objective {self.objective!r} does not read it")
         for name in ("n_domains", "n_styles"):
-            if not self.is_world and getattr(self, name) != defaults[name]:
+            if not self.is_world and getattr(self, name) != defaults[name] and rules[name][0]:
                 rules[name] = (False, f"{defaults[name]}, because source {self.source!r} has none to choose from")
         if self.engine == "trl" and self.objective not in PLAIN_TRL:
             rules["engine"] = (False, f"'trl' knows only {', '.join(PLAIN_TRL)}")

@@ -147,7 +147,9 @@ def test_more_has_nothing_to_mix_of_one_reward():
     one, more = RunParams(rewards="rubric=1"), RunParams(rewards="rubric=1 verdict=0", combination="more")
     assert idle_message(more).startswith("combination 'more' cannot change the gradient here")
     assert identical_conditions({"a": vars(one), "b": vars(more)}) == [("a", "b")]
-    assert idle_message(RunParams(rewards="rubric=1 verdict=1", combination="more")) is None
+    two = idle_message(RunParams(rewards="rubric=1 verdict=1 format=0", combination="more"))
+    assert two.startswith("combination 'more' of two rewards gives both the weight 0.5")
+    assert idle_message(RunParams(rewards="rubric=1 verdict=1 format=1", combination="more")) is None
 
 
 def test_parameters_that_nobody_reads_make_no_difference():

@@ -39,7 +39,7 @@ def told(found: dict[str, float], max_new_tokens: int) -> str:
 
 def unreadable_note(found: dict[str, float], max_new_tokens: int) -> str | None:
     """One sentence when (nearly) no answer can be read, else None."""
-    if 1 - found["no option"] > FEW:
+    if found["no option"] < 1 - FEW:
         return None
     return (
         f"{found['no option']:.0%} of the untrained policy's answers cannot be read, so training has next to nothing "

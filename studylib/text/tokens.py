@@ -5,7 +5,6 @@ ways. What a policy wrote is read whole: only the end token and padding are cut 
 tag that the chat template opened in the prompt (`<think>` in R1-style templates) is put back in front.
 """
 
-import datetime
 import re
 from collections.abc import Collection, Sequence
 
@@ -13,7 +12,7 @@ from studylib.rewards.verdict import TAGS
 
 OPENED = re.compile(r"(?:<think>\s*(?:</think>\s*(?:<answer>\s*)?)?|<answer>\s*)\Z")  # at the end of a prompt
 TAIL = 32  # tokens at the end of a prompt in which a template opens a tag
-TODAY = datetime.date(2024, 7, 26)  # for templates that tell the date: the same prompt on every day
+TODAY = "{% macro strftime_now(form) %}26 Jul 2024{% endmacro %}"  # templates that tell the date tell the same one
 SYSTEM, USER = "What the instruction says.", "What is asked."
 WRITTEN = "<think>So it is.</think><answer>yes</answer>"
 MARK = "\ue000{}\ue001"  # stands for the text of a message while its template is rendered
@@ -60,10 +59,12 @@ def _folded(chat: list[dict]) -> list[dict]:
     return [asked | {"content": f"{told['content']}\n\n{asked['content']}"}, *rest]
 
 
-def _rendered(tokenizer, chats: Sequence[list[dict]], tokenize: bool, generate: bool = True) -> list:
+def _rendered(tokenizer, chats: Sequence[list[dict]], tokenize: bool) -> list:
+    template = tokenizer.get_chat_template()
     return tokenizer.apply_chat_template(
-        list(chats), add_generation_prompt=generate, tokenize=tokenize, return_dict=False, strftime_now=TODAY.strftime
-    )
+        list(chats), chat_template=TODAY + template if "strftime_now" in template else template,
+        add_generation_prompt=True, tokenize=tokenize, return_dict=False,
+    )  # fmt: skip
 
 
 def _control_tokens(tokenizer) -> list[str]:

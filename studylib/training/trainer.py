@@ -411,7 +411,7 @@ class RunLog(TrainerCallback):
         self.idle = 0  # steps in a row without anything to learn from
         kept = [line for line in _read_lines(path) if json.loads(line)["step"] <= from_step]
         path.write_text("".join(kept))  # steps after the checkpoint come again
-        self.went_on = bool(kept)
+        self.kept = json.loads(kept[-1]) if kept else {}
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         logs = logs | self.always
@@ -608,8 +608,9 @@ def train(trainer: StudyTrainer, params: RunParams) -> int:
     training = trainer
     if trainer.objective.kind == "dpo":
         pairs, reward_of_pairs, tokens = sample_pairs(trainer)
-        log.always |= {"reward": reward_of_pairs, "generated_tokens": 0 if log.went_on else tokens}
+        log.always |= {"reward": reward_of_pairs, "generated_tokens": 0 if log.kept else tokens}
         training = dpo_trainer(trainer, pairs, PairTrainer)
+        training._total_train_tokens = log.kept.get("num_tokens") or 0  # TRL counts from 0 after a resume
     training.add_callback(log)
     if params.steps:
         training.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

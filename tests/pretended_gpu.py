@@ -32,6 +32,9 @@ aten = torch.ops.aten
 COPIES = {aten.copy_.default, aten._to_copy.default}  # operations that go from one device to another
 INDEXING = {aten.index.Tensor, aten._unsafe_index.Tensor, aten.index_put.default, aten.index_put_.default,
             aten._index_put_impl_.default}  # fmt: skip
+CUDA_KERNELS = {  # what the CPU has no kernel for -> the same on the CPU
+    aten.addmm.dtype_out: lambda c, a, b, dtype, *, out, **how: torch.addmm(c, a.to(dtype), b.to(dtype), **how, out=out)
+}
 FILLS = {aten.fill.Tensor, aten.fill_.Tensor, aten.masked_fill.Tensor, aten.masked_fill_.Tensor}
 
 
@@ -109,7 +112,7 @@ def compute(func, args, kwargs):
     plain.pop("pin_memory", None)
     if asked is not None:
         plain["device"] = CPU
-    found = func(*plain_args, **plain)
+    found = CUDA_KERNELS.get(func, func)(*plain_args, **plain)
     if func is aten.copy_.default:
         return args[0]
     if not on_card:
@@ -238,7 +241,7 @@ def aside():
 
 
 def move_module(module: torch.nn.Module, function, recurse: bool = True) -> torch.nn.Module:
-    """`Module._apply` that replaces parameters, tied ones once: the memory of another device cannot be put into them."""
+    """`Module._apply` that replaces parameters, tied ones once: they cannot be given the memory of another device."""
     made: dict[int, torch.nn.Parameter] = {}
     for part in module.modules():
         for name, old in part._parameters.items():

@@ -19,13 +19,14 @@ and not for cuda. So a true meta tensor cannot be made inside; models are loaded
 """
 
 import contextlib
+import functools
 import types
 from typing import NamedTuple
 
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_map_only
 
 CUDA, META, CPU = torch.device("cuda", 0), torch.device("meta"), torch.device("cpu")
 aten = torch.ops.aten
@@ -99,25 +100,46 @@ def is_card(device) -> bool:
 
 def compute(func, args, kwargs):
     """The operation on the tensors that are held; its results are on the device that torch would give them."""
-    asked = kwargs.get("device")
-    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+    asked, tensors = kwargs.get("device"), list(tensors_in((args, kwargs.values())))
     on_card = any(isinstance(t, OnCard) for t in tensors) if asked is None else is_card(asked)
     if func in COPIES:
         on_card = isinstance(args[0], OnCard) if asked is None else on_card
     else:
         refuse_mixtures(func, args, kwargs, tensors)
     if on_card:
-        refuse_generators(args, kwargs)
-    plain_args, plain = tree_map_only(OnCard, lambda t: t.held, (args, dict(kwargs)))
-    plain.pop("pin_memory", None)
+        refuse_generators(*args, *kwargs.values())
+    plain = {name: held(value) for name, value in kwargs.items() if name != "pin_memory"}
     if asked is not None:
         plain["device"] = CPU
-    found = CUDA_KERNELS.get(func, func)(*plain_args, **plain)
+    found = CUDA_KERNELS.get(func, func)(*held(args), **plain)
     if func is aten.copy_.default:
         return args[0]
     if not on_card:
         return found
-    return return_and_correct_aliasing(func, args, kwargs, tree_map_only(torch.Tensor, OnCard, found))
+    found = OnCard(found) if isinstance(found, torch.Tensor) else tree_map_only(torch.Tensor, OnCard, found)
+    return return_and_correct_aliasing(func, args, kwargs, found) if _shares_memory(func) else found
+
+
+def tensors_in(values):
+    """The tensors of an operation's arguments: single ones and lists of them."""
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, (list, tuple, type({}.values()))):
+            yield from tensors_in(value)
+
+
+def held(value):
+    """An argument of an operation with the tensors that are held in place of those on the GPU."""
+    if isinstance(value, OnCard):
+        return value.held
+    return type(value)(map(held, value)) if type(value) in (list, tuple) else value
+
+
+@functools.cache
+def _shares_memory(func) -> bool:
+    """Whether a result is a view of an argument or the argument itself."""
+    return any(value.alias_info is not None for value in func._schema.returns)
 
 
 def refuse_mixtures(func, args, kwargs, tensors: list[torch.Tensor]) -> None:
@@ -129,8 +151,8 @@ def refuse_mixtures(func, args, kwargs, tensors: list[torch.Tensor]) -> None:
         refuse_indices(*args[:3])
         return
     numbers_may = torch.Tag.pointwise in func.tags or func in FILLS
-    written = [value for value in _written(func, args, kwargs) if isinstance(value, torch.Tensor)]
-    if not numbers_may or any(t.dim() for t in on_cpu) or any(not isinstance(t, OnCard) for t in written):
+    into_cpu = any(t is written for written in _written(func, args, kwargs) for t in on_cpu)
+    if not numbers_may or into_cpu or any(t.dim() for t in on_cpu):
         raise RuntimeError(
             f"Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu! ({func})"
         )
@@ -138,10 +160,10 @@ def refuse_mixtures(func, args, kwargs, tensors: list[torch.Tensor]) -> None:
 
 def _written(func, args, kwargs) -> list:
     """The arguments that the operation writes into."""
-    into = [argument.alias_info is not None and argument.alias_info.is_write for argument in func._schema.arguments]
-    names = [argument.name for argument in func._schema.arguments]
-    named = [kwargs[name] for name, writes in zip(names, into, strict=True) if writes and name in kwargs]
-    return [value for value, writes in zip(args, into, strict=False) if writes] + named
+    arguments = func._schema.arguments
+    given = dict(zip((argument.name for argument in arguments), args, strict=False)) | kwargs
+    writes = [a.name for a in arguments if a.alias_info is not None and a.alias_info.is_write]
+    return [given[name] for name in writes if name in given]
 
 
 def refuse_indices(base, indices, value=None) -> None:
@@ -152,8 +174,8 @@ def refuse_indices(base, indices, value=None) -> None:
         raise RuntimeError("Expected all tensors to be on the same device: the values to put and their target")
 
 
-def refuse_generators(args, kwargs) -> None:
-    for generator in (leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Generator)):
+def refuse_generators(*arguments) -> None:
+    for generator in (value for value in arguments if isinstance(value, torch.Generator)):
         if generator.device.type != "cuda":
             raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
 
@@ -216,7 +238,7 @@ class Operations(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        ours = is_card(kwargs.get("device")) or any(isinstance(leaf, OnCard) for leaf in tree_leaves((args, kwargs)))
+        ours = is_card(kwargs.get("device")) or any(isinstance(t, OnCard) for t in tensors_in((args, kwargs.values())))
         return compute(func, args, kwargs) if ours and gpu_is_in_use() else func(*args, **kwargs)
 
 

@@ -1,16 +1,14 @@
 """What runs on a GPU, run on the pretended one: every objective, combination and profile, from policy to resume."""
 
-import math
 import shutil
 
 import pytest
 import torch
-from pretended_gpu import AMPERE, HOPPER, TURING, OnCard
-from test_training import adapter, start, steps_logged, tags_reward
+from pretended_gpu import OnCard
+from test_training import adapter, start, tags_reward
 
 from studylib.evaluation.suites import evaluate
 from studylib.params import NEED_REFERENCE, RunParams
-from studylib.paths import PARAMS
 from studylib.rewards.verdict import format
 from studylib.scenarios.selection import select
 from studylib.training.objectives import OBJECTIVES
@@ -18,7 +16,7 @@ from studylib.training.trainer import COMPLETE, newest_checkpoint, train
 
 SMALLEST = {  # three steps, of which the last comes again after a resume
     "device": "cuda", "steps": 3, "save_every": 2, "eval_scenarios": 2, "eval_samples": 1, "learning_rate": 0.01,
-    "max_grad_norm": 1.0,
+    "max_grad_norm": 1.0, "max_new_tokens": 4,
 }  # fmt: skip
 
 
@@ -58,6 +56,7 @@ def moved(fresh, ended) -> bool:
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_an_objective_takes_steps_evaluations_and_a_resume(gpu, miniature, differing, objective):
-    given = {"beta": 0.1 * (objective in NEED_REFERENCE)} | ({"steps": 0} if objective == "base" else {})
+    given = {"beta": 0.1 * (objective in NEED_REFERENCE)}
+    given |= {"base": {"steps": 0}, "dpo": {"generations": 2}}.get(objective, {})  # DPO: a pair of every two answers
     params = miniature(**SMALLEST | given, objective=objective)
     assert moved(*run_and_resume(params)) == (objective != "base")

@@ -100,14 +100,15 @@ def is_card(device) -> bool:
 
 def compute(func, args, kwargs):
     """The operation on the tensors that are held; its results are on the device that torch would give them."""
-    asked, tensors = kwargs.get("device"), list(tensors_in((args, kwargs.values())))
-    on_card = any(isinstance(t, OnCard) for t in tensors) if asked is None else is_card(asked)
+    asked = kwargs.get("device")
     if func in COPIES:
-        on_card = isinstance(args[0], OnCard) if asked is None else on_card
+        on_card = isinstance(args[0], OnCard) if asked is None else is_card(asked)
     else:
+        tensors = list(tensors_in(args)) + list(tensors_in(kwargs.values()))
+        on_card = any(type(t) is OnCard for t in tensors) if asked is None else is_card(asked)
         refuse_mixtures(func, args, kwargs, tensors)
-    if on_card:
-        refuse_generators(*args, *kwargs.values())
+    if on_card and kwargs.get("generator") is not None and kwargs["generator"].device.type != "cuda":
+        raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
     plain = {name: held(value) for name, value in kwargs.items() if name != "pin_memory"}
     if asked is not None:
         plain["device"] = CPU
@@ -125,13 +126,13 @@ def tensors_in(values):
     for value in values:
         if isinstance(value, torch.Tensor):
             yield value
-        elif isinstance(value, (list, tuple, type({}.values()))):
+        elif type(value) in (list, tuple):
             yield from tensors_in(value)
 
 
 def held(value):
     """An argument of an operation with the tensors that are held in place of those on the GPU."""
-    if isinstance(value, OnCard):
+    if type(value) is OnCard:
         return value.held
     return type(value)(map(held, value)) if type(value) in (list, tuple) else value
 
@@ -144,7 +145,7 @@ def _shares_memory(func) -> bool:
 
 def refuse_mixtures(func, args, kwargs, tensors: list[torch.Tensor]) -> None:
     """Raise RuntimeError where CUDA would: tensors of two devices, but for indices and single numbers."""
-    on_cpu = [t for t in tensors if not isinstance(t, OnCard)]
+    on_cpu = [t for t in tensors if type(t) is not OnCard]
     if len(on_cpu) in (0, len(tensors)):
         return
     if func in INDEXING:
@@ -172,12 +173,6 @@ def refuse_indices(base, indices, value=None) -> None:
     alike = value is None or isinstance(value, OnCard) == isinstance(base, OnCard)
     if not alike and (value.dim() or isinstance(value, OnCard)):
         raise RuntimeError("Expected all tensors to be on the same device: the values to put and their target")
-
-
-def refuse_generators(*arguments) -> None:
-    for generator in (value for value in arguments if isinstance(value, torch.Generator)):
-        if generator.device.type != "cuda":
-            raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
 
 
 # --- the two levels at which torch is listened to --------------------------------------------------------------------
@@ -238,7 +233,7 @@ class Operations(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        ours = is_card(kwargs.get("device")) or any(isinstance(t, OnCard) for t in tensors_in((args, kwargs.values())))
+        ours = OnCard in types or is_card(kwargs.get("device"))
         return compute(func, args, kwargs) if ours and gpu_is_in_use() else func(*args, **kwargs)
 
 

@@ -11,12 +11,27 @@ from studylib.evaluation.suites import evaluate
 from studylib.params import NEED_REFERENCE, RunParams
 from studylib.rewards.verdict import format
 from studylib.scenarios.selection import select
+from studylib.training import tiny
 from studylib.training.objectives import OBJECTIVES
 from studylib.training.trainer import COMPLETE, newest_checkpoint, train
 
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def one_layer(cache, monkeypatch):
+    """The tiny model with one layer, in a cache of its own: half the operations."""
+    monkeypatch.setitem(tiny.SHAPE, "num_hidden_layers", 1)
+    monkeypatch.setattr("studylib.training.warm_start.CACHE", cache)
+    monkeypatch.setattr("studylib.evaluation.suites.CACHE", cache)
+
+
 SMALLEST = {  # three steps, of which the last comes again after a resume
     "device": "cuda", "steps": 3, "save_every": 2, "eval_scenarios": 2, "eval_samples": 1, "learning_rate": 0.01,
-    "max_grad_norm": 1.0, "max_new_tokens": 4,
+    "max_grad_norm": 1.0, "max_new_tokens": 4, "micro_batch": 8,
 }  # fmt: skip
 
 

@@ -27,3 +27,12 @@ def miniature(tmp_path):
         return RunParams.resolve({**MINIATURE, "run_root": str(tmp_path / "runs"), **given})
 
     return make
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A pretended CUDA device (tests/pretended_gpu.py): `gpu.card` is settable."""
+    from pretended_gpu import pretended_gpu
+
+    with pretended_gpu(monkeypatch) as device:
+        yield device

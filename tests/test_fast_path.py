@@ -335,7 +335,7 @@ def test_the_dense_copy_is_the_policy_and_follows_its_adapter(miniature):
             parameter.data.mul_(3)
     assert gap() < 1e-4 and (dense.model(ids).logits - before).abs().max() > 1e-2
     assert all(torch.equal(p.data, stored[name]) for name, p in model.named_parameters() if name in stored)
-    assert not any(p.requires_grad for layer, p in dense._layers)
+    assert not any(p.requires_grad for p in dense.model.parameters())
 
 
 def test_both_kinds_of_weights_sample_the_same_answers(miniature):

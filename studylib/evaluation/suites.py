@@ -19,7 +19,7 @@ from studylib.rewards.verdict import format, read_answer, verdict
 from studylib.scenarios.prompts import chat
 from studylib.scenarios.rows import digest
 from studylib.scenarios.selection import Splits
-from studylib.training.rollout import DenseCopy, Sampling, rollout, use_dense_copy
+from studylib.training.rollout import Sampling, rollout, sampler
 from studylib.training.warm_start import warm_start_key
 
 
@@ -30,7 +30,7 @@ def respond(policy, tokenizer, rows: list[dict], params: RunParams, seed: int, s
     """
     chats = [chat(row, params.model != "tiny") for row in rows]
     prompts = tokenizer.apply_chat_template(chats, add_generation_prompt=True, return_dict=False)
-    model = DenseCopy(policy).model if use_dense_copy(params, policy) else policy
+    model = sampler(params, policy)
     eos = policy.generation_config.eos_token_id
     eos = tuple(eos) if isinstance(eos, list) else (eos,)
     table = []

@@ -23,7 +23,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, StaticLa
 
 from studylib.params import RunParams
 from studylib.training.memory import fits_with_dense_copy
-from studylib.training.models import sampling_mode
+from studylib.training.models import sampling_mode, steady_attention
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ def rollout(
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), tuple(prompts[i])))
     answers: list[list[int]] = [[] for _ in prompts]
     drawn_with: list[list[float]] = [[] for _ in prompts]
-    with sampling_mode(model), as_in_training(model):
+    with sampling_mode(model), as_in_training(model), steady_attention(model):
         for start in range(0, len(order), batch):
             chosen = order[start : start + batch]
             shown = chosen + chosen[-1:] * (_fixed_rows(len(chosen), batch) - len(chosen) if compiled else 0)

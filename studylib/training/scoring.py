@@ -15,6 +15,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from studylib.training.models import steady_attention
+
 
 class Scores(NamedTuple):
     logps: torch.Tensor  # (B, C) log-probability of each answer token at the trainer's temperature; 0 where masked
@@ -54,7 +56,7 @@ def shared_prompt_scores(model, input_ids: torch.Tensor, attention_mask: torch.T
     counts = torch.bincount(group)
     parts = (prompts, prompt_mask, counts, answers[order], answer_mask[order])
     lean = torch.is_grad_enabled() and _checkpointing(model)
-    with _layers_again(model) if lean else _caching(model):
+    with steady_attention(model), _layers_again(model) if lean else _caching(model):
         scores = _by_group(model, *parts) if lean else _score(model, *parts)
     back = order.argsort()
     return Scores(*(values[back] for values in scores))
@@ -208,12 +210,18 @@ def _layers_again(model):
     """Layers that are checkpointed keep their cache: those of `_score` may be updated twice."""
     layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer) and m.gradient_checkpointing]
     before = [layer._gradient_checkpointing_func for layer in layers]
+    contexts = partial(_both_contexts, model)
     for layer in layers:
         layer._can_checkpoint_with_cache = True
-        layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
+        layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False, context_fn=contexts)
     try:
         yield
     finally:
         for layer, function in zip(layers, before, strict=True):
             del layer._can_checkpoint_with_cache
             layer._gradient_checkpointing_func = function
+
+
+def _both_contexts(model) -> tuple:
+    """What a checkpointed layer runs in: in the forward pass as everything around it, again in the backward pass."""
+    return contextlib.nullcontext(), steady_attention(model)

@@ -267,11 +267,10 @@ def bench_cpu(repeats: int, steps: int) -> None:
         task = {"model": folder, "device": "cpu", "prompts": 4, "steps": steps}
         measured = compare(SHAPES, repeats=repeats, **task)
         _write(measured, out)
-        growth = compare(GROWTH, repeats=1, **(task | {"steps": 1}))
+        plot_growth(compare(GROWTH, repeats=1, **(task | {"steps": 1})), out)
         judged = judge_throughput(folder)
     judged.to_csv(out / "judge.csv", index=False)
     print(f"\njudge, criteria per second\n{judged.round(2).to_string(index=False)}")
-    plot_growth(growth, out)
     table = price()
     if len(table):
         table.to_csv(out / "price.csv", index=False)
@@ -309,7 +308,7 @@ def bench_gpu(repeats: int, steps: int) -> None:
                 "name": name,
             }
             tables.append(compare([(512, 256, 8)], repeats=repeats, **task))
-    _write(pd.concat(tables).assign(gpu=torch.cuda.get_device_name()), out)
+        _write(pd.concat(tables).assign(gpu=torch.cuda.get_device_name()), out)  # what is measured outlives a crash
 
 
 def _write(measured: pd.DataFrame, out: Path) -> None:

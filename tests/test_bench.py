@@ -63,6 +63,28 @@ def test_a_measurement_has_exactly_the_shape_asked_for(tmp_path, engine, monkeyp
     assert len(words) == 8 and set(words) <= {4, 5}, "five tokens each; a padding token would not show as a word"
 
 
+@pytest.mark.parametrize("crash_at", [1, 2])
+def test_the_tables_of_the_models_before_a_crash_are_kept(tmp_path, monkeypatch, crash_at):
+    names = list(bench.GPU_MODELS)
+    monkeypatch.setattr(bench, "FIGURES", tmp_path)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "a GPU")
+    monkeypatch.setattr(bench, "save_random_model", lambda *args: None)
+
+    def compare(shapes, name, **task):
+        if name == names[crash_at]:
+            raise RuntimeError("out of memory")
+        rows = steps("trl", 0, [4.0], 3.0) + steps("fast", 0, [2.0], 1.0)
+        return pd.DataFrame(rows).assign(model=name)
+
+    monkeypatch.setattr(bench, "compare", compare)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        bench.bench_gpu(repeats=1, steps=1)
+    kept = pd.read_csv(tmp_path / "bench_gpu" / "steps.csv")
+    assert list(kept.model.unique()) == names[:crash_at] and set(kept.gpu) == {"a GPU"}
+    assert len(pd.read_csv(tmp_path / "bench_gpu" / "ratio.csv")) == crash_at
+
+
 def test_the_throughput_of_the_judge_is_measured_both_ways(tmp_path):
     bench.save_random_model(tmp_path, "qwen3", {**bench.SMALL, "num_hidden_layers": 1})
     (row,) = bench.judge_throughput(str(tmp_path), [(96, 4, 12)], responses=2, repeats=3).to_dict("records")

@@ -24,7 +24,7 @@ from studylib.scenarios.rows import digest
 from studylib.scenarios.selection import Splits
 from studylib.text.tokens import answer_text, cut_off, end_tokens, prompt_tokens
 from studylib.training.models import precision, require_positions
-from studylib.training.rollout import DenseCopy, Sampling, rollout, use_dense_copy
+from studylib.training.rollout import Sampling, rollout, sampler
 from studylib.training.warm_start import warm_start_key
 
 COLUMNS = ["id", "split", "k", "response", "verdict", "format", "readable", "cut_off"]
@@ -39,7 +39,7 @@ def respond(policy, tokenizer, rows: list[dict], params: RunParams, seed: int, s
     chats = [chat(row, params.model != "tiny") for row in rows]
     prompts = prompt_tokens(tokenizer, chats)
     require_positions(policy, prompts, params.max_new_tokens)
-    model = DenseCopy(policy).model if use_dense_copy(params, policy) else policy
+    model = sampler(params, policy)
     ends = end_tokens(policy, tokenizer)
     table = []
     for k in range(1 + params.eval_samples):

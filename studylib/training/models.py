@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 from peft import LoraConfig
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils.logging import disable_progress_bar
 
@@ -132,6 +133,16 @@ def sampling_mode(model):
     finally:
         if checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
+
+
+def steady_attention(model):
+    """On a CPU in 16 bits: attention weights in float32. Elsewhere nothing.
+
+    Torch's fast kernel for this case rounds them in blocks that depend on the number of queries, so that one token at a
+    time and a whole answer differ by 0.2 % of a token's probability.
+    """
+    rounded = model.device.type == "cpu" and model.dtype != torch.float32
+    return sdpa_kernel(SDPBackend.MATH) if rounded else contextlib.nullcontext()
 
 
 def lora_gradients(model, tokenizer, text: str = "Is this permissible or wrong?") -> torch.Tensor:

@@ -7,10 +7,15 @@ takes the tokens in chunks: logits of all answers never stand in memory at once.
 """
 
 import contextlib
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch.utils.checkpoint import checkpoint
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from studylib.training.models import steady_attention
 
 
 class Scores(NamedTuple):
@@ -38,7 +43,8 @@ def shared_prompt_scores(model, input_ids: torch.Tensor, attention_mask: torch.T
 
     input_ids, attention_mask: (B, P + C), prompts padded left, answers right. Rows with equal prompts share one
     encoding, whatever their order. `model` has TRL's fused head (GRPOTrainer adds it) and stays in train() mode.
-    With gradient checkpointing on, groups are scored one after the other and computed again in the backward pass.
+    With gradient checkpointing on, groups are scored one after the other, and each layer of a group is computed again
+    in the backward pass: between the two only the inputs of the layers and the prompts' keys and values are kept.
     """
     prompts, answers = input_ids[:, :-n_answer], input_ids[:, -n_answer:]
     prompt_mask, answer_mask = attention_mask[:, :-n_answer], attention_mask[:, -n_answer:]
@@ -50,9 +56,21 @@ def shared_prompt_scores(model, input_ids: torch.Tensor, attention_mask: torch.T
     counts = torch.bincount(group)
     parts = (prompts, prompt_mask, counts, answers[order], answer_mask[order])
     lean = torch.is_grad_enabled() and _checkpointing(model)
-    scores = _by_group(model, *parts) if lean else _score(model, *parts)
+    with steady_attention(model), _layers_again(model) if lean else _caching(model):
+        scores = _by_group(model, *parts) if lean else _score(model, *parts)
     back = order.argsort()
     return Scores(*(values[back] for values in scores))
+
+
+def scores_in_passes(model, input_ids, attention_mask, n_answer: int, rows: int, group: int) -> Scores:
+    """`shared_prompt_scores` of at most `rows` rows at a time: equal to one pass, in the memory of `rows`.
+
+    The rows of a group, `group` of them one after the other, stay in one pass unless they are more than `rows`.
+    """
+    size = rows // group * group or rows
+    parts = zip(input_ids.split(size), attention_mask.split(size), strict=True)
+    passes = [shared_prompt_scores(model, ids, mask, n_answer) for ids, mask in parts]
+    return Scores(*(torch.cat(values) for values in zip(*passes, strict=True)))
 
 
 def _distinct(prompts, mask) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -64,20 +82,28 @@ def _distinct(prompts, mask) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return prompts[first], group, first
 
 
-def _score(model, prompts, prompt_mask, counts, answers, answer_mask) -> tuple[torch.Tensor, ...]:
-    """Scores of answers that stand in the order of their prompts; counts: (N,) answers of each prompt."""
+def _score(model, prompts, prompt_mask, counts, answers, answer_mask, again: bool = False) -> tuple[torch.Tensor, ...]:
+    """Scores of answers that stand in the order of their prompts; counts: (N,) answers of each prompt.
+
+    again: the layers will be run again in the backward pass, so their caches must bear that.
+    """
     used = int(prompt_mask.any(0).int().argmax())  # columns to the left are padding in every prompt
     prompts, prompt_mask = prompts[:, used:], prompt_mask[:, used:]
     group = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
-    with _caching(model), _last_hidden(model) as hidden:
-        cache = model(
+    cache = _cache_of_prompts(model) if again else DynamicCache(config=model.config)
+    with _last_hidden(model) as hidden:
+        model(
             input_ids=prompts[:, :-1],
             attention_mask=_needed(prompt_mask[:, :-1]),
             position_ids=_positions(prompt_mask[:, :-1]),
-            use_cache=True,
+            past_key_values=cache,
+            use_cache=not again,
             logits_to_keep=1,
-        ).past_key_values
-        repeat_cache(cache, counts, group)
+        )
+        if again:
+            cache = Cache(layers=[AnswersLayer(layer, counts, group) for layer in cache.layers])
+        else:
+            repeat_cache(cache, counts, group)
         rows = torch.cat([prompts[group, -1:], answers[:, :-1]], dim=1)
         mask = torch.cat([prompt_mask[group], answer_mask[:, :-1]], dim=1)
         steps = torch.arange(rows.shape[1], device=rows.device)
@@ -95,18 +121,46 @@ def _score(model, prompts, prompt_mask, counts, answers, answer_mask) -> tuple[t
 
 
 def _by_group(model, prompts, prompt_mask, counts, answers, answer_mask) -> tuple[torch.Tensor, ...]:
-    """`_score` of one prompt at a time, computed again in the backward pass: activations of one group at a time."""
-    scored = []
-    for i, (own, own_mask) in enumerate(
-        zip(answers.split(counts.tolist()), answer_mask.split(counts.tolist()), strict=True)
-    ):
-        parts = (prompts[i : i + 1], prompt_mask[i : i + 1], counts[i : i + 1], own, own_mask)
-        scored.append(checkpoint(_score, model, *parts, use_reentrant=False))
+    """`_score` of one prompt at a time, so that a layer that is computed again holds the activations of one group."""
+    sizes, scored = counts.tolist(), []
+    for i, (own, own_mask) in enumerate(zip(answers.split(sizes), answer_mask.split(sizes), strict=True)):
+        one = slice(i, i + 1)
+        scored.append(_score(model, prompts[one], prompt_mask[one], counts[one], own, own_mask, again=True))
     return tuple(torch.cat(values) for values in zip(*scored, strict=True))
 
 
+class PromptLayer(DynamicLayer):
+    """A cache layer that keeps what it is given first; the same again, in the backward pass, changes nothing."""
+
+    def update(self, key_states, value_states, *args, **kwargs):
+        if not self.is_initialized:
+            super().lazy_initialization(key_states, value_states)
+            self.keys, self.values = key_states, value_states
+        return key_states, value_states
+
+
+class AnswersLayer(DynamicLayer):
+    """The prompts' keys and values before those of their answers, which are not kept; repeated where they are read."""
+
+    def __init__(self, prompts: PromptLayer, counts: torch.Tensor, group: torch.Tensor):
+        super().__init__()
+        super().lazy_initialization(prompts.keys, prompts.values)
+        self.keys, self.values, self._parts = prompts.keys, prompts.values, (counts, group)
+
+    def update(self, key_states, value_states, *args, **kwargs):
+        own = DynamicLayer()
+        own.lazy_initialization(self.keys, self.values)
+        own.keys, own.values = self.keys, self.values
+        repeat_cache(own, *self._parts)
+        return torch.cat([own.keys, key_states], dim=-2), torch.cat([own.values, value_states], dim=-2)
+
+
+def _cache_of_prompts(model) -> Cache:
+    return Cache(layers=[PromptLayer() for _ in range(model.config.get_text_config().num_hidden_layers)])
+
+
 def repeat_cache(cache, counts: torch.Tensor, group: torch.Tensor) -> None:
-    """Repeat each prompt's keys and values for its answers, in place."""
+    """Repeat each prompt's keys and values for its answers, in place. `cache`: a whole one, or one of its layers."""
     if bool((counts == counts[0]).all()):
         cache.batch_repeat_interleave(int(counts[0]))  # its backward is a sum, faster than that of an index
     else:
@@ -149,3 +203,25 @@ def _caching(model):
     finally:
         for module in switched:
             module.gradient_checkpointing = True
+
+
+@contextlib.contextmanager
+def _layers_again(model):
+    """Layers that are checkpointed keep their cache: those of `_score` may be updated twice."""
+    layers = [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer) and m.gradient_checkpointing]
+    before = [layer._gradient_checkpointing_func for layer in layers]
+    contexts = partial(_both_contexts, model)
+    for layer in layers:
+        layer._can_checkpoint_with_cache = True
+        layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False, context_fn=contexts)
+    try:
+        yield
+    finally:
+        for layer, function in zip(layers, before, strict=True):
+            del layer._can_checkpoint_with_cache
+            layer._gradient_checkpointing_func = function
+
+
+def _both_contexts(model) -> tuple:
+    """What a checkpointed layer runs in: in the forward pass as everything around it, again in the backward pass."""
+    return contextlib.nullcontext(), steady_attention(model)

@@ -41,16 +41,17 @@ from studylib.training.models import (
 )
 from studylib.training.objectives import OBJECTIVES
 from studylib.training.preferences import dpo_trainer, sample_pairs
-from studylib.training.rollout import DenseCopy, Sampling, rollout, use_dense_copy
-from studylib.training.scoring import Scores, shared_prompt_scores, why_not
+from studylib.training.rollout import NoToken, Sampling, dense_copy, rollout, use_dense_copy
+from studylib.training.scoring import Scores, scores_in_passes, shared_prompt_scores, why_not
 
 logger = logging.getLogger(__name__)
 
 COMPLETE = "complete"  # file in a checkpoint, written after all others; holds the name of the objective
 HEADS = "heads.pt"  # value head or log Z head in a checkpoint
 MORE = "more.pt"  # moving average of the gradients that MORE weighs
-MEASURE_EVERY = 10  # steps between measurements of entropy and KL over all answers
+MEASURE_EVERY = 10  # steps between measurements of entropy, KL and the sampler's mismatch over all answers
 IDLE_STEPS = 5  # steps in a row without anything to learn from, after which a run says so
+SAMPLED = "sampling_per_token_logps"  # TRL's name for the log-probabilities that the sampler drew with
 STAGES = {  # stage of a step -> TRL's method that does it
     "generate": "_generate",
     "reward": "_calculate_rewards",
@@ -123,7 +124,7 @@ class StudyTrainer(LinearRate, GRPOTrainer):
         if self.fast and params.device == "cpu":
             give_large_tensors_back()
         if self.fast and use_dense_copy(params, self.model):
-            self.dense = DenseCopy(self.model)
+            self.dense = dense_copy(self.model)
 
     def create_optimizer(self, *args, **kwargs):
         optimizer = super().create_optimizer(*args, **kwargs)
@@ -147,8 +148,11 @@ class StudyTrainer(LinearRate, GRPOTrainer):
             said = [[{"role": "assistant", "content": text}] for text in said] if _chats(prompts) else said
         return prompt_ids, answers, tools, said, *rest
 
-    def sample(self, prompts: list[list[int]], ids: list[str]) -> list[list[int]]:
-        """One answer to each prompt (token ids); the k-th answer to a scenario in a step has its own random stream."""
+    def sample(self, prompts: list[list[int]], ids: list[str], logps: list | None = None) -> list[list[int]]:
+        """One answer to each prompt (token ids); the k-th answer to a scenario in a step has its own random stream.
+
+        logps: a list that gets the log-probability with which each token was drawn.
+        """
         seen, keys, purpose = Counter(), [], f"refill{self.attempt}" if self.attempt else "train"
         for scenario in ids:
             keys.append((self.params.seed, purpose, self.state.global_step, scenario, seen[scenario]))
@@ -157,7 +161,10 @@ class StudyTrainer(LinearRate, GRPOTrainer):
         sampling = Sampling(p.max_new_tokens, tuple(self.eos_token_ids), p.temperature)
         model = self.dense.refresh() if self.dense else self.model
         pad = self.processing_class.pad_token_id
-        answers = rollout(model, prompts, keys, sampling, pad, p.rollout_batch, p.rollout_compile)
+        try:
+            answers = rollout(model, prompts, keys, sampling, pad, p.rollout_batch, p.rollout_compile, logps)
+        except NoToken as error:
+            raise NoToken(f"after {self.state.global_step} optimiser steps, {error}") from None
         self.generated += sum(map(len, answers))
         return answers
 
@@ -224,23 +231,32 @@ class StudyTrainer(LinearRate, GRPOTrainer):
     @torch.no_grad()
     def _score(self, answers: dict) -> Scores:
         """Scores of a step's answers under the policy as it is, a micro-batch at a time."""
-        parts = []
-        for rows in torch.arange(len(answers["completion_ids"])).split(self.params.rows_per_pass):
-            ids = torch.cat([answers["prompt_ids"][rows], answers["completion_ids"][rows]], 1)
-            mask = torch.cat([answers["prompt_mask"][rows], answers["completion_mask"][rows]], 1)
-            with self.accelerator.autocast():
-                parts.append(shared_prompt_scores(self.model, ids, mask, answers["completion_ids"].shape[1]))
-        return Scores(*(torch.cat(values) for values in zip(*parts, strict=True)))
+        ids = torch.cat([answers["prompt_ids"], answers["completion_ids"]], 1)
+        mask = torch.cat([answers["prompt_mask"], answers["completion_mask"]], 1)
+        shape = answers["completion_ids"].shape[1], self.params.rows_per_pass, self.num_generations
+        with self.accelerator.autocast():
+            return scores_in_passes(self.model, ids, mask, *shape)
+
+    @property
+    def measuring(self) -> bool:
+        """Whether the answers of this step are measured."""
+        return self.state.global_step // self.params.updates_per_batch % MEASURE_EVERY == 0
 
     def _measure(self, answers: dict) -> None:
-        """Entropy of the policy and its KL to the reference over all answers, every tenth step, for any objective."""
-        if self.state.global_step // self.params.updates_per_batch % MEASURE_EVERY:
+        """Every tenth step, for any objective, over all answers: entropy of the policy, its KL to the reference, and
+        how far the sampler was from it (`sampler_mismatch`, nats per token; `sampler_largest_ratio`, at least 1)."""
+        sampled = answers.pop(SAMPLED, None)
+        if not self.measuring:
             return
         mask, policy = answers["completion_mask"], self._score(answers)
         with self.model.disable_adapter():
             reference = self._score(answers).logps
         self._log("policy_entropy", (policy.entropy * mask).sum() / mask.sum())
         self._log("kl_to_reference", ((policy.logps - reference) * mask).sum(1).mean())
+        if sampled is not None:
+            apart = ((sampled - policy.logps) * mask).abs()
+            self._log("sampler_mismatch", apart.sum() / mask.sum())
+            self._log("sampler_largest_ratio", apart.max().exp())
 
     def measured(self) -> dict[str, float]:
         """Entropy and KL of the policy as it is, on fresh answers: for DPO, which samples none while it trains."""
@@ -299,6 +315,12 @@ class StudyTrainer(LinearRate, GRPOTrainer):
             return super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
             )
+        if kwargs.get("batch_size"):  # TRL asks for reference and old policy of all answers, in parts of this size
+            g = self.num_generations
+            with torch.no_grad(), self.accelerator.autocast():
+                size = self.params.micro_batch
+                scores = scores_in_passes(model, input_ids, attention_mask, logits_to_keep, size, g)
+            return scores.logps, scores.entropy, None
         with self.accelerator.autocast():
             self.scores = shared_prompt_scores(model, input_ids, attention_mask, logits_to_keep)
         return self.scores.logps, self.scores.entropy, None
@@ -398,7 +420,8 @@ def _rollout(prompts: list[list[dict]], trainer: StudyTrainer) -> dict:
     """TRL's hook for one's own sampling. prompts: chats, each G times."""
     ids = prompt_tokens(trainer.processing_class, prompts)
     scenarios = [trainer.scenario_ids[chat[-1]["content"]] for chat in prompts]
-    return {"prompt_ids": ids, "completion_ids": trainer.sample(ids, scenarios), "logprobs": None}
+    logps: list | None = [] if trainer.measuring else None
+    return {"prompt_ids": ids, "completion_ids": trainer.sample(ids, scenarios, logps), "logprobs": logps}
 
 
 class RunLog(TrainerCallback):

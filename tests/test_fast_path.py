@@ -556,7 +556,7 @@ def half_policy(dtype, folder, quantised=True):
     """Weights of the spread of Qwen2.5-1.5B's (0.025) in 16 bits, LoRA of rank 32 and alpha 64, as new."""
     torch.manual_seed(0)
     config = AutoConfig.for_model(
-        "qwen2", vocab_size=2048, hidden_size=256, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2,
+        "qwen2", vocab_size=2048, hidden_size=256, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
         intermediate_size=1280, tie_word_embeddings=True, initializer_range=0.025, pad_token_id=PAD,
     )  # fmt: skip
     AutoModelForCausalLM.from_config(config).to(dtype).save_pretrained(folder)
@@ -582,9 +582,9 @@ def trainers_logps(model, prompts, answers):
 
 
 def mismatch(model, sampled_from, prompts):
-    """Mean |log ratio| of 24 tokens of each answer, and its largest ratio."""
+    """Mean |log ratio| of 16 tokens of each answer, and its largest ratio."""
     logps: list = []
-    answers = rollout(sampled_from, prompts, range(len(prompts)), Sampling(24, ()), PAD, logps=logps)
+    answers = rollout(sampled_from, prompts, range(len(prompts)), Sampling(16, ()), PAD, logps=logps)
     with torch.no_grad():
         apart = (torch.tensor(logps) - trainers_logps(model, prompts, answers)).abs()
     return float(apart.mean()), float(apart.max().exp())
@@ -593,7 +593,7 @@ def mismatch(model, sampled_from, prompts):
 def take_a_step(model, prompts):
     """One step of AdamW at learning rate 5e-5, with answers of random worth."""
     worth = torch.randn(len(prompts), 1, generator=torch.Generator().manual_seed(5))
-    answers = rollout(model, prompts, range(len(prompts)), Sampling(24, ()), PAD)
+    answers = rollout(model, prompts, range(len(prompts)), Sampling(16, ()), PAD)
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-5)
     (-(trainers_logps(model, prompts, answers) * worth).mean()).backward()
     optimiser.step()
@@ -622,7 +622,7 @@ def error_of_the_update(dense, stored):
 def test_the_sampler_knows_the_first_update_that_a_merged_copy_loses(tmp_path, dtype, bound):
     model = half_policy(dtype, tmp_path)
     rng = np.random.default_rng(3)
-    prompts = [rng.integers(5, 2000, size=n).tolist() for n in (20, 27, 33) for _ in range(8)]
+    prompts = [rng.integers(5, 2000, size=n).tolist() for n in (20, 27, 33) for _ in range(4)]
     take_a_step(model, prompts)
     dense = DenseCopy(model)
     with torch.no_grad():

@@ -134,8 +134,7 @@ class PromptLayer(DynamicLayer):
 
     def update(self, key_states, value_states, *args, **kwargs):
         if not self.is_initialized:
-            super().lazy_initialization(key_states, value_states)
-            self.keys, self.values = key_states, value_states
+            _fill(self, key_states, value_states)
         return key_states, value_states
 
 
@@ -144,15 +143,19 @@ class AnswersLayer(DynamicLayer):
 
     def __init__(self, prompts: PromptLayer, counts: torch.Tensor, group: torch.Tensor):
         super().__init__()
-        super().lazy_initialization(prompts.keys, prompts.values)
-        self.keys, self.values, self._parts = prompts.keys, prompts.values, (counts, group)
+        _fill(self, prompts.keys, prompts.values)
+        self._answers = counts, group
 
     def update(self, key_states, value_states, *args, **kwargs):
-        own = DynamicLayer()
-        own.lazy_initialization(self.keys, self.values)
-        own.keys, own.values = self.keys, self.values
-        repeat_cache(own, *self._parts)
-        return torch.cat([own.keys, key_states], dim=-2), torch.cat([own.values, value_states], dim=-2)
+        repeated = DynamicLayer()
+        _fill(repeated, self.keys, self.values)
+        repeat_cache(repeated, *self._answers)
+        return torch.cat([repeated.keys, key_states], dim=-2), torch.cat([repeated.values, value_states], dim=-2)
+
+
+def _fill(layer: DynamicLayer, keys: torch.Tensor, values: torch.Tensor) -> None:
+    layer.keys, layer.values, layer.is_initialized = keys, values, True
+    layer.dtype, layer.device = keys.dtype, keys.device
 
 
 def _cache_of_prompts(model) -> Cache:

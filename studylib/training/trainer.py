@@ -421,7 +421,7 @@ def _rollout(prompts: list[list[dict]], trainer: StudyTrainer) -> dict:
     ids = prompt_tokens(trainer.processing_class, prompts)
     scenarios = [trainer.scenario_ids[chat[-1]["content"]] for chat in prompts]
     logps: list | None = [] if trainer.measuring else None
-    return {"prompt_ids": ids, "completion_ids": trainer.sample(ids, scenarios, logps), "logprobs": logps}
+    return {"prompt_ids": ids, "completion_ids": trainer.sample(ids, scenarios, logps), "logprobs": logps or None}
 
 
 class RunLog(TrainerCallback):

@@ -71,6 +71,7 @@ def measure(model: str, engine: str, p: int, c: int, g: int, prompts: int, micro
     """{"seconds": of each step, "stages": of each step, "peak_gb"}; one step before them is not counted."""
     import numpy as np
     from datasets import Dataset
+    from transformers import PreTrainedTokenizerFast
 
     from studylib.params import RunParams
     from studylib.provenance import peak_memory_gb
@@ -86,7 +87,9 @@ def measure(model: str, engine: str, p: int, c: int, g: int, prompts: int, micro
     require_device(params)
     rng = np.random.default_rng(0)
     texts = [" ".join(f"w{i}" for i in rng.integers(0, 500, p)) for _ in range(prompts * (steps + 1))]
-    base, tokenizer = load_base(params, quantised=not vllm)  # TRL 1.16 cannot give 4-bit weights to vLLM
+    base, _ = load_base(params, quantised=not vllm)  # TRL 1.16 cannot give 4-bit weights to vLLM
+    # by name, because AutoTokenizer reads the words of a qwen2 folder with a tokenizer that knows none of them
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(model, padding_side="left")
     more = {"use_vllm": True, "vllm_mode": "colocate", "vllm_max_model_length": p + c} if vllm else {}
     trainer = StudyTrainer(
         model=base, processing_class=tokenizer, params=params, scenario_ids={text: text for text in texts},

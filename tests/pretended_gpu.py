@@ -23,6 +23,7 @@ import functools
 import types
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
@@ -134,6 +135,8 @@ def held(value):
     """An argument of an operation with the tensors that are held in place of those on the GPU."""
     if type(value) is OnCard:
         return value.held
+    if isinstance(value, torch.Tensor) and value.is_meta:
+        raise AssertionError("torch made a tensor without data for the pretended GPU; it has to be caught in `Calls`")
     return type(value)(map(held, value)) if type(value) in (list, tuple) else value
 
 
@@ -210,6 +213,13 @@ def _no_numpy(*args, **kwargs):
     )
 
 
+def _tensors_for_lists(index):
+    """An index with its lists as tensors of the CPU: C++ would make them where the indexed tensor is, without data."""
+    parts = index if isinstance(index, tuple) else (index,)
+    made = tuple(torch.as_tensor(part) if isinstance(part, (list, np.ndarray)) else part for part in parts)
+    return made if isinstance(index, tuple) else made[0]
+
+
 def _set_data(tensor: OnCard, value: torch.Tensor) -> None:
     if not isinstance(value, OnCard):
         raise RuntimeError("incompatible tensor type: a CUDA tensor cannot be given the data of a CPU tensor")
@@ -223,9 +233,26 @@ FROM_CARD = {
     torch.Tensor.tolist: lambda tensor: tensor.held.tolist(),
     torch.Tensor.untyped_storage: lambda tensor: tensor.held.untyped_storage(),
     torch.Tensor.data_ptr: lambda tensor: tensor.held.data_ptr(),
+    torch.Tensor.__getitem__: lambda tensor, index: torch.Tensor.__getitem__(tensor, _tensors_for_lists(index)),
+    torch.Tensor.__setitem__: lambda tensor, index, value: torch.Tensor.__setitem__(
+        tensor, _tensors_for_lists(index), value
+    ),
+    torch.Tensor.new_tensor: lambda tensor, data, dtype=None, **how: to_card(
+        torch.tensor(data, dtype=dtype or tensor.dtype)
+    ),
     torch.Tensor.data.__get__: lambda tensor: OnCard(tensor.held.detach()),
     torch.Tensor.data.__set__: _set_data,
 }
+
+
+def running_with_calls(engine):
+    """The engine of autograd with `Calls` on: what is computed again in the backward pass is Python too."""
+
+    def run(*args, **kwargs):
+        with Calls():
+            return engine(*args, **kwargs)
+
+    return run
 
 
 class Operations(TorchDispatchMode):
@@ -360,6 +387,7 @@ def pretended_gpu(monkeypatch, card: Card = AMPERE):
             monkeypatch.setattr(torch.cuda.random, name, answer)
     monkeypatch.setattr(torch._C, "_cuda_getDevice", lambda: 0, raising=False)
     monkeypatch.setattr(torch.nn.Module, "_apply", move_module)
+    monkeypatch.setattr(torch.autograd, "_engine_run_backward", running_with_calls(torch.autograd._engine_run_backward))
     monkeypatch.setattr(torch, "load", _loaded_on_card(torch.load, "map_location"))
     monkeypatch.setattr(torch, "compile", lambda function, **kwargs: function)
     reader = peft.utils.save_and_load

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+import torch.utils.checkpoint
 from pretended_gpu import TURING, OnCard, pretended_gpu
 
 MIXTURES = {
@@ -64,6 +65,17 @@ ALLOWED = {
     "indices of the CPU": (lambda g, c: g[torch.tensor([2, 0])], [2.0, 0.0]),
     "a mask of the CPU": (lambda g, c: g[c > 0], [1.0, 2.0]),
     "a mask of its own": (lambda g, c: g[g > 1], [2.0]),
+    "a list of indices": (lambda g, c: g[[2, 0]], [2.0, 0.0]),
+    "a list of indices beside a slice": (lambda g, c: g.view(1, 3)[:, [2, 0]][0], [2.0, 0.0]),
+    "numbers of numpy as indices": (lambda g, c: g[np.array([2, 0])], [2.0, 0.0]),
+    "a number set at a mask": (lambda g, c: g.__setitem__(g > 0, 7.0) or g, [0.0, 7.0, 7.0]),
+    "a number set at a list": (lambda g, c: g.__setitem__([0, 2], 7.0) or g, [7.0, 1.0, 7.0]),
+    "a number set": (lambda g, c: g.__setitem__(1, 7.0) or g, [0.0, 7.0, 2.0]),
+    "a number of Python in where": (lambda g, c: torch.where(g > 1, g, -1.0), [-1.0, -1.0, 2.0]),
+    "isin with a number": (lambda g, c: g * torch.isin(g, 2), [0.0, 0.0, 2.0]),
+    "new_tensor": (lambda g, c: g.new_tensor([4.0]), [4.0]),
+    "a range of its length": (lambda g, c: torch.arange(len(g), device=g.device), [0, 1, 2]),
+    "bounds of Python": (lambda g, c: g.clamp(min=1), [1.0, 1.0, 2.0]),
     "a number put": (lambda g, c: g.index_put((g > 1,), c[0]), [0.0, 1.0, 0.0]),
     "a copy into it": (lambda g, c: torch.zeros_like(g).copy_(c), [0.0, 1.0, 2.0]),
     "a move to it": (lambda g, c: c.to(g), [0.0, 1.0, 2.0]),
@@ -100,6 +112,16 @@ def test_gradients_are_those_of_the_cpu_and_lie_on_the_gpu(gpu):
         moved(x)
     for one, other in zip(plain.parameters(), moved.parameters(), strict=True):
         assert other.grad.is_cuda and torch.equal(one.grad, other.grad.cpu())
+
+
+def test_what_is_computed_again_in_the_backward_pass_may_make_tensors_there(gpu):
+    def twice(x):
+        return x * torch.tensor([2.0], device=x.device)
+
+    x = torch.ones(3, device="cuda", requires_grad=True)
+    torch.utils.checkpoint.checkpoint(twice, x, use_reentrant=False).sum().backward()
+    (found,) = torch.autograd.grad(torch.utils.checkpoint.checkpoint(twice, x, use_reentrant=False).sum(), x)
+    assert x.grad.tolist() == found.tolist() == [2.0, 2.0, 2.0]
 
 
 def test_tied_weights_stay_tied_and_steps_and_casts_change_them_in_place(gpu):

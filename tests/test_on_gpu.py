@@ -26,7 +26,7 @@ from studylib.rewards.verdict import format
 from studylib.scenarios.selection import select
 from studylib.training import embedded_judge, tiny
 from studylib.training.judge import Judge, Recipe, judge_of, new_hub_judge, new_tiny_judge, train_judge
-from studylib.training.models import precision
+from studylib.training.models import precision, require_device
 from studylib.training.objectives import OBJECTIVES
 from studylib.training.rollout import use_dense_copy
 from studylib.training.trainer import COMPLETE, newest_checkpoint, prepare, train
@@ -97,16 +97,11 @@ COMBINATIONS = {
     "more": {"rewards": "verdict=1 format=1", "combination": "more"},
     "sum of log-sigmoids": {"rewards": "verdict=1 format=1", "combination": "lsc"},
     "normalise_then_sum": {"rewards": "verdict=1 format=1", "combination": "normalise_then_sum"},
-    "par": {"shaping": "par"},
-    "overlong": {"overlong_cache": 0.5},
-    "two updates": {"updates_per_batch": 2},
+    "par, overlong, kl in the loss": {"shaping": "par", "overlong_cache": 0.5, "beta": 0.1, "micro_batch": 4},
     "two updates, ppo": {"updates_per_batch": 2, "objective": "ppo", "beta": 0.1},
-    "kl in the loss": {"beta": 0.1},
-    "checkpointing": {"gradient_checkpointing": True},
     "checkpointing, flowrl": {"gradient_checkpointing": True, "objective": "flowrl", "beta": 0.1},
     "plain trl": {"engine": "trl"},
     "compiled rollout": {"rollout_compile": True},
-    "dense rollout": {"rollout_weights": "dense", "micro_batch": 4},
     "rollout from the trained weights": {"rollout_weights": "nf4"},
 }
 
@@ -128,10 +123,12 @@ def test_groups_without_differences_are_sampled_anew(gpu, miniature, monkeypatch
     assert tokens > params.answers_per_step * params.max_new_tokens, "more than the step's own answers"
 
 
-def test_the_dense_copy_is_made_where_it_is_asked_for_or_fits(gpu, miniature):
+def test_a_dense_copy_is_made_where_it_is_asked_for_or_the_card_has_room_however_much_is_free(gpu, miniature):
     policy = start(miniature(**SMALLEST)).model
     assert use_dense_copy(miniature(**SMALLEST), policy)
-    gpu.free_gib = 1e-6
+    gpu.free_gib = 0.0
+    assert use_dense_copy(miniature(**SMALLEST), policy), "as before training"
+    gpu.card = Card("Pretended small", (8, 0), 1e-6)
     assert not use_dense_copy(miniature(**SMALLEST), policy)
     assert use_dense_copy(miniature(**SMALLEST, rollout_weights="dense"), policy)
 
@@ -169,11 +166,13 @@ def test_gradients_are_scaled_in_float16_alone(gpu, miniature, card: Card, scale
 
 
 @pytest.mark.parametrize("name", [name for name in PROFILES if name != "tiny_cpu"])
-def test_a_profile_refuses_a_card_of_half_its_memory(gpu, miniature, name):
-    needs = RunParams.resolve({"profile": name})
-    gpu.card = Card("Pretended half", (8, 0), needs.min_gpu_gb / 2)
-    with pytest.raises(ValueError, match=f"profile '{name}' needs .* GiB of GPU memory, found"):
-        start(needs)
+def test_a_profile_refuses_a_card_of_half_its_memory(gpu, name):
+    params = RunParams.resolve({"profile": name})
+    gpu.card = Card("Pretended half", (8, 0), params.min_gpu_gb / 2)
+    with pytest.raises(ValueError, match=f"{name}' needs .* GiB of GPU memory, found"):
+        require_device(params)
+    gpu.card = Card("Pretended whole", (8, 0), params.min_gpu_gb)
+    require_device(params)
 
 
 # --- judge ---

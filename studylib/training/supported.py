@@ -12,30 +12,34 @@ from trl import GRPOConfig
 from studylib.params import RunParams
 from studylib.training.objectives import OBJECTIVES
 
-HONOURED = """
-    trust_remote_code router_aux_loss_coef disable_dropout num_generations_eval shuffle_dataset pad_to_multiple_of
-    num_iterations mask_truncated_completions use_bias_correction_kl log_completions log_multimodal
-    num_completions_to_print log_unique_prompts log_completions_hub_repo
-""".split()  # by TRL's own code, or by the fast engine as well
-OF_THE_PARAMETERS = """
-    num_generations max_completion_length steps_per_generation generation_batch_size temperature beta reward_weights
-    multi_objective_aggregation per_device_train_batch_size gradient_accumulation_steps seed
-""".split()  # as `grpo_config(params)` has them, since losses are scaled and answers sampled by the parameters
-OF_THE_LOSS = """
-    loss_type epsilon epsilon_high delta sapo_temperature_neg sapo_temperature_pos vespo_k_pos vespo_lambda_pos
-    vespo_k_neg vespo_lambda_neg importance_sampling_level top_entropy_quantile entropy_coef use_adaptive_entropy
-    entropy_coef_min entropy_coef_max entropy_coef_delta entropy_target off_policy_mask_threshold
-""".split()  # honoured by TRL's losses; objectives with a loss of their own do not read them
+HONOURED = [  # by TRL's own code, or by the fast engine as well
+    "trust_remote_code", "router_aux_loss_coef", "disable_dropout", "num_generations_eval", "shuffle_dataset",
+    "pad_to_multiple_of", "log_completions", "log_multimodal", "num_completions_to_print", "log_unique_prompts",
+    "log_completions_hub_repo",
+]  # fmt: skip
+OF_THE_PARAMETERS = [  # as `grpo_config(params)` has them: losses are scaled and answers sampled by the parameters
+    "num_generations", "max_completion_length", "steps_per_generation", "generation_batch_size", "temperature", "beta",
+    "reward_weights", "multi_objective_aggregation", "per_device_train_batch_size", "gradient_accumulation_steps",
+    "seed",
+]  # fmt: skip
+OF_THE_LOSS = [  # honoured by TRL's losses; objectives with a loss of their own do not read them
+    "loss_type", "epsilon", "epsilon_high", "delta", "sapo_temperature_neg", "sapo_temperature_pos", "vespo_k_pos",
+    "vespo_lambda_pos", "vespo_k_neg", "vespo_lambda_neg", "importance_sampling_level", "top_entropy_quantile",
+    "entropy_coef", "use_adaptive_entropy", "entropy_coef_min", "entropy_coef_max", "entropy_coef_delta",
+    "entropy_target", "off_policy_mask_threshold",
+]  # fmt: skip
 OF_THE_ADVANTAGES = ["scale_rewards"]  # honoured where the advantages are TRL's
-OF_PLAIN_TRL = """
-    cast_lm_head_to_fp32 top_p top_k min_p generation_kwargs repetition_penalty cache_implementation use_vllm vllm_mode
-    vllm_model_impl vllm_enable_sleep_mode vllm_structured_outputs_regex vllm_server_base_url vllm_server_host
-    vllm_server_port vllm_server_timeout vllm_group_port vllm_gpu_memory_utilization vllm_max_model_length
-    vllm_tensor_parallel_size vllm_importance_sampling_correction vllm_importance_sampling_mode
-    vllm_importance_sampling_clip_max vllm_importance_sampling_clip_min vllm_importance_sampling_cap
-    use_transformers_continuous_batching transformers_continuous_batching_config use_transformers_paged
-    max_tool_calling_iterations
-""".split()  # of TRL's sampling, which the fast engine replaces
+OF_THE_STEP = ["num_iterations", "mask_truncated_completions", "use_bias_correction_kl"]  # not of DPO on pairs
+OF_PLAIN_TRL = [  # of TRL's sampling, which the fast engine replaces
+    "cast_lm_head_to_fp32", "top_p", "top_k", "min_p", "generation_kwargs", "repetition_penalty",
+    "cache_implementation", "use_vllm", "vllm_mode", "vllm_model_impl", "vllm_enable_sleep_mode",
+    "vllm_structured_outputs_regex", "vllm_server_base_url", "vllm_server_host", "vllm_server_port",
+    "vllm_server_timeout", "vllm_group_port", "vllm_gpu_memory_utilization", "vllm_max_model_length",
+    "vllm_tensor_parallel_size", "vllm_importance_sampling_correction", "vllm_importance_sampling_mode",
+    "vllm_importance_sampling_clip_max", "vllm_importance_sampling_clip_min", "vllm_importance_sampling_cap",
+    "use_transformers_continuous_batching", "transformers_continuous_batching_config", "use_transformers_paged",
+    "max_tool_calling_iterations",
+]  # fmt: skip
 REFUSED = {  # whatever the engine -> why
     "model_init_kwargs": "the model is given, not loaded by TRL",
     "ds3_gather_for_generation": "DeepSpeed is not supported",
@@ -51,7 +55,6 @@ ARGUMENTS = {  # of the trainer itself -> why they are refused
 PICTURES = {"image", "images"}  # columns of a data set that TRL shows to a model
 
 _DEFAULT = {field.name: field.default for field in dataclasses.fields(GRPOConfig)}
-_DEFAULT["pad_to_multiple_of"] = None  # what TRL makes of 'auto' on everything that the study runs on
 
 
 def require_one_process() -> None:
@@ -91,13 +94,15 @@ def _refuse(name: str, args: GRPOConfig, reason: str) -> None:
 def _as_expected(params: RunParams) -> list[str]:
     """Settings that must be as the parameters say."""
     objective = OBJECTIVES[params.objective]
-    own_loss = objective.kind in ("flow", "dpo")
-    own_advantages = objective.advantages or objective.kind in ("tokens", "ppo", "dpo")
-    return OF_THE_PARAMETERS + OF_THE_LOSS * own_loss + OF_THE_ADVANTAGES * bool(own_advantages)
+    if objective.kind == "dpo":
+        return OF_THE_PARAMETERS + OF_THE_LOSS + OF_THE_ADVANTAGES + OF_THE_STEP
+    own_advantages = objective.advantages or objective.kind in ("tokens", "ppo") or params.combination == "more"
+    return OF_THE_PARAMETERS + OF_THE_LOSS * (objective.kind == "flow") + OF_THE_ADVANTAGES * bool(own_advantages)
 
 
 def _read_by(name: str, params: RunParams) -> str:
-    return "" if name in OF_THE_PARAMETERS else f", and objective {params.objective!r} reads no other"
+    by = f"combination {params.combination!r}" if params.combination == "more" else f"objective {params.objective!r}"
+    return "" if name in OF_THE_PARAMETERS else f", and {by} reads no other"
 
 
 def _same(name: str, args: GRPOConfig, expected: GRPOConfig, given: dict) -> bool:

@@ -13,7 +13,8 @@ from trl import GRPOConfig
 
 from studylib.params import RunParams
 from studylib.training import supported
-from studylib.training.models import load_base, lora
+from studylib.training import trainer as module
+from studylib.training.models import Precision, load_base, lora
 from studylib.training.trainer import StudyTrainer, grpo_config, prepare
 
 QUESTIONS = [f"Is it wrong to {deed}?" for deed in ("steal", "lie to a friend", "help", "break a promise to a child")]
@@ -32,7 +33,13 @@ def chats(questions=QUESTIONS):
 def trainer_of(params: RunParams, rewards=spread, dataset=None, evaluated=None, callbacks=None, ends=None, **settings):
     """A trainer with the given settings of TRL's; with engine 'trl' it trains on the fast sampler's answers."""
     base, tokenizer = load_base(params)
-    settings = {"optim": "sgd", "learning_rate": 1.0, "lr_scheduler_type": "constant", "warmup_steps": 0} | settings
+    settings = {
+        "optim": "sgd",
+        "learning_rate": 1.0,
+        "lr_scheduler_type": "constant",
+        "warmup_steps": 0,
+        "save_strategy": "no",
+    } | settings
     args = grpo_config(params)
     for name, value in settings.items():
         setattr(args, name, value)
@@ -113,6 +120,14 @@ def test_a_term_of_a_whole_micro_batch_moves_the_adapter_as_plain_trl_does(minia
     assert_alike(*both(miniature, {"micro_batch": 8}, **settings))
 
 
+def test_in_bfloat16_the_adapter_moves_as_plain_trl_moves_it(miniature, monkeypatch):
+    in_float32 = movement(miniature(steps=2, rewards="verdict=1"))
+    monkeypatch.setattr(module, "precision", lambda device: Precision(torch.bfloat16, "as on a GPU"))
+    fast, trl = both(miniature)
+    assert not torch.equal(fast, in_float32), "bfloat16 was not on"
+    assert_alike(fast, trl, tolerance=0.05)
+
+
 def flat(completions, **columns):
     """A reward from which nothing can be learnt."""
     return [1.0] * len(completions)
@@ -128,7 +143,7 @@ def test_a_step_whose_answers_are_all_cut_off_and_masked_moves_nothing(miniature
         assert not moved.any()
 
 
-@pytest.mark.parametrize("objective", ["rloo", "ppo", "flowrl", "gflowrl", "reinforce_pp"])
+@pytest.mark.parametrize("objective", ["ppo", "flowrl", "gflowrl"])
 def test_answers_that_are_cut_off_and_masked_teach_no_objective_anything(miniature, objective):
     params = miniature(objective=objective, steps=1, rewards="verdict=1", beta=0.05)
     trainer = trainer_of(params, ends=[3], mask_truncated_completions=True)
@@ -190,8 +205,7 @@ class Seen(TrainerCallback):
 EVALUATION = {"eval_strategy": "steps", "eval_steps": 1, "per_device_eval_batch_size": 4}
 
 
-@pytest.mark.parametrize("g", [None, 1, 2])
-@pytest.mark.parametrize("engine", ["fast", "trl"])
+@pytest.mark.parametrize("engine, g", [("fast", None), ("fast", 1), ("fast", 2), ("trl", 1)])
 def test_evaluation_during_training_answers_as_often_as_asked_and_changes_nothing(miniature, engine, g):
     params = miniature(engine=engine, steps=2, rewards="verdict=1")
     seen, asked = Seen(), []
@@ -323,6 +337,13 @@ def test_a_setting_that_the_objective_does_not_read_is_refused_by_name(miniature
 ])  # fmt: skip
 def test_an_argument_of_trls_trainer_that_would_be_ignored_is_refused_by_name(miniature, given, told):
     assert refused(miniature(rewards="verdict=1"), **given).startswith(told)
+
+
+def test_several_visible_gpus_are_refused_by_number(miniature):
+    params = miniature(rewards="verdict=1")
+    args = grpo_config(params)
+    args._n_gpu = 2
+    assert refused(params, args=args) == "2 visible GPUs are not supported: set CUDA_VISIBLE_DEVICES to one of them"
 
 
 @pytest.mark.parametrize("processes", ["2", "8", "0"])

@@ -121,11 +121,12 @@ def test_a_term_of_a_whole_micro_batch_moves_the_adapter_as_plain_trl_does(minia
 
 
 def test_in_bfloat16_the_adapter_moves_as_plain_trl_moves_it(miniature, monkeypatch):
-    in_float32 = movement(miniature(steps=2, rewards="verdict=1"))
+    small = {"steps": 1, "rollout_weights": "nf4"}  # one sampler, and no answer that rounding made another
+    in_float32, _ = both(miniature, small)
     monkeypatch.setattr(module, "precision", lambda device: Precision(torch.bfloat16, "as on a GPU"))
-    fast, trl = both(miniature)
+    fast, trl = both(miniature, small)
     assert not torch.equal(fast, in_float32), "bfloat16 was not on"
-    assert_alike(fast, trl, tolerance=0.05)
+    assert_alike(fast, trl, tolerance=0.03)
 
 
 def flat(completions, **columns):

@@ -10,15 +10,15 @@ def micro_batches(answers: dict, n: int, loss_type: str, skip_zero: bool, update
     """The answers of a step in `n` micro-batches, with `share`: what the loss of each is to be multiplied by.
 
     answers: TRL's tensors, (B, ...), row by row. Answers to one prompt stay together and groups of like length too, so
-    that prompts are shared and padding is cut. With `skip_zero`, answers with advantage 0 are left out: their gradient
-    is 0. The shares keep the sum over micro-batches what it is with all B answers. A micro-batch that would be empty
-    holds one answer with share 0. With several `updates` per step, the groups are dealt to them in turn, and each gets
-    n / updates of the micro-batches.
+    that prompts are shared and padding is cut. Answers without an unmasked token are left out, and with `skip_zero`
+    those with advantage 0 too: their gradient is 0. The shares keep the sum over micro-batches what it is with all B
+    answers. A micro-batch that would be empty holds one answer with share 0. With several `updates` per step, the
+    groups are dealt to them in turn, and each gets n / updates of the micro-batches.
     """
     advantages, length = answers["advantages"], answers["completion_mask"].sum(1)
     group = torch.unique(answers["prompt_ids"], dim=0, return_inverse=True)[1]
     longest = torch.zeros_like(length).scatter_reduce(0, group, length, "amax")[group]
-    counts = advantages.reshape(len(advantages), -1).any(1) | (not skip_zero)
+    counts = (advantages.reshape(len(advantages), -1).any(1) | (not skip_zero)) & (length > 0)
     keys = zip((~counts).tolist(), longest.tolist(), group.tolist(), strict=True)
     order = [row for _, row in sorted((key, row) for row, key in enumerate(keys))]
     kept = torch.tensor(order[: int(counts.sum())], dtype=torch.long, device=group.device)
@@ -31,7 +31,7 @@ def _micro_batch(answers: dict, rows: torch.Tensor, n: int, loss_type: str) -> d
     total, width = answers["completion_mask"].shape
     share = len(rows) * n / total if loss_type in MEAN_OVER_ROWS else float(len(rows) > 0)
     rows = rows if len(rows) else rows.new_zeros(1)
-    used = int(answers["completion_mask"][rows].sum(1).max())
+    used = max(1, int(answers["completion_mask"][rows].sum(1).max()))
     batch = {"share": share}
     for name, value in answers.items():
         by_row = _by_row(value, total)

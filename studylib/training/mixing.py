@@ -33,15 +33,18 @@ def mixed(completions, **columns) -> list[float]:
     return [0.0] * len(completions)
 
 
-def with_mixture(per_reward: torch.Tensor, params: RunParams) -> torch.Tensor:
-    """(B, columns) as TRL is to see them: rows that cannot be scored all NaN, the last column the mixture."""
+def with_mixture(per_reward: torch.Tensor, params: RunParams, g: int | None = None) -> torch.Tensor:
+    """(B, columns) as TRL is to see them: rows that cannot be scored all NaN, the last column the mixture.
+
+    g: answers to each prompt, where they are not `params.generations`, as in an evaluation.
+    """
     weight = weights(params)
     trained = torch.tensor(weight, device=per_reward.device) != 0
     unscored = per_reward[:, : len(weight)][:, trained].isnan().any(1)
     per_reward = per_reward.masked_fill(unscored[:, None], torch.nan)
     if has_mixture(params):
         raw = per_reward[:, :-1].double().cpu().numpy()
-        whole = total(raw, np.array(weight), params.generations, params.shaping, params.combination)
+        whole = total(raw, np.array(weight), g or params.generations, params.shaping, params.combination)
         per_reward[:, -1] = torch.as_tensor(whole).to(per_reward)
     return per_reward
 

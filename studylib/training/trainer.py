@@ -43,6 +43,7 @@ from studylib.training.objectives import OBJECTIVES
 from studylib.training.preferences import dpo_trainer, sample_pairs
 from studylib.training.rollout import NoToken, Sampling, dense_copy, rollout, use_dense_copy
 from studylib.training.scoring import Scores, scores_in_passes, shared_prompt_scores, why_not
+from studylib.training.supported import require_one_process, require_supported
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +98,9 @@ class StudyTrainer(LinearRate, GRPOTrainer):
     5. What a policy wrote is read as evaluation reads it (`text/tokens.py`); TRL drops special tokens and does not know
        of tags that a template opens in the prompt.
     6. The first step has a learning rate above 0.
+    7. An answer that one of several rewards with a weight could not score counts nothing; TRL sums the others.
+    8. Evaluation during training (`eval_dataset`) keeps the layers in train() mode (`models.py` says why), has random
+       numbers of its own, and neither draws refills nor weighs rewards by their gradients.
 
     Other objectives replace the advantages, add a head or compute their own loss; `objectives.py` says which. With
     `engine: fast` every prompt is encoded once for all its answers, in sampling and in training, and answers whose
@@ -106,6 +110,7 @@ class StudyTrainer(LinearRate, GRPOTrainer):
 
     def __init__(self, *args, params: RunParams, scenario_ids: dict[str, str], **kwargs):
         reason = why_not(kwargs["model"]) if params.engine == "fast" else "engine = 'trl'"
+        require_supported(grpo_config(params), params, not reason, kwargs)
         if params.engine == "fast" and reason:
             logger.warning("prompts are not shared in training, because %s", reason)
         self.fast, self.params, self.scenario_ids, self.dense = not reason, params, scenario_ids, None
@@ -153,25 +158,27 @@ class StudyTrainer(LinearRate, GRPOTrainer):
 
         logps: a list that gets the log-probability with which each token was drawn.
         """
-        seen, keys, purpose = Counter(), [], f"refill{self.attempt}" if self.attempt else "train"
+        seen, keys, purpose = Counter(), [], f"refill{self.attempt}" if self.attempt else self._mode
         for scenario in ids:
             keys.append((self.params.seed, purpose, self.state.global_step, scenario, seen[scenario]))
             seen[scenario] += 1
         p = self.params
         sampling = Sampling(p.max_new_tokens, tuple(self.eos_token_ids), p.temperature)
         model = self.dense.refresh() if self.dense else self.model
-        pad = self.processing_class.pad_token_id
+        pad, training = self.processing_class.pad_token_id, self.model.training
         try:
             answers = rollout(model, prompts, keys, sampling, pad, p.rollout_batch, p.rollout_compile, logps)
         except NoToken as error:
             raise NoToken(f"after {self.state.global_step} optimiser steps, {error}") from None
+        self.model.training = training  # TRL reads here whether it evaluates, and sampling is always in train() mode
         self.generated += sum(map(len, answers))
         return answers
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         per_reward = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        per_reward = mixing.with_mixture(per_reward, self.params)
-        self.problems = self._problems(inputs, completions, completion_ids_list)
+        per_reward = mixing.with_mixture(per_reward, self.params, self._group_size)
+        if self.model.training:
+            self.problems = self._problems(inputs, completions, completion_ids_list)
         self.per_reward = per_reward[:, self.reward_weights.to(per_reward.device) != 0]
         total = (per_reward * self.reward_weights.to(per_reward.device)).nansum(1)
         self.last_rewards = total.masked_fill(per_reward.isnan().all(1), torch.nan)
@@ -187,7 +194,13 @@ class StudyTrainer(LinearRate, GRPOTrainer):
     def _answered(self, inputs) -> dict:
         """TRL's tensors of a step's answers, their total reward and each reward that is trained on."""
         answers = super()._generate_and_score_completions(inputs)
-        return answers | {"rewards": self.last_rewards, "per_reward": self.per_reward}
+        has_tokens = answers["completion_mask"].any(1)  # else it was cut off, and those are masked as a whole
+        return answers | {
+            "advantages": answers["advantages"] * has_tokens,
+            "rewards": self.last_rewards,
+            "per_reward": self.per_reward,
+            "scored": (has_tokens & ~self.last_rewards.isnan()).float(),
+        }
 
     @contextlib.contextmanager
     def _unlogged(self):
@@ -204,7 +217,8 @@ class StudyTrainer(LinearRate, GRPOTrainer):
         """TRL's, with dynamic sampling. The log tells of the step's first answers: refills are chosen to differ."""
         self.generated, self.attempt = 0, 0
         answers = self._answered(inputs)
-        for attempt in range(1, self.params.dynamic_sampling + 1):
+        training = self.model.training
+        for attempt in range(1, self.params.dynamic_sampling * training + 1):
             self.attempt = attempt
             idle = idle_groups(answers["advantages"], self.num_generations)
             if not len(idle):
@@ -215,11 +229,11 @@ class StudyTrainer(LinearRate, GRPOTrainer):
             answers = refill(answers, more, idle, self.num_generations, self.processing_class.pad_token_id)
         self._log("generated_tokens", self.generated)
         per_reward = answers.pop("per_reward")
-        answers["scored"] = (~answers["rewards"].isnan()).float()
         if self.fast:
-            self._measure(answers)
+            if training:
+                self._measure(answers)
             answers |= self._worth(answers)
-        if self.more:
+        if self.more and training:
             answers["advantages"] = self.more.advantages(self, answers, per_reward)
         return answers
 
@@ -263,8 +277,8 @@ class StudyTrainer(LinearRate, GRPOTrainer):
         scenarios = range(min(len(self.train_dataset), self.params.answers_per_step // self.num_generations))
         rows = [self.train_dataset[i] for i in scenarios for _ in range(self.num_generations)]
         self._measure(super()._generate_and_score_completions(rows))
-        found = {name: self._metrics["train"][name][-1] for name in ("policy_entropy", "kl_to_reference")}
-        self._metrics["train"].clear()
+        found = {name: self._metrics[self._mode][name][-1] for name in ("policy_entropy", "kl_to_reference")}
+        self._metrics[self._mode].clear()
         return found
 
     def _worth(self, answers: dict) -> dict:
@@ -272,7 +286,7 @@ class StudyTrainer(LinearRate, GRPOTrainer):
 
         An answer that could not be scored (reward NaN) is worth 0 and in no mean.
         """
-        g, mask, beta, r = self.num_generations, answers["completion_mask"], self.params.beta, answers["rewards"]
+        g, mask, beta, r = self._group_size, answers["completion_mask"], self.params.beta, answers["rewards"]
         if self.objective.advantages:
             return {"advantages": self.objective.advantages(r, g)}
         if self.objective.kind == "policy":
@@ -291,14 +305,17 @@ class StudyTrainer(LinearRate, GRPOTrainer):
             worth["advantages"] = objectives.whiten(advantages, counted)
         elif self.params.objective == "gflowrl":
             group = torch.arange(len(r), device=r.device) // g
-            r_hat = answers["advantages"].masked_fill(r.isnan(), torch.nan)
+            r_hat = answers["advantages"].masked_fill(answers["scored"] == 0, torch.nan)
             worth["log_z"] = objectives.group_log_z(old, ref, mask, r_hat, self.params.flow_beta, group)
         return worth
 
     def _prepare_inputs(self, generation_batch):
-        """TRL's, except that micro-batches hold whole groups of like length and nothing that cannot count."""
-        known = self.args.loss_type in MEAN_OVER_ROWS + SUM_OVER_STEP
-        if not self.fast or not known or not self.model.training:
+        """TRL's, except that micro-batches hold whole groups of like length and nothing that cannot count.
+
+        A loss with terms of a micro-batch as a whole gets TRL's own: mean or quantile of entropy, or of all its tokens.
+        """
+        by_row = self.args.loss_type in MEAN_OVER_ROWS + SUM_OVER_STEP and self.top_entropy_quantile == 1
+        if not self.fast or not by_row or self._entropy_bonus_enabled or not self.model.training:
             return super()._prepare_inputs(generation_batch)
         steps = self.args.steps_per_generation
         if self._step % (steps * self.num_iterations) == 0 or self._buffered_inputs is None:
@@ -307,6 +324,12 @@ class StudyTrainer(LinearRate, GRPOTrainer):
             updates = self.params.updates_per_batch
             self._buffered_inputs = micro_batches(answers, steps, self.args.loss_type, skip, updates)
         return self._buffered_inputs[self._step % steps]
+
+    def prediction_step(self, model, *args, **kwargs):
+        """TRL's, with the model in evaluation by name and its layers in train() mode (`models.py` says why)."""
+        self.model.train()
+        self.model.training = False
+        return super().prediction_step(model, *args, **kwargs)
 
     # --- losses ---
 
@@ -363,15 +386,27 @@ class StudyTrainer(LinearRate, GRPOTrainer):
         return self._per_answer(objectives.flow_loss(residual, logps, old, mask, beta, released), inputs)
 
     def _per_answer(self, loss: torch.Tensor, inputs: dict) -> torch.Tensor:
-        """Losses of some answers as their part of the mean over an update's answers.
+        """Losses of some answers as their part of the mean over an update's answers, in evaluation over a batch's.
 
         Those that could not be scored count nothing, nor does the answer that stands in for an empty micro-batch.
         """
         counts = inputs["scored"] * (inputs.get("share", 1.0) > 0)
-        return (loss * counts).sum() * self.params.updates_per_batch / self.params.answers_per_step
+        p = self.params
+        n = p.answers_per_step / p.updates_per_batch if self.model.training else len(loss)
+        return (loss * counts).sum() / n
 
     def _log(self, name: str, value: torch.Tensor | float) -> None:
-        self._metrics["train"][name].append(float(torch.as_tensor(value).detach()))
+        self._metrics[self._mode][name].append(float(torch.as_tensor(value).detach()))
+
+    @property
+    def _mode(self) -> str:
+        """Name of TRL's metrics."""
+        return "train" if self.model.training else "eval"
+
+    @property
+    def _group_size(self) -> int:
+        """Answers to each prompt."""
+        return self.num_generations if self.model.training else self.num_generations_eval
 
     def time_stages(self) -> list[dict]:
         """A list that gets the seconds of every step from now on: as a whole and by stage. For benchmarks."""
@@ -416,10 +451,11 @@ def _chats(prompts: list) -> bool:
     return isinstance(prompts[0], list)
 
 
-def _rollout(prompts: list[list[dict]], trainer: StudyTrainer) -> dict:
-    """TRL's hook for one's own sampling. prompts: chats, each G times."""
-    ids = prompt_tokens(trainer.processing_class, prompts)
-    scenarios = [trainer.scenario_ids[chat[-1]["content"]] for chat in prompts]
+def _rollout(prompts: list, trainer: StudyTrainer) -> dict:
+    """TRL's hook for one's own sampling. prompts: chats or texts, each G times; one of no scenario is its own name."""
+    ids = trainer._tokenize_prompts(prompts)[0]
+    asked = [chat[-1]["content"] for chat in prompts] if _chats(prompts) else prompts
+    scenarios = [trainer.scenario_ids.get(text, text) for text in asked]
     logps: list | None = [] if trainer.measuring else None
     return {"prompt_ids": ids, "completion_ids": trainer.sample(ids, scenarios, logps), "logprobs": logps or None}
 
@@ -560,6 +596,7 @@ def prepare(
     `judge` grades the rubric where `rubric_grader` is 'judge'. `rewards`: functions as TRL calls them, in place of
     those named in `params.rewards` and with their weights. Says so when the chosen shaping cannot do anything.
     """
+    require_one_process()
     require_device(params)
     for message in filter(None, (idle_message(params), _idle_update(params), _no_ratio(params))):
         print(f"note: {message}")

@@ -456,7 +456,7 @@ def _rollout(prompts: list, trainer: StudyTrainer) -> dict:
     ids = trainer._tokenize_prompts(prompts)[0]
     asked = [chat[-1]["content"] for chat in prompts] if _chats(prompts) else prompts
     scenarios = [trainer.scenario_ids.get(text, text) for text in asked]
-    logps: list | None = [] if trainer.measuring else None
+    logps: list | None = [] if trainer.measuring and trainer.model.training else None
     return {"prompt_ids": ids, "completion_ids": trainer.sample(ids, scenarios, logps), "logprobs": logps or None}
 
 

@@ -59,25 +59,38 @@ def differing(monkeypatch):
 
 
 def run_and_resume(params: RunParams):
-    """Evaluation, three steps, evaluation; then the last step again from the checkpoint before it."""
+    """Evaluation, three steps, evaluation; then the last step again from the checkpoint before it.
+
+    The resumed run has the weights, the log and the answers, and so the summary, of the straight one.
+    """
     splits, trainer = select(params), start(params)
     assert {p.device.type for p in trainer.model.parameters()} == {params.device}
     fresh = {name: p.cpu() for name, p in adapter(trainer).items()}
     per_split = params.eval_scenarios * (1 + params.eval_samples)
     assert len(evaluate(trainer.model, trainer.processing_class, splits, params, "before")) == 3 * per_split
     assert train(trainer, params) == 0
-    assert len(evaluate(trainer.model, trainer.processing_class, splits, params, "after")) == 3 * per_split
+    answers = evaluate(trainer.model, trainer.processing_class, splits, params, "after")
+    assert len(answers) == 3 * per_split
     ended = {name: p.cpu() for name, p in adapter(trainer).items()}
     if not params.steps:
         return fresh, ended
-    newest = newest_checkpoint(params.run_dir / "checkpoints")
+    newest, straight = newest_checkpoint(params.run_dir / "checkpoints"), logged(params)
     (newest / COMPLETE).unlink()
+    (params.run_dir / "responses.parquet").unlink()
     shutil.rmtree(params.run_dir / "adapter")
     again = start(params)
     assert 0 < train(again, params) < params.steps
     for name, p in adapter(again).items():
         assert torch.equal(p.cpu(), ended[name]), f"{name} after a resume"
+    assert logged(params) == straight
+    pd.testing.assert_frame_equal(evaluate(again.model, again.processing_class, splits, params, "after"), answers)
     return fresh, ended
+
+
+def logged(params: RunParams) -> list[dict]:
+    """The lines of a run's log without what a clock tells."""
+    lines = [json.loads(line) for line in (params.run_dir / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if "time" not in name} for line in lines]
 
 
 def moved(fresh, ended) -> bool:

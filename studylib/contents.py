@@ -28,7 +28,7 @@ def _file_digest(path: Path, *state: int) -> bytes:
 
 
 def contents(params: RunParams) -> dict[str, str]:
-    """Content hashes of what a run names by a folder: `model_content`, `judge_content`; only those that it has.
+    """Content hashes of the folders that a run names: `model_content`, `judge_content`, `embedder_content`.
 
     They are in the run's configuration, so that a run does not go on, and is not compared, with another content.
     """
@@ -37,4 +37,6 @@ def contents(params: RunParams) -> dict[str, str]:
         found["model_content"] = folder_digest(params.model)
     if params.rubric_grader == "judge" and "rubric" in params.reward_weights:
         found["judge_content"] = folder_digest(from_root(params.judge))
+    if params.embedder != "words" and Path(params.embedder).is_dir():
+        found["embedder_content"] = folder_digest(params.embedder)
     return found

@@ -20,6 +20,8 @@ from studylib.provenance import open_run
 from studylib.rewards.idle import identical_conditions
 from studylib.rewards.verdict import format
 from studylib.scenarios.selection import select
+from studylib.training.embedded_judge import _key
+from studylib.training.judge import Recipe
 from studylib.training.models import lora
 from studylib.training.trainer import COMPLETE, IDLE_STEPS, linear_rate, prepare, train
 
@@ -117,26 +119,33 @@ def test_a_step_without_any_score_is_null_counted_and_stops_no_run(miniature, mo
 
 @pytest.mark.parametrize("objective", ["ppo", "reinforce_pp", "rloo", "flowrl", "gflowrl", "flowrl_released"])
 def test_an_answer_without_a_score_teaches_nothing(miniature, monkeypatch, objective):
-    """The gradient is the same whatever the unscored answer says: here its log-probabilities are disturbed."""
+    """The gradient is the same whatever is written in it."""
     scores = iter([1.0, 0.0, None, 0.5] * 4)
     play(monkeypatch, lambda *_: next(scores))
     beta = {} if objective == "rloo" else {"beta": 0.1}
-    params = miniature(objective=objective, steps=1, answers_per_step=4, generations=4, rewards="verdict=1",
-                       source="local_norms", updates_per_batch=1, **beta) if False else miniature(
-        objective=objective, steps=1, rewards="verdict=1", **beta)  # fmt: skip
+    params = miniature(objective=objective, steps=1, micro_batch=8, rewards="verdict=1", **beta)
     trainer = start(params)
-    seen = []
-    score = trainer._generate_and_score_completions
-    monkeypatch.setattr(
-        trainer, "_generate_and_score_completions", lambda inputs: seen.append(score(inputs)) or seen[-1]
-    )
+    loss, seen = trainer.compute_loss, []
+
+    def gradient(model, inputs):
+        weights = [p for p in model.parameters() if p.requires_grad]
+        found = torch.autograd.grad(loss(model, inputs), weights, allow_unused=True)
+        return torch.cat([g.flatten() for g in found if g is not None])
+
+    def spy(model, inputs, *args, **kwargs):
+        silent, scored = (inputs["completion_ids"].clone() for _ in range(2))
+        unscored = inputs["scored"] == 0
+        silent[unscored], scored[0] = 7, 7
+        written = (inputs["completion_ids"], silent, scored)
+        seen.append([gradient(model, inputs | {"completion_ids": ids}) for ids in written])
+        assert not inputs["advantages"][unscored].any()
+        return loss(model, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(trainer, "compute_loss", spy)
     train(trainer, params)
-    answers = seen[0]
-    assert answers["scored"].tolist() == [1, 1, 0, 1] * 2
-    advantages = answers["advantages"].reshape(8, -1)
-    assert not advantages[[2, 6]].any() and advantages[0].any()
-    if objective == "ppo":
-        assert not answers["returns"][[2, 6]].any()
+    as_it_is, silent, scored = seen[0]
+    assert as_it_is.any() and torch.allclose(as_it_is, silent, rtol=1e-4, atol=1e-7)
+    assert not torch.allclose(as_it_is, scored, rtol=1e-2), "another answer with a score is another gradient"
 
 
 # --- the state of a run ---
@@ -268,6 +277,20 @@ def test_a_folder_is_known_by_its_content(tmp_path):
     assert len(set(found)) == 4
     with pytest.raises(ValueError, match="no file in"):
         folder_digest(tmp_path / "none")
+
+
+def test_a_judge_that_is_made_from_a_local_model_is_kept_by_the_models_content(miniature, tmp_path):
+    params, keys = miniature(model=hub_model(tmp_path / "hub"), revision=REVISION), set()
+    for text in ("1", "2", "3"):
+        (tmp_path / "hub" / "more").write_text(text)
+        keys.add(_key(params, Recipe(), 10, False))
+    assert len(keys) == 3
+
+
+def test_an_embedder_in_a_folder_is_known_by_its_content(miniature, tmp_path):
+    (tmp_path / "weights").write_text("1")
+    given = {"rewards": "dispersion=1", "embedder": str(tmp_path), "embedder_revision": REVISION}
+    assert set(contents(miniature(**given))) == {"embedder_content"}
 
 
 def test_a_run_does_not_go_on_with_another_judge_or_model(miniature, tmp_path):

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import torch
 import transformers
 
+from studylib.contents import contents
 from studylib.params import RunParams
 from studylib.paths import CACHE
 from studylib.randomness import generator
@@ -114,7 +115,7 @@ def _key(params: RunParams, recipe: Recipe, n: int, sees_scenario: bool) -> str:
     code = [Path(module.__file__).read_text() for module in modules]
     how = [
         params.source, params.model, params.revision, params.frameworks, params.facts_told, params.max_new_tokens, n,
-        sees_scenario, *recipe,
+        sees_scenario, contents(params).get("model_content"), *recipe,
     ]  # fmt: skip
     return digest(how, code, start.warm_start_key(params), torch.__version__.split("+")[0], transformers.__version__)
 

@@ -13,7 +13,8 @@ README = " ".join((Path(__file__).resolve().parents[1] / "README.md").read_text(
 
 
 def utilitarianism(folder: Path, train: str, test: str) -> list[list[dict]]:
-    write(folder, {"utilitarianism_train.csv": train, "utilitarianism_test.csv": test})
+    header = "baseline,less_pleasant\n"
+    write(folder, {"utilitarianism_train.csv": header + train, "utilitarianism_test.csv": header + test})
     return [load_source("ethics_utilitarianism", split, str(folder)) for split in ("train", "held_out")]
 
 

@@ -116,6 +116,7 @@ class StudyTrainer(LinearRate, GRPOTrainer):
         self.fast, self.params, self.scenario_ids, self.dense = not reason, params, scenario_ids, None
         self.objective, self.attempt, self.generated = OBJECTIVES[params.objective], 0, 0
         self.problems = shares([])  # of reading the last step's answers
+        self.drawn: list | None = None  # log-probabilities of the sampler
         self.more = mixing.More() if params.combination == "more" else None
         if reason and self.objective.kind != "policy":
             raise ValueError(f"objective {params.objective!r} needs shared prompts: {reason}")
@@ -153,11 +154,12 @@ class StudyTrainer(LinearRate, GRPOTrainer):
             said = [[{"role": "assistant", "content": text}] for text in said] if _chats(prompts) else said
         return prompt_ids, answers, tools, said, *rest
 
-    def sample(self, prompts: list[list[int]], ids: list[str], logps: list | None = None) -> list[list[int]]:
+    def sample(self, prompts: list[list[int]], ids: list[str]) -> list[list[int]]:
         """One answer to each prompt (token ids); the k-th answer to a scenario in a step has its own random stream.
 
-        logps: a list that gets the log-probability with which each token was drawn.
+        `drawn` gets the log-probability with which each token was drawn, in steps that are measured.
         """
+        self.drawn = [] if self.measuring and self.model.training else None
         seen, keys, purpose = Counter(), [], f"refill{self.attempt}" if self.attempt else self._mode
         for scenario in ids:
             keys.append((self.params.seed, purpose, self.state.global_step, scenario, seen[scenario]))
@@ -167,7 +169,7 @@ class StudyTrainer(LinearRate, GRPOTrainer):
         model = self.dense.refresh() if self.dense else self.model
         pad, training = self.processing_class.pad_token_id, self.model.training
         try:
-            answers = rollout(model, prompts, keys, sampling, pad, p.rollout_batch, p.rollout_compile, logps)
+            answers = rollout(model, prompts, keys, sampling, pad, p.rollout_batch, p.rollout_compile, self.drawn)
         except NoToken as error:
             raise NoToken(f"after {self.state.global_step} optimiser steps, {error}") from None
         self.model.training = training  # TRL reads here whether it evaluates, and sampling is always in train() mode
@@ -456,8 +458,8 @@ def _rollout(prompts: list, trainer: StudyTrainer) -> dict:
     ids = trainer._tokenize_prompts(prompts)[0]
     asked = [chat[-1]["content"] for chat in prompts] if _chats(prompts) else prompts
     scenarios = [trainer.scenario_ids.get(text, text) for text in asked]
-    logps: list | None = [] if trainer.measuring and trainer.model.training else None
-    return {"prompt_ids": ids, "completion_ids": trainer.sample(ids, scenarios, logps), "logprobs": logps or None}
+    answers = trainer.sample(ids, scenarios)
+    return {"prompt_ids": ids, "completion_ids": answers, "logprobs": trainer.drawn or None}
 
 
 class RunLog(TrainerCallback):

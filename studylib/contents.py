@@ -1,30 +1,19 @@
 """What is in a folder, by content and not by name: a name stays when a judge or a model is trained again."""
 
-import hashlib
-from functools import lru_cache
 from pathlib import Path
 
 from studylib.params import RunParams
 from studylib.paths import from_root
+from studylib.provenance import files_hash
 
 
 def folder_digest(folder: Path | str) -> str:
-    """Short hash of the files below `folder`: their paths in it and their bytes."""
-    files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
-    if not files:
+    """Short hash of the files below `folder`: their names in it and their bytes."""
+    folder = Path(folder)
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    if not names:
         raise ValueError(f"no file in {folder}")
-    whole = hashlib.sha256()
-    for path in files:
-        stat = path.stat()
-        whole.update(f"{path.relative_to(folder).as_posix()}\0".encode())
-        whole.update(_file_digest(path, stat.st_size, stat.st_mtime_ns, stat.st_ino))
-    return whole.hexdigest()[:16]
-
-
-@lru_cache(maxsize=4096)  # a model's weights are read once, unless they change
-def _file_digest(path: Path, *state: int) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+    return files_hash(folder, names)
 
 
 def contents(params: RunParams) -> dict[str, str]:

@@ -10,7 +10,8 @@ import resource
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
@@ -101,10 +102,22 @@ def code_hash(package: Path = PACKAGE) -> str:
     Without what editors hide beside them (`.ipynb_checkpoints`, lock files).
     """
     names = sorted(path.relative_to(package).as_posix() for path in package.rglob("*.py"))
+    return files_hash(package, [name for name in names if not any(part.startswith(".") for part in name.split("/"))])
+
+
+def files_hash(folder: Path, names: Iterable[str]) -> str:
+    """Short hash of files of a folder: their names in it and their bytes."""
     hashed = hashlib.sha256()
-    for name in (name for name in names if not any(part.startswith(".") for part in name.split("/"))):
-        hashed.update(f"{name} {hashlib.sha256((package / name).read_bytes()).hexdigest()}\n".encode())
+    for name in names:
+        stat = (folder / name).stat()
+        hashed.update(f"{name} {_file_hash(folder / name, stat.st_size, stat.st_mtime_ns, stat.st_ino)}\n".encode())
     return hashed.hexdigest()[:16]
+
+
+@lru_cache(maxsize=4096)  # a model's weights are read once, unless they change
+def _file_hash(path: Path, *state: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 CODE = code_hash()  # of what is imported; files may be edited while a run goes on

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from test_claims import PLAN, STUDY, write_run
+from test_claims_departures import PLACE, WOBBLE
 
 from studylib import provenance
 from studylib.claims import (
@@ -45,8 +46,6 @@ from studylib.keys import require_keys
 from studylib.rewards.judge import graded_rows, responses_of
 from studylib.rewards.labels import held_out, others_share, rescored
 
-WOBBLE = [0.00, 0.02, -0.01, 0.01, -0.02]
-PLACE = "inputs/tiny_cpu"
 ENDPOINTS = ("accuracy_sampled", "accuracy_greedy")
 MISSING = [None, math.nan, "", "  "]
 

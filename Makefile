@@ -23,22 +23,22 @@ study: .venv/ready
 seed-sets: .venv/ready
 	@$(SNAKEMAKE) --until run --config axis=inputs worlds=universal_norms conditions="narrow broad" \
 	  first_seed=5 seeds=50 run_root=runs_seed_sets
-	$(BIN)/python -m studylib.claims.seed_sets
+	$(BIN)/python -m studylib.instruments.seed_sets
 
 report: .venv/ready
 	$(BIN)/python -m studylib.claims.report --axis "$(AXIS)"
 
 validate: .venv/ready
-	$(BIN)/python -m studylib.claims.validate
+	$(BIN)/python -m studylib.instruments.validate
 
 test: .venv/ready
 	$(BIN)/python -m pytest
 
 bench: .venv/ready
-	$(BIN)/python -m studylib.bench
+	$(BIN)/python -m studylib.instruments.bench
 
 bench-gpu: .venv/ready
-	$(BIN)/python -m studylib.bench --gpu
+	$(BIN)/python -m studylib.instruments.bench --gpu
 
 check: .venv/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check studylib tests

@@ -8,7 +8,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(workflow.basedir))  # the package beside this file
 from studylib.claims.plan import read_plan
-from studylib.params import LARGEST_SEED, RunParams, read_yaml
+from studylib.typed import LARGEST_SEED
+from studylib.params import RunParams, read_yaml
 from studylib.paths import at_home
 from studylib.scenarios.catalogue import SOURCES
 
@@ -131,7 +132,7 @@ rule warm_start:
     benchmark:
         f"{STUDY}/warm_start.tsv"
     shell:
-        f"{PYTHON} -m studylib.training.warm_start {quoted(PROFILE)}"
+        f"{PYTHON} -m studylib.policy.warm_start {quoted(PROFILE)}"
 
 
 # Checkpoints are not declared: Snakemake would remove them when a run fails, and with them the way to resume.

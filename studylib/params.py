@@ -5,20 +5,16 @@ A run is a profile (model and budget for a machine), a condition (one arm of an 
 """
 
 import dataclasses
-import math
-import numbers
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
-from types import ModuleType
 
 import yaml
 
 from studylib.paths import PARAMS, RUNS, at_home
-from studylib.reading import read_mapping, read_text
 from studylib.scenarios.catalogue import FRAMEWORKS, SOURCES, TRAIN_DOMAINS, TRAIN_STYLES, WORLDS
+from studylib.text.files import read_mapping, read_text
+from studylib.typed import LARGEST_COUNT, LARGEST_SEED, LEAST, MOST, typed, weight_of
 
 OBJECTIVES = (
     "grpo", "dr_grpo", "dapo", "rloo", "reinforce_pp", "gspo", "cispo", "ppo", "flowrl", "flowrl_released", "gflowrl",
@@ -56,11 +52,6 @@ READ_BY = {  # parameter -> the objectives that read it
 }  # fmt: skip
 GROUP_NORMALISED = ("grpo", "dapo", "gspo", "cispo", "flowrl", "flowrl_released", "gflowrl")  # use TRL's advantages
 PATHS = ("data_dir", "judge", "run_root", "model", "embedder")  # parameters in which ~ is a home folder
-NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")  # as YAML 1.2 writes numbers
-LARGEST_SEED = 2**32 - 1  # of numpy and transformers
-LARGEST_COUNT = 2**31 - 1  # of tokens, steps and rows
-LARGEST_EXACT = 2**53  # whole numbers up to here are exact as floats
-LEAST, MOST = 1e-18, 1e18  # a number between them and its square are within float32
 
 
 def _param(default, help: str):
@@ -134,7 +125,7 @@ class RunParams:
 
     def __post_init__(self):
         for f in dataclasses.fields(self):
-            object.__setattr__(self, f.name, _typed(f.name, getattr(self, f.name), f.type))
+            object.__setattr__(self, f.name, typed(f.name, getattr(self, f.name), f.type))
         for name in PATHS:
             if getattr(self, name).startswith("~"):
                 object.__setattr__(self, name, str(at_home(getattr(self, name))))
@@ -274,7 +265,7 @@ class RunParams:
             name, _, weight = part.partition("=")
             if name not in REWARDS or name in weights:
                 raise ValueError(f"name=weight pairs, each name once, of {', '.join(REWARDS)}")
-            weights[name] = _weight(name, weight)
+            weights[name] = weight_of(name, weight)
         if not any(weights.values()):
             raise ValueError("at least one reward with a weight other than 0")
         return weights
@@ -339,116 +330,3 @@ def _refuse_misread(path: Path, given: Mapping) -> None:
             raise ValueError(
                 f"{path}: {name} is {value!r} in YAML 1.2, and papermill's -f reads {old[name]!r}; write it another way"
             )
-
-
-# --- parameters in a notebook, whose kernel may have run it before ---
-
-
-@dataclass
-class Before:
-    """What was in a notebook's namespace before its parameters cell.
-
-    values: name -> id of the value, None for any value. own: the notebook's parameters beside those of a run. unknown:
-    names that the cell set and no parameter bears; None until they are read.
-    """
-
-    values: dict[str, int | None]
-    own: tuple[str, ...] = ()
-    unknown: list[str] | None = None
-
-
-def begin_parameters(namespace: dict, own: str = "") -> bool:
-    """Begin a pass: the parameters of an earlier one leave the namespace, and `params`, which were made of them.
-
-    For the cell before the parameters cell and the first line of that one, so that whichever is run again, what counts
-    is what the parameters cell sets in this pass. `before` remembers what else is in the namespace. own: the notebook's
-    parameters beside those of a run, by spaces; told once. Returns True.
-    """
-    earlier = namespace.get("before")
-    earlier = earlier if isinstance(earlier, Before) else Before({}, unknown=[])
-    unread = _unknown(earlier, namespace) if earlier.unknown is None else []  # the cell was run and is run again
-    own = tuple(own.split()) or earlier.own
-    for name in (*_run_parameters(), *own, *unread, "params"):
-        namespace.pop(name, None)
-    namespace["before"] = Before({name: id(value) for name, value in namespace.items()}, own)
-    return True
-
-
-def given_parameters(before: Before | set[str], namespace: dict) -> dict:
-    """The parameters of a run that a notebook's `parameters` cell and papermill's injected cell set, and unknown names.
-
-    Any other value that is new in the namespace since `before` (a pass that `begin_parameters` began, or names) was
-    meant as a parameter: who takes the mapping refuses it. It leaves the namespace, but not this pass.
-    """
-    if not isinstance(before, Before):
-        before = Before(dict.fromkeys(before))
-    if before.unknown is None:
-        before.unknown = _unknown(before, namespace)
-        for name in before.unknown:
-            namespace.pop(name)
-    return {name: namespace[name] for name in _run_parameters() if name in namespace} | dict.fromkeys(before.unknown)
-
-
-def refuse_other_parameters(before: Before, namespace: dict) -> None:
-    """For a notebook that makes no run: raise ValueError for a parameter that is not among its `own`."""
-    others = sorted(set(given_parameters(before, namespace)) - set(before.own))
-    if others:
-        raise ValueError(f"unknown parameter {others[0]!r}; known parameters: {', '.join(sorted(before.own))}")
-
-
-def _run_parameters() -> list[str]:
-    return [f.name for f in dataclasses.fields(RunParams)]
-
-
-def _unknown(before: Before, namespace: dict) -> list[str]:
-    """Names that hold a new value, or another one, and are no parameter's; code (imports) and _names are none."""
-    known = {*_run_parameters(), *before.own, "before"}
-    values = {name: value for name, value in namespace.items() if name not in known and not name.startswith("_")}
-    meant = [name for name, value in values.items() if not callable(value) and not isinstance(value, ModuleType)]
-    return sorted(name for name in meant if before.values.get(name, -1) not in (None, id(values[name])))
-
-
-def _typed(name: str, value, kind: type):
-    """`value` as `kind`. Text that is a number is accepted for numbers, because YAML 1.1 reads `1e-5` as text."""
-    wanted = {int: "an integer", float: "a number", str: "text", bool: "true or false"}[kind]
-    read = {int: _whole, float: _decimal}.get(kind)
-    found = read(value) if read else value if type(value) is kind else None
-    if found is None:
-        raise ValueError(f"parameter {name} = {value!r} is not allowed: {wanted}")
-    return found
-
-
-def _is_number(value) -> bool:
-    """A real number, or text that is written as one; true and false are none."""
-    if isinstance(value, str):
-        return NUMBER.fullmatch(value) is not None
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def _whole(value) -> int | None:
-    """An integer as it is written, not by way of a float, or a float that is exactly one; None for what is neither."""
-    if not _is_number(value):
-        return None
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    exact, most = (Decimal(value), 2**63) if isinstance(value, str) else (Decimal(float(value)), LARGEST_EXACT)
-    if not exact.is_finite() or exact.adjusted() > 18 or abs(exact) > most or exact != exact.to_integral_value():
-        return None
-    return int(exact)
-
-
-def _decimal(value) -> float | None:
-    """A number as a float; None for what is none, or beyond all floats."""
-    try:
-        number = float(value) if _is_number(value) else math.nan
-    except OverflowError:
-        return None
-    return None if math.isnan(number) else number
-
-
-def _weight(name: str, text: str) -> float:
-    """The weight of a reward: 0, or a finite number that float32 can hold."""
-    weight = _decimal(text)
-    if weight is None or not (weight == 0 or LEAST <= abs(weight) <= MOST):
-        raise ValueError(f"name=weight pairs, where weight {text!r} of {name} is 0 or {LEAST:g} to {MOST:g} in size")
-    return weight

@@ -12,7 +12,7 @@ import pytest
 from conftest import MINIATURE
 from test_claims import write_run
 
-from studylib.rewards.battery import CHEATS
+from studylib.instruments.battery import CHEATS
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("1_scenarios", "2_train_judge", "3_run_condition", "4_compare_conditions")
@@ -60,7 +60,7 @@ def given(tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_runs_from_top_to_bottom_twice_in_one_kernel(given, name, monkeypatch):
-    monkeypatch.setattr("studylib.rewards.audit.CHEATS", dict(list(CHEATS.items())[:3]))  # all of them take a minute
+    monkeypatch.setattr("studylib.instruments.audit.CHEATS", dict(list(CHEATS.items())[:3]))  # all take a minute
     kernel = Kernel(name)
     for _ in range(2):
         kernel.run(**given[name])

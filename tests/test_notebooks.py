@@ -16,8 +16,8 @@ from test_sources import data_dir  # noqa: F401  (a fixture: skips loudly where 
 
 from studylib.claims.plan import plan_digest
 from studylib.evaluation.rates import wilson
+from studylib.judge.model import Judge, new_tiny_judge
 from studylib.scenarios.morebench import part_of
-from studylib.training.judge import Judge, new_tiny_judge
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import yaml
 
-from studylib.params import RunParams, begin_parameters, given_parameters, read_yaml, refuse_other_parameters
+from studylib.cells import begin_parameters, given_parameters, refuse_other_parameters
+from studylib.params import RunParams, read_yaml
 from studylib.paths import PARAMS, ROOT
 
 FILES = sorted(path for path in PARAMS.rglob("*.yaml") if path.parent.name != "plans")  # plans: test_claims_plan.py

@@ -19,12 +19,12 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from studylib import provenance
-from studylib.claims import seed_sets, validate
-from studylib.claims.judge_gap import CHECKER, FLAWED, JUDGE, gap_at_ends
 from studylib.claims.plan import read_plan
+from studylib.instruments import seed_sets, validate
+from studylib.instruments.judge_gap import CHECKER, FLAWED, JUDGE, gap_at_ends
 from studylib.params import RunParams
 from studylib.randomness import generator, torch_seed
+from studylib.runs import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -136,7 +136,7 @@ def test_the_commit_is_that_of_the_packages_own_repository(copy):
     home = copy("study")
     commit = commit_all(home)
     assert provenance.git_state() == {"commit": commit, "dirty": False}
-    (home / "studylib/provenance.py").write_text("x = 2\n")
+    (home / "studylib/runs/provenance.py").write_text("x = 2\n")
     assert provenance.git_state() == {"commit": commit, "dirty": True}
 
 

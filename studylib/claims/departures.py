@@ -14,11 +14,11 @@ from pathlib import Path
 import pandas as pd
 
 from studylib.claims.plan import ANY, Plan
-from studylib.claims.runs import KEYS, LAYOUT, WARM_START, ordered, profiles_of, read_json
-from studylib.keys import require_keys
 from studylib.params import read_yaml
 from studylib.paths import PARAMS
-from studylib.provenance import write_json
+from studylib.runs.keys import require_keys
+from studylib.runs.provenance import write_json
+from studylib.runs.read import KEYS, LAYOUT, WARM_START, ordered, profiles_of, read_json
 
 FIRST_PLAN = "first_plan.json"  # beside the runs; beside the tables, where profiles share a folder, with their names
 NO_SETTINGS = {*LAYOUT, "run_root", "data_dir", "save_every"}  # what a run is called, where files lie, how often saved

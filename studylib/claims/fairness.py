@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from studylib.keys import require_keys
+from studylib.runs.keys import require_keys
 
 KEYS = ["world", "condition"]
 MEANS = {  # column of metrics.jsonl -> column of the table; means over steps and seeds

@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from studylib.claims.decisions import ALPHA
 from studylib.claims.plan import Plan
-from studylib.claims.runs import KEYS
 from studylib.claims.statistics import NO_SPREAD, t_interval
-from studylib.claims.verdicts import ALPHA
+from studylib.evaluation.diversity import BUDGET, DIVERSITY, GREEDY, diversity
 from studylib.evaluation.rates import wilson
-from studylib.evaluation.responses import BUDGET, DIVERSITY, GREEDY, diversity
-from studylib.keys import require_keys
 from studylib.randomness import generator
+from studylib.runs.keys import require_keys
+from studylib.runs.read import KEYS
 
 MIXED = ("mixed_difference", "mixed_se")
 CONTRAST = ("difference", "low", "high", "p", "se", "se_naive", "seeds", "scenarios", "answers")

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from studylib.claims.runs import ENDPOINTS, WARM_START
-from studylib.claims.verdicts import ALPHA, MARGIN
+from studylib.claims.decisions import ALPHA, MARGIN
 from studylib.params import read_yaml
 from studylib.paths import PARAMS
+from studylib.runs.read import ENDPOINTS, WARM_START
 
 PLANS = PARAMS / "plans"
 FAMILIES = ("world endpoint", "world split endpoint")

@@ -16,9 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
-from studylib.claims.runs import WARM_START, ordered
+from studylib.claims.decisions import ALPHA, MARGIN
 from studylib.claims.statistics import t_interval
-from studylib.claims.verdicts import ALPHA, MARGIN
+from studylib.runs.read import WARM_START, ordered
 
 CHANCE = 0.5
 _COLOURS = sns.color_palette("colorblind").as_hex()

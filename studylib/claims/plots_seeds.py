@@ -17,8 +17,8 @@ from studylib.claims.plots import (
     one_world,
     unit,
 )
-from studylib.claims.runs import ordered, range_of
 from studylib.claims.statistics import NO_SPREAD, t_interval
+from studylib.runs.read import ordered, range_of
 
 CLOUD = 5  # seeds from which a density is drawn; of fewer it would show the kernel, not the data
 

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from scipy import integrate, optimize, special, stats
 
+from studylib.claims.decisions import ALPHA
 from studylib.claims.plan import Plan
-from studylib.claims.runs import KEYS
 from studylib.claims.statistics import LARGE_T, NO_SPREAD
-from studylib.claims.verdicts import ALPHA
-from studylib.keys import require_keys
+from studylib.runs.keys import require_keys
+from studylib.runs.read import KEYS
 
 TARGET = 0.80  # power that counts as enough
 UNDECIDED = ("inconclusive", "not estimable")  # a look with one of these verdicts does not end the study

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from studylib.claims.runs import SPLITS, complete_runs, read_json
-from studylib.keys import require_keys
 from studylib.paths import PARAMS, RUNS
-from studylib.reading import read_cells
+from studylib.runs.keys import require_keys
+from studylib.runs.read import SPLITS, complete_runs, read_json
+from studylib.text.files import read_cells
 
 PUBLISHED = PARAMS / "paper" / "published_2603.10588.csv"
 METHODS = {

@@ -16,11 +16,11 @@ import pandas as pd
 from jinja2 import Environment
 
 from studylib.claims import plan as plans
+from studylib.claims.decisions import sentence
 from studylib.claims.items import iqm_warning
 from studylib.claims.plan import Plan
 from studylib.claims.tables import plans_of, primary, read_table, read_tables, readable, rounded
-from studylib.claims.validate import checks, misses
-from studylib.claims.verdicts import sentence
+from studylib.instruments.validate import checks, misses
 from studylib.paths import FIGURES
 
 FIGURES_SHOWN = {  # file -> caption

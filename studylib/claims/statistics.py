@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import special, stats
 
 from studylib.claims import pingouin_parts
-from studylib.claims.verdicts import ALPHA, MARGIN
+from studylib.claims.decisions import ALPHA, MARGIN
 from studylib.randomness import generator
 
 BF_SCALES = {"bf10_r50": 0.5, "bf10": 0.707, "bf10_r100": 1.0}  # scale r of the Cauchy prior on the effect

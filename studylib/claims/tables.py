@@ -12,8 +12,12 @@ import pandas as pd
 
 from studylib.claims import departures as left
 from studylib.claims import plan as plans
+from studylib.claims.decisions import sentence, verdict
 from studylib.claims.plan import Plan
-from studylib.claims.runs import (
+from studylib.claims.statistics import DETAILS, TESTS, WELCH, holm, paired_contrast, t_interval
+from studylib.paths import FIGURES, RUNS
+from studylib.runs.keys import require_keys
+from studylib.runs.read import (
     ENDPOINTS,
     KEYS,
     SPLITS,
@@ -29,11 +33,7 @@ from studylib.claims.runs import (
     read_settings,
     read_unscored,
 )
-from studylib.claims.statistics import DETAILS, TESTS, WELCH, holm, paired_contrast, t_interval
-from studylib.claims.verdicts import sentence, verdict
-from studylib.keys import require_keys
-from studylib.paths import FIGURES, RUNS
-from studylib.rewards.idle import identical_conditions
+from studylib.training.idle import identical_conditions
 
 CELL = ["world", "split", "endpoint"]
 LEVELS = {"low": 1, "low90": 2}  # lower bound -> alphas that its interval leaves out

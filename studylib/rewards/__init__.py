@@ -11,11 +11,11 @@ from functools import partial
 from studylib.params import DIVERSITY_REWARDS, LENGTH_MATCHED, PERSPECTIVE_REWARDS, SURFACE_REWARDS, RunParams
 from studylib.rewards import perspectives, ratings
 from studylib.rewards.checks import checks_grader
+from studylib.rewards.correct import format, verdict
 from studylib.rewards.diversity import BatchReward, dispersion, embedder, gated, length_matched, of_reasons, of_texts
 from studylib.rewards.rubric import Grader, rubric_reward
 from studylib.rewards.surface import surfaces
-from studylib.rewards.verdict import format, verdict
-from studylib.scenarios.options import check_options
+from studylib.text.options import check_options
 
 Reward = Callable[[str, dict], float | None]
 RATED = ("options", "ratings")

@@ -9,12 +9,12 @@ as whole words, "compromise" names no promise, and what is wanted must be stated
 import re
 from functools import lru_cache
 
-from studylib.rewards.judge import rubric_of
+from studylib.judge.prompts import rubric_of
 from studylib.rewards.surface import has_words, sentences
-from studylib.rewards.verdict import parse, read_answer
 from studylib.scenarios.vocabulary import CIRCUMSTANCES, COMMUNITIES, NAMES
 from studylib.scenarios.worlds import OPTIONS, Facts, breach, counts, decisive, facts_of, misreading, reading
-from studylib.spelling import spelt
+from studylib.text.answers import parse, read_answer
+from studylib.text.spelling import spelt
 
 PEOPLE = frozenset(name.casefold() for name in NAMES)
 

@@ -13,9 +13,10 @@ from functools import lru_cache
 import numpy as np
 
 from studylib.randomness import generator
+from studylib.rewards.correct import format, verdict
 from studylib.rewards.surface import EDGE, sentences
-from studylib.rewards.verdict import format, parse, verdict
-from studylib.spelling import spelt
+from studylib.text.answers import parse
+from studylib.text.spelling import spelt
 
 BatchReward = Callable[[list[str], list[dict]], list[float | None]]  # groups: responses to the same scenario id
 Embed = Callable[[list[str]], np.ndarray]  # texts -> (texts, dimensions)

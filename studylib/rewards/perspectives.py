@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from studylib.rewards.checks import states
 from studylib.rewards.surface import sentences
 from studylib.scenarios.worlds import READINGS, clause, facts_of, misreading, reading
-from studylib.spelling import spelt
+from studylib.text.spelling import spelt
 
 OPENING = re.compile(r"^[ \t]*(?:from|in) the perspective of ([^,.\n]+)", re.IGNORECASE)
 SEGMENT = re.compile(r"^(?=[ \t]*(?:from|in) the perspective of )", re.IGNORECASE | re.MULTILINE)

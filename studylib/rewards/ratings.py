@@ -13,8 +13,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
-from studylib.rewards.verdict import parse, read_answer
-from studylib.spelling import folded, plain
+from studylib.text.answers import parse, read_answer
+from studylib.text.spelling import folded, plain
 
 SHARE = r"[0-9]{1,3}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}"
 NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")  # a level that is a number: digits, sign, decimal point

@@ -9,9 +9,9 @@ import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from studylib.reading import read_objects
-from studylib.rewards.verdict import format
+from studylib.rewards.correct import format
 from studylib.scenarios.rows import digest
+from studylib.text.files import read_objects
 
 Grader = Callable[[list[str], list[dict]], list[list[float | None]]]  # a verdict per criterion of each scenario
 

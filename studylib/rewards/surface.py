@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import entr
 
-from studylib.spelling import spelt
+from studylib.text.spelling import spelt
 
 EDGE = string.punctuation + "…–—“”‘’«»。！？、，"  # what is no part of a word at its ends
 SENTENCE = re.compile(r"[^.?!\n]+[.?!]*")

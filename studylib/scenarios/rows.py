@@ -5,7 +5,7 @@ import json
 
 import datasets
 
-from studylib.scenarios.options import check_options
+from studylib.text.options import check_options
 
 FEATURES = datasets.Features(
     {

@@ -25,10 +25,10 @@ from typing import NamedTuple
 import huggingface_hub
 
 from studylib.paths import at_home
-from studylib.reading import read_cells, read_objects
 from studylib.scenarios import morebench
 from studylib.scenarios.catalogue import REAL_SOURCES
 from studylib.scenarios.rows import digest, scenario_row
+from studylib.text.files import read_cells, read_objects
 
 SPLITS = ("train", "held_out")
 JUDGE = "judge"  # a third split, for training a judge; MoReBench only

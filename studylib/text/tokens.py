@@ -8,7 +8,7 @@ tag that the chat template opened in the prompt (`<think>` in R1-style templates
 import re
 from collections.abc import Collection, Sequence
 
-from studylib.rewards.verdict import TAGS
+from studylib.text.options import TAGS
 
 OPENED = re.compile(r"(?:<think>\s*(?:</think>\s*(?:<answer>\s*)?)?|<answer>\s*)\Z")  # at the end of a prompt
 TAIL = 32  # tokens at the end of a prompt in which a template opens a tag

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from studylib.params import RunParams
+from studylib.policy.scoring import shared_prompt_scores
 from studylib.rewards.shaping import min_norm_weights, moved, normalised, total, unit_rows
 from studylib.training.objectives import bar
-from studylib.training.scoring import shared_prompt_scores
 
 
 def weights(params: RunParams) -> list[float]:

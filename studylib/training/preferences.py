@@ -8,9 +8,9 @@ from datasets import Dataset, disable_progress_bars
 from transformers import PrinterCallback, ProgressCallback
 from trl import DPOConfig, DPOTrainer
 
+from studylib.policy.models import precision
 from studylib.rewards.shaping import total
 from studylib.text.tokens import answer_texts, prompt_tokens
-from studylib.training.models import precision
 
 
 def best_and_worst(rewards: list[float], g: int) -> list[tuple[int, int]]:

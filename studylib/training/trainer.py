@@ -19,18 +19,8 @@ os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"  # our sampling goes through its ex
 from trl import DPOTrainer, GRPOConfig, GRPOTrainer
 from trl.rewards import get_soft_overlong_punishment
 
-from studylib.evaluation.readable import shares, told
 from studylib.params import RunParams
-from studylib.provenance import is_complete
-from studylib.randomness import generator, torch_seed
-from studylib.rewards import Grader, batch_reward
-from studylib.rewards.idle import idle_message
-from studylib.scenarios.prompts import chat
-from studylib.text.tokens import answer_texts, cut_off, prompt_tokens
-from studylib.training import mixing, objectives
-from studylib.training.batches import MEAN_OVER_ROWS, SUM_OVER_STEP, idle_groups, micro_batches, refill
-from studylib.training.heads import make_heads
-from studylib.training.models import (
+from studylib.policy.models import (
     check_gradients,
     give_large_tensors_back,
     load_policy,
@@ -39,10 +29,20 @@ from studylib.training.models import (
     require_device,
     require_positions,
 )
+from studylib.policy.rollout import NoToken, Sampling, dense_copy, rollout, use_dense_copy
+from studylib.policy.scoring import Scores, scores_in_passes, shared_prompt_scores, why_not
+from studylib.randomness import generator, torch_seed
+from studylib.rewards import Grader, batch_reward
+from studylib.runs.provenance import is_complete
+from studylib.scenarios.prompts import chat
+from studylib.text.readable import shares, told
+from studylib.text.tokens import answer_texts, cut_off, prompt_tokens
+from studylib.training import mixing, objectives
+from studylib.training.batches import MEAN_OVER_ROWS, SUM_OVER_STEP, idle_groups, micro_batches, refill
+from studylib.training.heads import make_heads
+from studylib.training.idle import idle_message
 from studylib.training.objectives import OBJECTIVES
 from studylib.training.preferences import dpo_trainer, sample_pairs
-from studylib.training.rollout import NoToken, Sampling, dense_copy, rollout, use_dense_copy
-from studylib.training.scoring import Scores, scores_in_passes, shared_prompt_scores, why_not
 from studylib.training.supported import require_one_process, require_supported
 
 logger = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ class StudyTrainer(LinearRate, GRPOTrainer):
 
     Other objectives replace the advantages, add a head or compute their own loss; `objectives.py` says which. With
     `engine: fast` every prompt is encoded once for all its answers, in sampling and in training, and answers whose
-    advantage is 0 are left out of the micro-batches; the gradient is the same (tests/test_fast_path.py). With
+    advantage is 0 are left out of the micro-batches; the gradient is the same (tests/training/test_fast_path.py). With
     `engine: trl` all of that is TRL's own.
     """
 

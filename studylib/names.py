@@ -1,0 +1,131 @@
+"""All names that parameters may take, and the records behind them: one registry for each kind of thing.
+
+A record is registered where the thing is defined, and everything that must know of it (rules of parameters, idle
+shapings, heads, the known target, tables, figures) asks the record. A registry imports the modules of its home when it
+is first asked, as a plugin host does: so a name is known wherever it is used, nobody keeps a second list, and rooms
+that come before the home do not import it. No home may import torch at its top: reading parameters must stay cheap.
+"""
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class Registry(Mapping):
+    """name -> record, in the order of definition."""
+
+    def __init__(self, kind: str, home: str):
+        self.kind, self.home = kind, home
+        self._records: dict[str, Any] = {}
+        self._loaded = False
+
+    def add(self, record):
+        """Register a record by its `name`; one that is defined anew, as by a cell that runs again, takes its place."""
+        self._records[record.name] = record
+        return record
+
+    def of(self, name: str):
+        """The record called `name`; raises ValueError that names the nearest known ones."""
+        if name in self:
+            return self[name]
+        near = difflib.get_close_matches(name, list(self), n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise ValueError(f"no {self.kind} {name!r}; {hint}known: {', '.join(self)}")
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self._loaded = True  # first: the modules of the home may ask the registry while they are imported
+        home = importlib.import_module(self.home)
+        for module in pkgutil.iter_modules(getattr(home, "__path__", ())):
+            importlib.import_module(f"{self.home}.{module.name}")
+
+    def __getitem__(self, name: str):
+        self._load()
+        return self._records[name]
+
+    def __iter__(self) -> Iterator[str]:
+        self._load()
+        return iter(self._records)
+
+    def __len__(self) -> int:
+        self._load()
+        return len(self._records)
+
+
+@dataclass(frozen=True)
+class Option:
+    """A parameter of a run that only some objectives or rewards read; they declare it, and anyone else refuses it."""
+
+    name: str
+    default: str | int | float | bool
+    help: str
+    holds: Callable[[Any], bool] = lambda value: True
+    allowed: str = ""  # what `holds` allows, in words
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A training objective; `training/objectives.py` says what the functions get and give."""
+
+    name: str
+    trl: Mapping = field(default_factory=dict)  # entries of TRL's GRPOConfig
+    advantages: Callable | None = None  # replaces TRL's, from (r, G)
+    kind: str = "policy"  # policy, tokens (token-level advantages), ppo, flow, dpo or none
+    reference: bool = False  # needs beta > 0 and with it the reference's log-probabilities
+    plain: bool = False  # TRL alone can train it as the study means it
+    samples: bool = True  # at every step
+    normalised: bool = False  # its advantages are divided by the group's standard deviation
+    heads: tuple[str, ...] = ()  # trained functions of the hidden state (`training/heads.py`)
+    options: tuple[Option, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reward:
+    """What an answer is worth; `rewards/__init__.py` says what `make` gives."""
+
+    name: str
+    make: Callable  # (params, grader or None) -> BatchReward
+    needs: tuple[str, ...] | Callable = ()  # scenario fields without which it cannot score, or a function of params
+    two_valued: bool = False  # it has two values in a group of answers
+    options: tuple[Option, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where scenarios come from; `scenarios/sources/` has a file for each family."""
+
+    name: str
+    load: Callable  # (split, data_dir) -> scenario rows; of a world: (split, n, seed, **inputs) -> scenario rows
+    world: bool = False  # embedded: made from facts, with domains and styles to choose from
+    options: bool = True  # scenarios are answered with one of their options, else openly
+
+
+@dataclass(frozen=True)
+class Shaping:
+    """A change of the summed reward before the advantage: (B,) rewards and G -> (B,)."""
+
+    name: str
+    shape: Callable
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A number that a policy is compared by: what a table of its answers on one split is worth."""
+
+    name: str
+    of: Callable  # table of answers with the columns of their scenarios -> float, NaN where nothing could be scored
+    range: tuple[float, float] = (0.0, 1.0)
+    unit: str = "share of answers"
+    chance: float | None = None  # what a policy that guesses gets, where that is one number
+    needs: tuple[str, ...] = ()  # columns without which it is no endpoint of a run
+
+
+OBJECTIVES = Registry("objective", "studylib.training.objectives")
+REWARDS = Registry("reward", "studylib.rewards")
+SHAPINGS = Registry("shaping", "studylib.rewards.shaping")
+SOURCES = Registry("source", "studylib.scenarios.sources")
+ENDPOINTS = Registry("endpoint", "studylib.evaluation.endpoints")

@@ -1,0 +1,47 @@
+"""Can the answers be read at all? A policy whose answers cannot earn anything learns nothing, and should say so."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from studylib.text.answers import ANSWER, THINK, read_answer
+
+FEW = 0.05  # share of readable answers up to which a run says that it cannot learn
+PROBLEMS = ("cut off", "no opening tag", "no answer", "no option")
+
+
+def problems(response: str, options: Sequence[str] | None, cut: bool) -> set[str]:
+    """What keeps an answer from being read. `no answer`: no answer tag; `no option`: it names none of the options."""
+    found = {"cut off"} if cut else set()
+    if not options:
+        return found
+    if not response.lstrip().startswith(THINK):
+        found.add("no opening tag")
+    if ANSWER not in response:
+        found.add("no answer")
+    return found if read_answer(response, options) is not None else found | {"no option"}
+
+
+def shares(answers: Iterable[tuple[str, Sequence[str] | None, bool]]) -> dict[str, float]:
+    """Share of answers (response, options, whether cut off) with each of `PROBLEMS`; 0 where there are no answers."""
+    found = [problems(*answer) for answer in answers]
+    counts = Counter(problem for row in found for problem in row)
+    return {problem: counts[problem] / max(len(found), 1) for problem in PROBLEMS}
+
+
+def told(found: dict[str, float], max_new_tokens: int) -> str:
+    """The shares in words: what was cut off, and what cannot be read for want of what."""
+    cut, tag, answer, option = (f"{found[problem]:.0%}" for problem in PROBLEMS)
+    return (
+        f"{cut} were cut off at max_new_tokens = {max_new_tokens}, {tag} lack the opening tag, {answer} have no answer "
+        f"and {option} name no option"
+    )
+
+
+def unreadable_note(found: dict[str, float], max_new_tokens: int) -> str | None:
+    """One sentence when (nearly) no answer can be read, else None."""
+    if found["no option"] < 1 - FEW:
+        return None
+    return (
+        f"{found['no option']:.0%} of the untrained policy's answers cannot be read, so training has next to nothing "
+        f"to learn from: {told(found, max_new_tokens)}"
+    )

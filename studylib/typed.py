@@ -1,0 +1,58 @@
+"""Values of parameters: what is accepted for a number, and which numbers training can work with."""
+
+import math
+import numbers
+import re
+from decimal import Decimal
+
+NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")  # as YAML 1.2 writes numbers
+LARGEST_SEED = 2**32 - 1  # of numpy and transformers
+LARGEST_COUNT = 2**31 - 1  # of tokens, steps and rows
+LARGEST_EXACT = 2**53  # whole numbers up to here are exact as floats
+LEAST, MOST = 1e-18, 1e18  # a number between them and its square are within float32
+
+
+def typed(name: str, value, kind: type):
+    """`value` as `kind`. Text that is a number is accepted for numbers, because YAML 1.1 reads `1e-5` as text."""
+    wanted = {int: "an integer", float: "a number", str: "text", bool: "true or false"}[kind]
+    read = {int: _whole, float: _decimal}.get(kind)
+    found = read(value) if read else value if type(value) is kind else None
+    if found is None:
+        raise ValueError(f"parameter {name} = {value!r} is not allowed: {wanted}")
+    return found
+
+
+def _is_number(value) -> bool:
+    """A real number, or text that is written as one; true and false are none."""
+    if isinstance(value, str):
+        return NUMBER.fullmatch(value) is not None
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _whole(value) -> int | None:
+    """An integer as it is written, not by way of a float, or a float that is exactly one; None for what is neither."""
+    if not _is_number(value):
+        return None
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    exact, most = (Decimal(value), 2**63) if isinstance(value, str) else (Decimal(float(value)), LARGEST_EXACT)
+    if not exact.is_finite() or exact.adjusted() > 18 or abs(exact) > most or exact != exact.to_integral_value():
+        return None
+    return int(exact)
+
+
+def _decimal(value) -> float | None:
+    """A number as a float; None for what is none, or beyond all floats."""
+    try:
+        number = float(value) if _is_number(value) else math.nan
+    except OverflowError:
+        return None
+    return None if math.isnan(number) else number
+
+
+def weight_of(name: str, text: str) -> float:
+    """The weight of a reward: 0, or a finite number that float32 can hold."""
+    value = _decimal(text)
+    if value is None or not (value == 0 or LEAST <= abs(value) <= MOST):
+        raise ValueError(f"name=weight pairs, where weight {text!r} of {name} is 0 or {LEAST:g} to {MOST:g} in size")
+    return value

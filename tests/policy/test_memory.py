@@ -1,0 +1,85 @@
+"""What runs need of a GPU, against what cards have and what was measured."""
+
+import types
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoConfig
+
+from studylib.instruments.bench import GPU_MODELS
+from studylib.params import RunParams
+from studylib.paths import PARAMS
+from studylib.policy.memory import GIB, SHAPES, Shape, fits_with_dense_copy, memory_needed
+from studylib.policy.models import require_device
+from studylib.policy.rollout import use_dense_copy
+
+GPU_PROFILES = [
+    path.stem for path in sorted(Path(PARAMS, "profiles").glob("*.yaml")) if "device: cuda" in path.read_text()
+]
+REPORTED = {14: 14.56, 21: 21.96, 75: 79.1}  # min_gpu_gb -> the least GiB that cards of the kind report
+
+
+@pytest.mark.parametrize("profile", GPU_PROFILES)
+def test_every_profile_fits_its_card_with_a_tenth_to_spare(profile):
+    params = RunParams.resolve({"profile": profile})
+    assert memory_needed(params, SHAPES[params.model], dense=True)["total"] < 0.9 * params.min_gpu_gb
+
+
+@pytest.mark.parametrize("profile", GPU_PROFILES)
+def test_cards_of_a_profile_are_taken_as_they_report_themselves(profile, monkeypatch):
+    params = RunParams.resolve({"profile": profile})
+    card = types.SimpleNamespace(total_memory=REPORTED[params.min_gpu_gb] * GIB)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
+    require_device(params)
+
+
+@pytest.mark.parametrize("size, measured", [("0.5B-Instruct", 69e3), ("1.5B-Instruct", 128e3), ("7B", 280e3)])
+def test_activations_are_those_measured(size, measured):
+    assert SHAPES[f"Qwen/Qwen2.5-{size}"].activation_bytes == pytest.approx(measured, rel=0.05)
+
+
+@pytest.mark.parametrize("size, billions", [("0.5B-Instruct", 0.494), ("1.5B-Instruct", 1.544), ("7B", 7.616)])
+def test_the_weights_of_a_shape_are_those_of_the_model(size, billions):
+    """Published counts of parameters; norms and biases are left out."""
+    shape = SHAPES[f"Qwen/Qwen2.5-{size}"]
+    weights = shape.linear_weights + shape.vocabulary * shape.hidden * (1 if shape.tied else 2)
+    assert weights / 1e9 == pytest.approx(billions, rel=0.002)
+
+
+def test_a_shape_is_read_from_a_configuration():
+    kind, given = GPU_MODELS["Qwen2.5-0.5B"]
+    assert Shape.of(AutoConfig.for_model(kind, **given)) == SHAPES["Qwen/Qwen2.5-0.5B-Instruct"]
+
+
+def test_memory_grows_with_what_is_held():
+    params = {"profile": "gpu_24gb"}
+    shape = SHAPES["Qwen/Qwen2.5-1.5B-Instruct"]
+
+    def parts(dense=True, **given):
+        return memory_needed(RunParams.resolve({**params, **given}), shape, dense)
+
+    plain = parts()
+    assert parts(micro_batch=16)["training"] == pytest.approx(2 * plain["training"], rel=0.1)
+    assert parts(gradient_checkpointing=True)["training"] < plain["training"] / 4
+    assert parts(rollout_batch=512)["sampling"] == pytest.approx(2 * plain["sampling"])
+    assert parts(lora_r=64)["adapter"] == pytest.approx(2 * plain["adapter"])
+    assert plain["total"] - parts(dense=False)["total"] == pytest.approx(plain["dense"])
+
+
+@pytest.mark.parametrize("size, dense", [(24, True), (14, False)])
+def test_a_run_samples_alike_whatever_is_free_at_the_moment(monkeypatch, size, dense):
+    params = RunParams.resolve({"profile": "gpu_24gb"})
+    config = AutoConfig.for_model(
+        "qwen2", vocab_size=151936, hidden_size=1536, num_hidden_layers=28, num_attention_heads=12,
+        num_key_value_heads=2, intermediate_size=8960, tie_word_embeddings=True,
+    )  # fmt: skip
+    policy, card = types.SimpleNamespace(config=config), types.SimpleNamespace(total_memory=size * GIB)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
+    decided = []
+    for free in (size, size / 2, 0.1):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda free=free: (free * GIB, size * GIB))
+        decided.append(use_dense_copy(params, policy))
+    assert decided == [dense] * 3
+    assert fits_with_dense_copy(params, config) == dense

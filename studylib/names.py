@@ -121,6 +121,7 @@ class Endpoint:
     range: tuple[float, float] = (0.0, 1.0)
     unit: str = "share of answers"
     chance: float | None = None  # what a policy that guesses gets, where that is one number
+    item: Callable | None = None  # table of answers -> values of those it is the mean of; None: of no single one
     needs: tuple[str, ...] = ()  # columns without which it is no endpoint of a run
 
 

@@ -483,14 +483,14 @@ def test_the_table_of_the_readme_is_that_of_the_committed_figures():
         interval = "" if row.condition == "warm_start" else f" [{row.low:.3f}, {row.high:.3f}]"
         assert f"| {row.mean:.3f}{interval} |" in readme
     for row in claims.query("contrast == 'broad - narrow'").itertuples():
-        assert f"| {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}] | {row.verdict} |" in readme
+        assert f"| {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}] | {row.decision} |" in readme
 
 
 def test_what_the_readme_says_of_the_seed_sets_follows_from_their_runs():
     readme, plan = (ROOT / "README.md").read_text(), read_plan("inputs")
     runs = pd.read_csv(ROOT / "figures/inputs/seed_sets_runs.csv")
     sets = seed_sets.set_claims(runs, plan)
-    assert sets["verdict"].tolist() == ["equivalent"] * 10 and "all ten are *equivalent*, none is\n" in readme
+    assert sets["decision"].tolist() == ["equivalent"] * 10 and "all ten are *equivalent*, none is\n" in readme
     assert sets["difference"].tolist() == pytest.approx(
         pd.read_csv(ROOT / "figures/inputs/seed_sets.csv")["difference"]
     )
@@ -508,7 +508,7 @@ def test_the_objective_table_of_the_readme_is_that_of_the_committed_figures():
         assert f"| {row.mean:.3f} [{row.low:.3f}, {row.high:.3f}] |" in line
         assert row.condition == "base" or f"| {given.loc[row.condition, 'tokens']:,.0f} |" in line
         for claim in claims[claims.contrast == f"{row.condition} - grpo"].itertuples():
-            assert f"| {claim.difference:+.3f} [{claim.low:+.3f}, {claim.high:+.3f}] | {claim.verdict} |" in line
+            assert f"| {claim.difference:+.3f} [{claim.low:+.3f}, {claim.high:+.3f}] | {claim.decision} |" in line
 
 
 def test_the_validation_table_of_the_readme_is_that_of_the_committed_figures():

@@ -25,7 +25,7 @@ from studylib.paths import FIGURES
 
 FIGURES_SHOWN = {  # file -> caption
     "accuracy": "Every seed and the mean with its 95 % t interval over seeds.",
-    "contrasts": "Differences paired by seed with their intervals, the equivalence margin in grey, and the verdicts.",
+    "contrasts": "Differences paired by seed with their intervals, the equivalence margin in grey, and the decisions.",
     "curves": "Training reward: every seed thin, the mean thick, nothing smoothed.",
     "seeds": "Every seed, its mean with a 95 % t interval, from five on a density; rank in every seed (1 is best).",
     "detectable": "What so many seeds find with 80 % power; the bar is what the uncertain spread leaves.",
@@ -86,7 +86,7 @@ are reported as they are.</p>
 def report(folder: Path, plan: Plan, validation: Path | None = None) -> str:
     """The page as text; folder: figures/<axis>, with at least means.csv and claims.csv.
 
-    Refuses claims of another plan: their verdicts and status would be shown beside the margin of this one.
+    Refuses claims of another plan: their decisions and status would be shown beside the margin of this one.
     """
     means, claims = read_tables(folder)
     if plans_of(claims) != plan.digest:

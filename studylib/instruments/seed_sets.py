@@ -34,7 +34,7 @@ def set_claims(runs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     """One row per set: world, set, seeds ("5..9"), and the planned claim of that set alone."""
     rows = []
     for number, part in in_sets(runs, plan.seeds).groupby("set"):
-        found = tables.primary(tables.claims(part.drop(columns="set"), plan, departed=True, verdicts_only=True), plan)
+        found = tables.primary(tables.claims(part.drop(columns="set"), plan, departed=True, decisions_only=True), plan)
         seeds = f"{part['seed'].min()}..{part['seed'].max()}"
         rows.append(found.drop(columns=["status", "hedges_g", "bf10"], errors="ignore").assign(set=number, seeds=seeds))
     first = ["world", "set", "seeds"]
@@ -43,7 +43,7 @@ def set_claims(runs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
 
 
 def plot_sets(df: pd.DataFrame, margin: float, ax: Axes | None = None) -> Axes:
-    """One row per set: its difference, 95 % interval (thin), 90 % interval of the equivalence test (thick), verdict."""
+    """One row per set: difference, 95 % interval (thin), 90 % interval of the equivalence test (thick), decision."""
     ax = new_axes(ax, (7, forest_height(len(df))))
     forest(ax, df, margin)
     ax.set_yticks(range(len(df)), [f"seeds {row.seeds}" for row in df.itertuples()])
@@ -54,7 +54,7 @@ def plot_sets(df: pd.DataFrame, margin: float, ax: Axes | None = None) -> Axes:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Prints the claim of every set of fresh seeds and how often each verdict came."""
+    """Prints the claim of every set of fresh seeds and how often each decision came."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs_seed_sets", help="folder of the run folders")
     parser.add_argument("--out", type=Path, default=FIGURES / "inputs", help="folder of the tables and the figure")
@@ -63,9 +63,9 @@ def main(arguments: list[str] | None = None) -> None:
     found = set_claims(runs, plan)
     save(plot_sets(found, plan.margin).figure, "seed_sets", args.out, found)
     runs.to_csv(args.out / "seed_sets_runs.csv", index=False)
-    shown = ["seeds", "contrast", "difference", "low", "high", "p_holm", "verdict"]
+    shown = ["seeds", "contrast", "difference", "low", "high", "p_holm", "decision"]
     print(tables.rounded(found[shown]).to_string(index=False))
-    print(found["verdict"].value_counts().to_string())
+    print(found["decision"].value_counts().to_string())
 
 
 if __name__ == "__main__":

@@ -38,14 +38,14 @@ REJECTED = ("different", "both (trivial)")
 COLUMNS = ["what", "value", "low", "high", "target_low", "target_high"]
 
 
-def verdicts(runs: pd.DataFrame, plan: Plan = PLAN) -> pd.DataFrame:
-    """Planned claims only, with what the verdict needs."""
-    return tables.primary(tables.claims(runs, plan, verdicts_only=True), plan)
+def decisions(runs: pd.DataFrame, plan: Plan = PLAN) -> pd.DataFrame:
+    """Planned claims only, with what the decision needs."""
+    return tables.primary(tables.claims(runs, plan, decisions_only=True), plan)
 
 
 def share_of(claims: pd.DataFrame, words: tuple[str, ...]) -> tuple[int, int]:
-    """(studies in which any contrast has one of these verdicts, studies)."""
-    found = claims["verdict"].isin(words).groupby(claims["world"]).any()
+    """(studies in which any contrast has one of these decisions, studies)."""
+    found = claims["decision"].isin(words).groupby(claims["world"]).any()
     return int(found.sum()), len(found)
 
 
@@ -74,7 +74,7 @@ MANY = 12  # trained objectives beside GRPO
 def null_studies(studies: int, seeds: int, contrasts: int, unequal: bool) -> list[dict]:
     """No condition differs: how many studies call any contrast different? And does the interval cover 0?"""
     runs, folders = simulate(studies, seeds, contrasts, unequal=unequal), contrasts == 1 and seeds < 10
-    claims = verdicts(from_folders(runs) if folders else runs)
+    claims = decisions(from_folders(runs) if folders else runs)
     case = f"{seeds} seeds, {contrasts} contrast{'s' * (contrasts > 1)}, {'un' * unequal}equal variances"
     case += ", run folders" if folders else ""
     rows = [_row(f"false 'different' in a study: {case}", *share_of(claims, REJECTED), _at_most(ALPHA, studies))]
@@ -86,7 +86,7 @@ def null_studies(studies: int, seeds: int, contrasts: int, unequal: bool) -> lis
 
 def at_the_margin(studies: int, seeds: int, unequal: bool) -> list[dict]:
     """The true difference is the margin: how often is it called equivalent?"""
-    claims = verdicts(simulate(studies, seeds, shift=PLAN.margin, unequal=unequal, case=1))
+    claims = decisions(simulate(studies, seeds, shift=PLAN.margin, unequal=unequal, case=1))
     hits = share_of(claims, ("equivalent", "both (trivial)"))
     case = f"{seeds} seeds, {'un' * unequal}equal variances"
     return [_row(f"false 'equivalent' at the margin: {case}", *hits, _at_most(ALPHA, studies))]
@@ -94,7 +94,7 @@ def at_the_margin(studies: int, seeds: int, unequal: bool) -> list[dict]:
 
 def many_at_the_margin(studies: int, seeds: int) -> list[dict]:
     """All of many true differences are the margin: is any called equivalent? Equivalence is not corrected for that."""
-    claims = verdicts(simulate(studies, seeds, MANY, shift=PLAN.margin, case=6))
+    claims = decisions(simulate(studies, seeds, MANY, shift=PLAN.margin, case=6))
     hits = share_of(claims, ("equivalent", "both (trivial)"))
     return [_row(f"any false 'equivalent', {MANY} contrasts at the margin: {seeds} seeds", *hits, REPORTED)]
 
@@ -103,8 +103,8 @@ def power_cases(studies: int, seeds: int) -> list[dict]:
     """Power against its formulas, where the formula says 80 %, and for equivalence where nothing differs."""
     sd = SD * np.sqrt(2)
     effect = detectable(sd, seeds)
-    found = share_of(verdicts(simulate(studies, seeds, shift=effect, case=2)), REJECTED)
-    same = verdicts(simulate(studies, seeds, case=3))
+    found = share_of(decisions(simulate(studies, seeds, shift=effect, case=2)), REJECTED)
+    same = decisions(simulate(studies, seeds, case=3))
     formula = difference_power(effect, sd, seeds), equivalence_power(PLAN.margin, sd, seeds)
     return [
         _row(
@@ -161,7 +161,7 @@ def item_level(studies: int, seeds: int) -> list[dict]:
         right = rng.random((2 * seeds, scenarios, answers)) < 1 / (1 + np.exp(-logit))
         run, scenario, _ = (grid.ravel() for grid in np.indices(right.shape))
         arms = {"seed": run // 2, "treated": run % 2}
-        items = pd.DataFrame(arms | {"id": scenario, "verdict": right.ravel().astype(float)})
+        items = pd.DataFrame(arms | {"id": scenario, "correct": right.ravel().astype(float)})
         found = clustered_contrast(items)
         two_way += found["low"] <= 0 <= found["high"]
         naive += abs(found["difference"]) <= 1.96 * found["se_naive"]
@@ -177,7 +177,7 @@ def sequential(studies: int) -> list[dict]:
     rows = []
     for what, shift, wrong in (("'different'", 0.0, "different"), ("'equivalent' at the margin", 0.1, "equivalent")):
         runs = simulate(studies, plan.max_seeds, shift=shift, case=5)
-        looks = [verdicts(runs[runs["seed"] < n], plan).set_index("world")["verdict"] for n in plan.look_sizes]
+        looks = [decisions(runs[runs["seed"] < n], plan).set_index("world")["decision"] for n in plan.look_sizes]
         errors, used = 0, 0
         for found in zip(*(look.sort_index() for look in looks), strict=True):
             stop = [next_look(plan, n, [v]).startswith("Stop") for n, v in zip(plan.look_sizes, found, strict=True)]
@@ -223,7 +223,7 @@ def embedded(sets: int, table: Path = FIGURES / "inputs" / "accuracy.csv") -> li
             long = scores.stack(columns, future_stack=True).rename("after").reset_index()
             fresh.append(long.assign(world=f"{i:05d}"))
         table = pd.concat(fresh).join(before.rename("before"), on=columns)[RUN_COLUMNS]
-        claims = verdicts(table, plan)
+        claims = decisions(table, plan)
         claims = claims[claims["contrast"] == "broad - narrow"].sort_values("world")
         null = world == "universal_norms"
         aims = ((10, REJECTED[:1], float(not null)), (sets, REJECTED[:1], 0.95 * (not null)), (sets, REJECTED, 0.0))
@@ -240,7 +240,7 @@ def trained(table: Path = FIGURES / "inputs" / "seed_sets_runs.csv") -> list[dic
     n, name = len(claims), f"{claims['world'].iloc[0]}: {claims['contrast'].iloc[0]}"
     rows = []
     for words, target in ((REJECTED[:1], (0.0, 0.0)), (REJECTED, _at_most(ALPHA, n))):
-        hits = int(claims["verdict"].isin(words).sum())
+        hits = int(claims["decision"].isin(words).sum())
         rows.append(_row(f"{name} {' or '.join(map(repr, words))} in {n} trained seed sets", hits, n, target))
     return rows
 

@@ -101,7 +101,7 @@ def read_settings(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.Dat
 def read_answers(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
     """One row per evaluation answer after training: world, condition, seed, and the columns of responses.parquet.
 
-    verdict is 1 or 0; of open responses it is the score of their rubric, NaN where the grader gave none. Refuses a run
+    correct is 1 or 0; of open responses it is the score of their rubric, NaN where the grader gave none. Refuses a run
     without answers, an answer that is there twice, and one without id, split or k.
     """
     tables = []
@@ -109,7 +109,7 @@ def read_answers(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.Data
         path = folder / "responses.parquet"
         answers = _read_parquet(path)
         _refuse_wrong_answers(path, answers)
-        answers["verdict"] = _outcome(path, answers)
+        answers["correct"] = _outcome(path, answers)
         tables.append(answers.assign(**key)[[*KEYS, *answers.columns]])
     return pd.concat(tables, ignore_index=True)
 

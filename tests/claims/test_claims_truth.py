@@ -297,7 +297,7 @@ def test_the_power_table_divides_alpha_by_the_planned_tests_that_are_corrected_t
     primary = simulate.simulate(1, 5, 3)
     others = [primary.assign(split=split) for split in ("held_out", "held_out_styles")]
     runs = pd.concat([primary, *others, primary.assign(endpoint="accuracy_greedy")])
-    corrected = tables.claims(runs, plan, verdicts_only=True).query("endpoint == 'accuracy_sampled'")
+    corrected = tables.claims(runs, plan, decisions_only=True).query("endpoint == 'accuracy_sampled'")
     together = corrected[corrected["contrast"] != "c03 - c00"].groupby(family.split()).size()
     assert set(together) == {tests}, "the family of the claims"
     row = power.power_table(runs, plan).set_index("contrast").loc["c01 - c00"]
@@ -331,12 +331,12 @@ def answers(seeds: int, scenarios: int = 12, k: int = 4, spread: float = 0.8) ->
     right = rng.random((2 * seeds, scenarios, k)) < 1 / (1 + np.exp(-logit))
     run, scenario, _ = (grid.ravel() for grid in np.indices(right.shape))
     arms = {"seed": run // 2, "treated": run % 2}
-    return pd.DataFrame(arms | {"id": scenario, "verdict": right.ravel().astype(float)})
+    return pd.DataFrame(arms | {"id": scenario, "value": right.ravel().astype(float)})
 
 
 def by_runs(table: pd.DataFrame) -> pd.Series:
     """One difference per seed: what the paired t test of runs sees."""
-    means = table.groupby(["seed", "treated"])["verdict"].mean().unstack()
+    means = table.groupby(["seed", "treated"])["value"].mean().unstack()
     return means[1] - means[0]
 
 
@@ -352,7 +352,7 @@ def test_errors_clustered_by_seed_are_those_of_the_paired_t_test_when_there_is_o
 def test_two_way_errors_by_hand():
     """V(seed) + V(scenario) - V(cell), each G / (G - 1) times the squared sums of residuals over N^2 (CGM 2011)."""
     table = answers(6, scenarios=40)
-    cells = table.groupby(["seed", "id", "treated"])["verdict"].mean().unstack()
+    cells = table.groupby(["seed", "id", "treated"])["value"].mean().unstack()
     residual = (cells[1] - cells[0]) - (cells[1] - cells[0]).mean()
     sums = {name: residual.groupby(level=name).sum() for name in ("seed", "id")} | {"cell": residual}
     seed, scenario, cell = (len(x) / (len(x) - 1) * (x**2).sum() / len(residual) ** 2 for x in sums.values())
@@ -372,8 +372,8 @@ def test_crossed_effects_are_those_of_lme4_and_sandwich():
     """Plates stand for seeds, samples for scenarios; all differences are measured from 0."""
     expected, plates = GOLDEN["penicillin"], GOLDEN["penicillin"]["plates"]
     cells = [(plate, sample, plates[plate][sample]) for plate in range(24) for sample in range(6)]
-    treated = pd.DataFrame(cells, columns=["seed", "id", "verdict"]).assign(treated=1)
-    table = pd.concat([treated, treated.assign(treated=0, verdict=0.0)])
+    treated = pd.DataFrame(cells, columns=["seed", "id", "value"]).assign(treated=1)
+    table = pd.concat([treated, treated.assign(treated=0, value=0.0)])
     clustered, mixed = items.clustered_contrast(table), items.mixed_contrast(table)
     assert (clustered["difference"], mixed["mixed_difference"]) == pytest.approx((expected["mean"],) * 2)
     assert clustered["se"] == pytest.approx(expected["se"], rel=1e-6)
@@ -385,7 +385,7 @@ def test_a_clustered_error_of_zero_is_rounding_and_gives_no_p(square):
     """Every seed and every scenario has the same mean, so only their cells differ."""
     cells = [(seed, i, value) for seed, row in enumerate(square) for i, value in enumerate(row)]
     table = pd.DataFrame([(arm, s, i, 0.5 + arm * d) for s, i, d in cells for arm in (0, 1)],
-                         columns=["treated", "seed", "id", "verdict"])  # fmt: skip
+                         columns=["treated", "seed", "id", "value"])  # fmt: skip
     found = items.clustered_contrast(table)
     assert found["difference"] == pytest.approx(np.mean(square)) and found["se_naive"] > 0
     assert all(math.isnan(found[name]) for name in ("se", "low", "high", "p"))
@@ -439,11 +439,11 @@ def test_distinct_n_by_hand():
 
 
 def test_wrong_and_greedy_answers_add_no_diversity_and_length_neither():
-    same = pd.DataFrame({"id": range(4), "k": 1, "response": said("a b c d"), "verdict": 1.0})
+    same = pd.DataFrame({"id": range(4), "k": 1, "response": said("a b c d"), "correct": 1.0})
     wrong = pd.DataFrame(
-        {"id": range(4), "k": 2, "response": [said(f"x{i} y{i}", "wrong") for i in range(4)], "verdict": 0.0}
+        {"id": range(4), "k": 2, "response": [said(f"x{i} y{i}", "wrong") for i in range(4)], "correct": 0.0}
     )
-    greedy = wrong.assign(k=0, verdict=1.0)
+    greedy = wrong.assign(k=0, correct=1.0)
     plain = responses.diversity(same, budget=8)
     assert responses.diversity(pd.concat([same, wrong, greedy]), budget=8)["distinct_n"] == plain["distinct_n"] == 0.5
     longer = same.assign(response=said("a b c d " * 5))
@@ -461,7 +461,7 @@ def test_entropy_of_decisions_by_hand():
 
 def test_run_folders_and_tables_give_the_same_claims():
     runs = simulate.simulate(5, 3, 2, shift=0.05, unequal=True)
-    direct, read = validate.verdicts(runs), validate.verdicts(simulate.from_folders(runs))
+    direct, read = validate.decisions(runs), validate.decisions(simulate.from_folders(runs))
     pd.testing.assert_frame_equal(direct, read)
 
 
@@ -529,9 +529,9 @@ def test_seed_sets_are_claimed_one_by_one():
     found = seed_sets.set_claims(runs, plan)
     assert found["seeds"].tolist() == ["0..2", "3..5"] and found["set"].tolist() == [1, 2]
     for row, first in zip(found.itertuples(), (0, 3), strict=True):
-        alone = validate.verdicts(runs[runs["seed"].between(first, first + 2)], plan).iloc[0]
-        assert (row.difference, row.low, row.p_holm, row.verdict) == tuple(
-            alone[["difference", "low", "p_holm", "verdict"]]
+        alone = validate.decisions(runs[runs["seed"].between(first, first + 2)], plan).iloc[0]
+        assert (row.difference, row.low, row.p_holm, row.decision) == tuple(
+            alone[["difference", "low", "p_holm", "decision"]]
         )
     with pytest.raises(ValueError, match="6 seeds make no sets of 4"):
         seed_sets.in_sets(runs, 4)
@@ -551,18 +551,18 @@ def test_looks_of_a_sequential_plan():
         power.next_look(plan, 4, [])
 
 
-def test_a_look_takes_its_verdict_at_its_own_alpha():
+def test_a_look_takes_its_decision_at_its_own_alpha():
     """t = 2.9 on 9 degrees of freedom: p = .018, below alpha, and not below alpha / 3."""
     runs = simulate.simulate(1, 10)
     noise = np.tile([-1.0, 1.0], 5) * 0.1 * math.sqrt(0.9)  # standard deviation 0.1
     after = {"c00": np.zeros(10), "c01": noise + 2.9 * 0.1 / math.sqrt(10)}
     runs["after"] = 0.5 + np.concatenate([after[name] for name in ("c00", "c01")])
     looks = dataclasses.replace(simulate.PLAN, seeds=5, max_seeds=10, looks=3)
-    one, three = (validate.verdicts(runs, plan).iloc[0] for plan in (simulate.PLAN, looks))
+    one, three = (validate.decisions(runs, plan).iloc[0] for plan in (simulate.PLAN, looks))
     assert one["p"] == pytest.approx(2 * stats.t.sf(2.9, 9))
-    assert (one["verdict"], three["verdict"]) == ("different", "inconclusive")
+    assert (one["decision"], three["decision"]) == ("different", "inconclusive")
 
 
 def test_answers_that_are_all_alike_are_not_estimable():
-    same = answers(3).assign(verdict=1.0)
+    same = answers(3).assign(value=1.0)
     assert math.isnan(items.mixed_contrast(same)["mixed_se"]) and math.isnan(items.clustered_contrast(same)["se"])

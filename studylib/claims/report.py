@@ -19,8 +19,7 @@ from studylib.claims import plan as plans
 from studylib.claims.decisions import sentence
 from studylib.claims.items import iqm_warning
 from studylib.claims.plan import Plan
-from studylib.claims.tables import plans_of, primary, read_table, read_tables, readable, rounded
-from studylib.instruments.validate import checks, misses
+from studylib.claims.tables import checks, misses, plans_of, primary, read_table, read_tables, readable, rounded
 from studylib.paths import FIGURES
 
 FIGURES_SHOWN = {  # file -> caption

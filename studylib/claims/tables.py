@@ -223,3 +223,14 @@ def readable(claims: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     texts = ["not estimable" if pd.isna(value) else f"{value:.3f} ({least:.3f})" for value, least in p]
     table.insert(table.columns.get_loc("p_holm") + 1, "p_signflip (smallest)", texts)
     return table if len(claims) > len(primary(claims, plan)) else table.drop(columns=["split", "endpoint"])
+
+
+def checks(validation: pd.DataFrame) -> pd.DataFrame:
+    """The rows of figures/validate.csv that have a target; the others are reported only."""
+    return validation[validation["target_low"].notna()]
+
+
+def misses(validation: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose value is outside its target."""
+    value = validation["value"]
+    return validation[(value < validation["target_low"]) | (value > validation["target_high"])]

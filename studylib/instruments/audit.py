@@ -15,7 +15,7 @@ import pandas as pd
 from studylib.instruments.battery import CHEATS, honest, other
 from studylib.params import DIVERSITY_REWARDS, LENGTH_MATCHED, REWARDS, RunParams
 from studylib.rewards import BatchReward, Grader, batch_reward
-from studylib.runs.provenance import nulled
+from studylib.runs.folder import nulled
 from studylib.scenarios.catalogue import FRAMEWORKS, TRAIN_DOMAINS, TRAIN_STYLES
 from studylib.scenarios.worlds import make_split
 

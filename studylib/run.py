@@ -56,7 +56,8 @@ def run(params: RunParams, make_rewards: MakeRewards | None = None, **facts: str
     resumed_from = train(trainer, params)
     after = evaluate_after(params, trainer, splits, grader)
     summarise(params, splits, before, after)
-    plt.close(draw_curve(params) or "")  # a notebook that calls its stages shows it
+    if curve := draw_curve(params):
+        plt.close(curve)  # else a notebook that makes many runs would show them all
     return finish(begun, trainer, splits, resumed_from)
 
 
@@ -126,7 +127,8 @@ def draw_curve(params: RunParams) -> Figure | None:
     curve = pd.read_json(params.run_dir / METRICS, lines=True)
     curve = curve.assign(world=params.source, condition=params.condition, seed=params.seed)
     figure = plot_curves(curve).figure
-    save(figure, "training_curve", params.run_dir / "figures", curve)
+    if not is_complete(params.run_dir):
+        save(figure, "training_curve", params.run_dir / "figures", curve)
     return figure
 
 

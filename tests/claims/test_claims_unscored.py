@@ -431,9 +431,7 @@ def test_open_and_closed_splits_of_one_run_each_have_their_outcome_and_a_lacking
     assert set(found.loc[found["split"] == "held_out", "correct"]) == {0.3}
     assert set(found.loc[found["split"] != "held_out", "correct"]) == {0.0, 1.0}
     answers.assign(verdict=answers["verdict"].mask(answers["k"] == 2)).to_parquet(path)
-    with pytest.raises(
-        ValueError, match="seed3/responses.parquet: 30 answers are neither correct nor wrong; delete"
-    ):
+    with pytest.raises(ValueError, match="seed3/responses.parquet: 30 answers are neither correct nor wrong; delete"):
         read_answers(root, **STUDY)
 
 

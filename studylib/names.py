@@ -19,6 +19,7 @@ class Registry(Mapping):
 
     def __init__(self, kind: str, home: str):
         self.kind, self.home = kind, home
+        self.former: dict[str, str] = {}  # a name that users' files and old runs may still give -> the name of today
         self._records: dict[str, Any] = {}
         self._loaded = False
 
@@ -45,7 +46,7 @@ class Registry(Mapping):
 
     def __getitem__(self, name: str):
         self._load()
-        return self._records[name]
+        return self._records[self.former.get(name, name)]
 
     def __iter__(self) -> Iterator[str]:
         self._load()
@@ -65,6 +66,7 @@ class Option:
     help: str
     holds: Callable[[Any], bool] = lambda value: True
     allowed: str = ""  # what `holds` allows, in words
+    unread_if: tuple[str, Any] = ("", None)  # another parameter and its value at which nobody reads this one
 
 
 @dataclass(frozen=True)
@@ -85,13 +87,17 @@ class Objective:
 
 @dataclass(frozen=True)
 class Reward:
-    """What an answer is worth; `rewards/__init__.py` says what `make` gives."""
+    """What an answer is worth; `rewards/records.py` says how one is made and registered."""
 
     name: str
-    make: Callable  # (params, grader or None) -> BatchReward
+    make: Callable  # (params, grader or None) -> function of (responses, scenarios) -> list of float or None
     needs: tuple[str, ...] | Callable = ()  # scenario fields without which it cannot score, or a function of params
-    two_valued: bool = False  # it has two values in a group of answers
+    check: Callable = lambda row: None  # raises ValueError for a scenario that has these fields and still has no score
     options: tuple[Option, ...] = ()
+    two_valued: bool = False  # it has two values in a group of answers
+    agreement: bool = False  # on a scale of two levels it is affine in agreeing with the majority of raters
+    distributions: bool = False  # it takes a stated distribution as an answer, so an even hedge earns something
+    compares: bool = False  # what an answer earns depends on the other answers to its scenario
 
 
 @dataclass(frozen=True)
@@ -99,9 +105,10 @@ class Source:
     """Where scenarios come from; `scenarios/sources/` has a file for each family."""
 
     name: str
-    load: Callable  # (split, data_dir) -> scenario rows; of a world: (split, n, seed, **inputs) -> scenario rows
+    load: Callable  # (split, data_dir) -> fields of scenario rows; of a world: (split, n, seed, **inputs) -> rows
     world: bool = False  # embedded: made from facts, with domains and styles to choose from
     options: bool = True  # scenarios are answered with one of their options, else openly
+    splits: tuple[str, ...] = ("train", "held_out")
 
 
 @dataclass(frozen=True)
@@ -129,3 +136,19 @@ REWARDS = Registry("reward", "studylib.rewards")
 SHAPINGS = Registry("shaping", "studylib.rewards.shaping")
 SOURCES = Registry("source", "studylib.scenarios.sources")
 ENDPOINTS = Registry("endpoint", "studylib.evaluation.endpoints")
+
+# --- names that no record stands behind ------------------------------------------------------------------------------
+
+FRAMEWORKS = {
+    "act_utilitarianism": "Act Utilitarianism",
+    "kantian_deontology": "Kantian Deontology",
+    "virtue_ethics": "Aristotelian Virtue Ethics",
+    "scanlonian_contractualism": "Scanlonian Contractualism",
+    "gauthierian_contractarianism": "Gauthierian Contractarianism",
+}
+TRAIN_DOMAINS = (
+    "work", "family", "medicine", "law", "school", "sport", "online life", "neighbourhood", "business", "friendship",
+    "science", "travel",
+)  # fmt: skip
+TRAIN_STYLES = ("report", "letter", "dialogue", "news")
+HELD_OUT_STYLES = ("minutes",)

@@ -80,9 +80,15 @@ class Objective:
     reference: bool = False  # needs beta > 0 and with it the reference's log-probabilities
     plain: bool = False  # TRL alone can train it as the study means it
     samples: bool = True  # at every step
-    normalised: bool = False  # its advantages are divided by the group's standard deviation
+    released: bool = False  # of a flow: as FlowRL's released code weighs answers and learns log Z
     heads: tuple[str, ...] = ()  # trained functions of the hidden state (`training/heads.py`)
     options: tuple[Option, ...] = ()
+
+    @property
+    def normalised(self) -> bool:
+        """Whether its advantages are TRL's, divided by the group's standard deviation."""
+        scaled = self.trl.get("scale_rewards", "group") == "group"
+        return scaled and self.advantages is None and self.kind in ("policy", "flow")
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import yaml
 
+from studylib.names import FRAMEWORKS, REWARDS, SOURCES, TRAIN_DOMAINS, TRAIN_STYLES
 from studylib.paths import PARAMS, RUNS, at_home
-from studylib.scenarios.catalogue import FRAMEWORKS, SOURCES, TRAIN_DOMAINS, TRAIN_STYLES, WORLDS
 from studylib.text.files import read_mapping, read_text
 from studylib.typed import LARGEST_COUNT, LARGEST_SEED, LEAST, MOST, typed, weight_of
 
@@ -36,9 +36,6 @@ SURFACE_REWARDS = (
 PERSPECTIVE_REWARDS = ("coverage", "uniqueness", "perspective_format")
 DIVERSITY_REWARDS = (*SURFACE_REWARDS, *PERSPECTIVE_REWARDS, "dispersion")
 LENGTH_MATCHED = "length_matched_"  # before the name of a diversity reward: its control, which knows the length alone
-REWARDS = (
-    "verdict", "format", "rubric", *RATING_REWARDS, *DIVERSITY_REWARDS, *(LENGTH_MATCHED + r for r in DIVERSITY_REWARDS)
-)  # fmt: skip
 GRADERS = ("checks", "judge")
 RUBRIC_SCORES = ("p_minus_n", "morebench")
 GATES = ("verdict", "form")
@@ -235,12 +232,12 @@ class RunParams:
 
     @property
     def is_world(self) -> bool:
-        return self.source in WORLDS
+        return self.source in SOURCES and SOURCES[self.source].world
 
     @property
     def has_options(self) -> bool:
         """Whether scenarios are answered with one of their options; MoReBench's are answered openly."""
-        return not self.source.startswith("morebench")
+        return SOURCES[self.source].options
 
     @property
     def train_prompts(self) -> int:

@@ -78,7 +78,7 @@ class RunParams:
     warm_start_steps: int = _param(150, "supervised steps of 64 demonstrations that make the tiny model", COUNT)
     # training
     objective: str = _param("grpo", "training objective")
-    rewards: str = _param("verdict=1.0 format=0.0", "reward=weight, by spaces; weight 0 is measured, not trained on")
+    rewards: str = _param("correct=1.0 format=0.0", "reward=weight, by spaces; weight 0 is measured, not trained on")
     shaping: str = _param("none", "shaping of the weighted sum of rewards, against the group's other answers")
     combination: str = _param("sum", f"how several rewards become one: {', '.join(COMBINATIONS)}", COMBINATION)
     steps: int = _param(120, "batches of answers, each for updates_per_batch updates; 0: only evaluates", WHOLE)

@@ -12,14 +12,16 @@ in both files, or under several theories, is in one part.
 
 import ast
 
-from studylib.scenarios.catalogue import FRAMEWORKS
+from studylib.names import FRAMEWORKS
 from studylib.scenarios.rows import digest
+from studylib.scenarios.sources import JUDGE, SPLITS
+from studylib.scenarios.sources.records import Origin, Record, published, records
 
 COLUMNS = ("DILEMMA", "DILEMMA_SOURCE", "DILEMMA_TYPE", "THEORY", "RUBRIC", "ROLE_DOMAIN", "CONTEXT")
 NEUTRAL = "neutral"  # theory of a dilemma that may be judged from any
-PARTS = ("held_out", "judge", "train", "train")  # a quarter, a quarter, a half
+PARTS = ("held_out", JUDGE, "train", "train")  # a quarter, a quarter, a half
 MAX_RUBRIC = 200_000  # characters; a guard, many times the published average
-DEFINITIONS = {  # what a response within a theory is told; own words
+DEFINITIONS = {  # added to a prompt that asks for a theory; own words
     "Act Utilitarianism": "The right act is the one that brings the greatest total well-being, with everyone "
     "counted alike.",
     "Kantian Deontology": "Act only on maxims that you can will as a law for everyone, and treat persons always "
@@ -107,3 +109,35 @@ def framework_of(theory: str) -> str | None:
     if theory not in CODES:
         raise ValueError(f"unknown theory {theory!r}; known: {NEUTRAL}, {', '.join(CODES)}")
     return CODES[theory]
+
+
+# --- the sources -----------------------------------------------------------------------------------------------------
+
+
+def _files(file: str) -> Origin:
+    return Origin(
+        folder="morebench",
+        files=dict.fromkeys((*SPLITS, JUDGE), (file,)),
+        columns=COLUMNS,
+        hub_id="morebench/morebench",
+        revision="d900e89f942f784f8e0113935034b4f0541a0b55",
+        hub_files=dict.fromkeys((*SPLITS, JUDGE), (f"{file}.csv",)),
+        licence="CC BY 4.0",
+    )
+
+
+def _records(name: str, split: str, data_dir: str) -> list[Record]:
+    return [record for record in records(name, split, data_dir) if part_of(record.text("DILEMMA")) == split]
+
+
+@published("morebench_public", _files("morebench_public"), read=_records, options=False)
+@published("morebench_theory", _files("morebench_theory"), read=_records, options=False)
+def _dilemma(record: Record) -> dict:
+    theory, facts = record.text("THEORY"), {"line": record.line}
+    facts |= {name.lower(): record.text(name) for name in ("DILEMMA_SOURCE", "DILEMMA_TYPE", "ROLE_DOMAIN", "CONTEXT")}
+    try:
+        framework, rubric = framework_of(theory), parse_rubric(record.fields["RUBRIC"])
+    except ValueError as error:
+        raise ValueError(f"{error} in {record.place}") from error
+    prompt = prompt_of(record.text("DILEMMA"), theory)
+    return {"prompt": prompt, "facts": facts, "rubric": rubric, "framework": framework}

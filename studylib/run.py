@@ -4,7 +4,6 @@
 was stopped goes on from its newest checkpoint. One that is complete is left as it is: nothing is trained or written.
 """
 
-import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -73,7 +72,7 @@ class Begun(NamedTuple):
 def begin(params: RunParams, **facts: str) -> Begun:
     """Open the run folder; refuses one that holds a run with other parameters, judge, model or plan facts."""
     begun = Begun(params, time.time(), plan_digest(params.axis), contents(params) | facts)
-    open_run(params.run_dir, dataclasses.asdict(params) | begun.facts)
+    open_run(params.run_dir, params.as_dict() | begun.facts)
     print(params.run_dir, "(complete: nothing will be trained)" if is_complete(params.run_dir) else "")
     return begun
 
@@ -138,7 +137,7 @@ def finish(begun: Begun, trainer: StudyTrainer, splits: Splits, resumed_from: in
     if not is_complete(params.run_dir):
         data = {name: digest([row["id"] for row in rows]) for name, rows in splits.items()}
         write_manifest(
-            params.run_dir, dataclasses.asdict(params), begun.started, data=data, plan=begun.plan,
+            params.run_dir, params.as_dict(), begun.started, data=data, plan=begun.plan,
             resumed_from=resumed_from, precision=precision(params.device).reason,
             gradient_change=trainer.gradient_change, end_tokens=end_tokens(policy, tokenizer), **begun.facts,
         )  # fmt: skip

@@ -18,7 +18,7 @@ from studylib.policy.models import precision, require_positions
 from studylib.policy.rollout import Sampling, rollout, sampler
 from studylib.policy.warm_start import warm_start_key
 from studylib.rewards import Grader, batch_reward
-from studylib.rewards.correct import format, verdict
+from studylib.rewards.correct import correct, format
 from studylib.runs.contents import contents
 from studylib.runs.folder import RESPONSES, is_complete, written_whole
 from studylib.runs.provenance import CODE
@@ -60,7 +60,7 @@ def _judged(row: dict, k: int, response: str) -> tuple:
     if row["answer"] is None:  # an open response, for a rubric alone
         return row["id"], row["split"], k, response, math.nan, math.nan, True
     readable = read_answer(response, row["options"]) is not None
-    return row["id"], row["split"], k, response, verdict(response, row), format(response, row), readable
+    return row["id"], row["split"], k, response, correct(response, row), format(response, row), readable
 
 
 def scored(answers: pd.DataFrame, rows: list[dict], params: RunParams, judge: Grader | None = None) -> pd.DataFrame:

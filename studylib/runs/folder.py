@@ -12,7 +12,6 @@ manifest.json              what the run was made of; written last, so that its p
 """
 
 import contextlib
-import dataclasses
 import json
 import math
 import os
@@ -92,10 +91,8 @@ def open_run(run_dir: Path, config: dict) -> None:
 
 
 def _settings(config: dict) -> dict:
-    """A configuration with every parameter of a run, in its own type, and what else it holds."""
-    known = {field.name for field in dataclasses.fields(RunParams)}
-    params = RunParams.of({name: value for name, value in config.items() if name in known})
-    return config | dataclasses.asdict(params)
+    """A configuration with every parameter of a run, by the names of today, and what else it holds."""
+    return config | RunParams.of_config(config).as_dict()
 
 
 def is_complete(run_dir: Path) -> bool:

@@ -16,9 +16,10 @@ from matplotlib.figure import Figure
 from studylib.claims import fairness, items, plots, plots_seeds, power, published, tables
 from studylib.claims.plan import Plan, choose_plan
 from studylib.claims.summary import Summary, read_summary, why_stale
+from studylib.evaluation.table import read_answers, read_runs
 from studylib.names import ENDPOINTS
 from studylib.paths import from_root
-from studylib.runs.read import incomplete_runs, read_answers, read_curves, read_runs
+from studylib.runs.read import incomplete_runs, read_curves
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import pandas as pd
 from studylib.claims import departures as left
 from studylib.claims import plan as plans
 from studylib.claims.plan import Plan
-from studylib.runs.read import KEYS, complete_runs, other_profiles, read_json, read_settings, read_unscored
+from studylib.evaluation.table import read_unscored
+from studylib.runs.read import KEYS, complete_runs, other_profiles, read_json, read_settings
 from studylib.training.idle import identical_conditions
 
 

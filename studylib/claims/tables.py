@@ -12,9 +12,10 @@ from studylib.claims.decisions import decide
 from studylib.claims.notes import notes, refuse_identical, refuse_other_content, seeds_in_words
 from studylib.claims.plan import Plan
 from studylib.claims.statistics import DETAILS, TESTS, WELCH, holm, paired_contrast, t_interval
+from studylib.evaluation.table import read_runs
 from studylib.names import ENDPOINTS
 from studylib.runs.keys import require_keys
-from studylib.runs.read import KEYS, SPLITS, WARM_START, ordered, read_provenance, read_runs
+from studylib.runs.read import KEYS, SPLITS, WARM_START, ordered, read_provenance
 
 CELL = ["world", "split", "endpoint"]
 LEVELS = {"low": 1, "low90": 2}  # lower bound -> alphas that its interval leaves out

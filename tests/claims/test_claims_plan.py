@@ -18,8 +18,8 @@ from test_claims import PLAN, STUDY, write_run
 from studylib.claims import departures, items, plan, plots, plots_seeds, power, report, tables
 from studylib.claims.statistics import t_interval
 from studylib.evaluation.rates import wilson
+from studylib.evaluation.table import read_answers, read_runs
 from studylib.paths import FIGURES, PARAMS
-from studylib.runs.read import read_answers, read_runs
 
 WOBBLE = [0.00, 0.02, -0.01, 0.01, -0.02]
 EFFECT = {"narrow": 0.0, "medium": 0.1, "broad": 0.2}
@@ -247,7 +247,7 @@ def test_verdicts_and_scores_that_are_no_numbers_and_answers_that_are_missing(ro
     folder = root / "inputs/tiny_cpu/local_norms/broad/seed3"
     answers = pd.read_parquet(folder / "responses.parquet")
     answers.assign(verdict=answers["verdict"].where(answers["k"] != 2)).to_parquet(folder / "responses.parquet")
-    with pytest.raises(ValueError, match="30 answers have no verdict"):
+    with pytest.raises(ValueError, match="30 answers are neither correct nor wrong"):
         read_answers(root, **STUDY)
     (folder / "responses.parquet").unlink()
     with pytest.raises(ValueError, match=r"seed3/responses.parquet is missing; delete the folder"):
@@ -276,7 +276,7 @@ def test_a_study_with_one_condition_and_one_with_one_seed(root, tmp_path):
 
 
 def scored(answers: pd.DataFrame) -> pd.DataFrame:
-    """The same answers with a rubric's score beside the verdict: a quarter where right, else -0.5; one has none."""
+    """The same answers with a rubric's score beside: a quarter where right, else -0.5; one has none."""
     score = answers["correct" if "correct" in answers else "verdict"].map({1.0: 0.25, 0.0: -0.5})
     return answers.assign(score=score.where(answers.index != answers.index[-1]))
 

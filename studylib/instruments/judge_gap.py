@@ -69,7 +69,7 @@ def train_arm(params: RunParams, train_on: Grader, measure: Grader) -> pd.DataFr
     """
     from studylib.evaluation.answers import evaluate
     from studylib.scenarios.selection import select
-    from studylib.training.trainer import prepare, train
+    from studylib.training.train import prepare, train
 
     if not (params.run_dir / "responses.parquet").is_file():
         splits = select(params)

@@ -53,6 +53,15 @@ def warm_start(params: RunParams) -> Path:
     return folder
 
 
+def make_warm_start(profile: str) -> Path | None:
+    """`warm_start` of a profile, made before its runs start side by side; None where it trains a hub model."""
+    params = RunParams.resolve({"profile": profile})
+    if params.model != "tiny":
+        return None
+    torch.set_num_threads(1)
+    return warm_start(params)
+
+
 def demonstrations(params: RunParams, n: int) -> list[tuple[str, str]]:
     """`n` (prompt, response) pairs over all domains and styles, from facts of the warm start's own side."""
     rows = worlds.make_split(
@@ -113,11 +122,3 @@ def response_loss(model, tokenizer, prompts: list[str], responses: list[str]) ->
 def _rate(step: int, steps: int, warmup: int = 20) -> float:
     """Linear warm-up, then cosine to 0."""
     return min(1.0, (step + 1) / warmup) * 0.5 * (1 + np.cos(np.pi * step / steps))
-
-
-if __name__ == "__main__":
-    import sys
-
-    resolved = RunParams.resolve({"profile": sys.argv[1]})
-    torch.set_num_threads(1)
-    print(warm_start(resolved) if resolved.model == "tiny" else f"profile {sys.argv[1]} uses {resolved.model}")

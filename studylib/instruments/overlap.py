@@ -53,7 +53,7 @@ def seen_scenes(train: Sequence[dict], held_out: Sequence[dict]) -> dict[str, in
 
 
 def longer_is_right(rows: Sequence[dict]) -> float:
-    """Share of the rows with texts of different lengths (characters) in which the longer one is right; NaN without any."""
+    """Share of the rows with texts of different lengths (characters) in which the longer one is right; NaN of none."""
     lengths = [tuple(map(len, competing(row))) for row in rows]
     differ = [right > wrong for right, wrong in lengths if right != wrong]
     return sum(differ) / len(differ) if differ else math.nan

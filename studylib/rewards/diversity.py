@@ -36,9 +36,12 @@ WINDOW = Option(
     lambda value: 2 <= value <= 256, "2..256",
 )  # fmt: skip
 EMBEDDER = Option(
-    "embedder", "words", "dispersion compares word counts, or vectors of a sentence-transformers hub id"
+    "embedder", "words", "dispersion compares word counts, or vectors of a sentence-transformers hub id", path=True,
 )  # fmt: skip
-EMBEDDER_REVISION = Option("embedder_revision", "", "commit of that model", unread_if=("embedder", "words"))
+EMBEDDER_REVISION = Option(
+    "embedder_revision", "", "commit of that model", allowed="a commit that pins the embedder",
+    unread_if=("embedder", "words"), needed=lambda params: params.embedder != "words",
+)  # fmt: skip
 
 
 # --- gates -----------------------------------------------------------------------------------------------------------

@@ -103,7 +103,10 @@ OPTIONS = (
         lambda value: value in SCORES, f"one of {', '.join(SCORES)}",
     ),
     Option(
-        "judge", "", "folder of a trained judge; needed by rubric_grader 'judge'", unread_if=("rubric_grader", "checks")
+        "judge", "", "folder of a trained judge; needed by rubric_grader 'judge'", path=True,
+        allowed="the folder of a trained judge, because rubric_grader is 'judge'",
+        unread_if=("rubric_grader", "checks"),
+        needed=lambda params: params.rubric_grader == "judge" and "rubric" in params.reward_weights,
     ),
 )  # fmt: skip
 

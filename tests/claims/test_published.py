@@ -99,7 +99,7 @@ def test_the_published_toy_figures_stand_beside_the_objectives_of_their_kind(mon
     found = known_target.table().set_index("objective")
     assert found.loc["flowrl", ["kl_published", "published_method"]].tolist() == [0.11, "FlowRL"]
     beside = found.dropna(subset="kl_published")
-    assert set(beside.drop("flowrl").index) == set(known_target.MAXIMISING)
+    assert set(beside.drop("flowrl").index) == set(known_target.maximising())
     assert set(beside.drop("flowrl")["kl_published"]) == {8.68}
     assert set(beside["published_status"]) == {"printed"}
     assert beside["published_source"].str.startswith("arXiv 2509.15207, Figure 1, another target").all()

@@ -4,7 +4,6 @@ import tempfile
 import zlib
 from pathlib import Path
 
-STAGES = ["generate", "reward", "score", "train"]
 SMALL = dict(vocab_size=512, hidden_size=256, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=4,
              head_dim=64, intermediate_size=768, tie_word_embeddings=True)  # fmt: skip
 GPU_MODELS = {  # name -> architecture and the shape that its published configuration gives it

@@ -410,9 +410,9 @@ class TestNotebookFiles:
 
     def test_tells_a_story_in_short_cells(self, path):
         assert all(len("".join(cell["source"]).splitlines()) <= 20 for cell in cells_of(path, "code"))
-        headings = re.findall(r"^#+ (\d+)(?:\.(\d+))?", "\n".join(
+        headings = re.findall(r"^#+ (\d+b?)(?:\.(\d+))?", "\n".join(
             "".join(cell["source"]) for cell in cells_of(path, "markdown")), re.MULTILINE)  # fmt: skip
-        assert headings[0] == (path.stem[0], "")
+        assert headings[0] == (path.stem.partition("_")[0], "")
         assert [int(minor) for _, minor in headings[1:]] == list(range(1, len(headings)))
 
     def test_defines_no_function_or_class(self, path):

@@ -29,9 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{PROGRAM} {args.command}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     if as_json:
-        from studylib.runs.provenance import nulled
-
-        print(json.dumps(nulled(result.data), indent=1, allow_nan=False))
+        print(json.dumps(result.data, indent=1, allow_nan=False))
     elif result.text:
         print(result.text)
     return int(result.wrong)

@@ -139,7 +139,7 @@ def compare(args) -> Result:
     names = ("baseline", "margin", "split", "endpoint", "run_root", "out_root")
     folder = make(args.axis, args.profile, **{name: getattr(args, name) for name in names})
     claims = pd.read_csv(folder / "claims.csv")
-    return Result(f"tables and figures: {folder}", {"folder": str(folder), "claims": claims.to_dict("records")})
+    return Result(f"tables and figures: {folder}", {"folder": str(folder), "claims": records(claims)})
 
 
 def report(args) -> Result:
@@ -181,7 +181,7 @@ def audit(args) -> Result:
         f"what cheats with the wrong option earn, mean over {args.scenarios} scenarios:\n\n{wide(paid)}\n\n"
         f"the most that a cheat earns, and the median honest answer:\n\n{wide(lines)}"
     )
-    data = {"rewards": lines.reset_index().to_dict("records"), "payments": paid.reset_index().to_dict("records")}
+    data = {"rewards": records(lines.reset_index()), "payments": records(paid.reset_index())}
     return Result(text, data, wrong=not lines[lines.guarded].holds.all())
 
 
@@ -209,7 +209,7 @@ def validate(args) -> Result:
         from studylib.instruments.seed_sets import seed_sets
 
         claims = seed_sets()
-        return Result(wide(claims), claims.to_dict("records"))
+        return Result(wide(claims), records(claims))
     from studylib.instruments import validate as simulation
     from studylib.paths import FIGURES
 
@@ -219,7 +219,7 @@ def validate(args) -> Result:
     table.to_csv(out, index=False)
     wrong, checked = simulation.misses(table), len(simulation.checks(table))
     text = f"{checked} checks in {out}, {len(wrong)} outside their target; {len(table) - checked} reported only"
-    return Result(text + (f"\n{wide(wrong)}" if len(wrong) else ""), table.to_dict("records"), wrong=len(wrong) > 0)
+    return Result(text + (f"\n{wide(wrong)}" if len(wrong) else ""), records(table), wrong=len(wrong) > 0)
 
 
 def known_target() -> Result:
@@ -230,7 +230,7 @@ def known_target() -> Result:
     policies = table()
     save(plot_policies(policies), "known_target", FIGURES, policies)
     columns = ["objective", *(name for name in policies if name.startswith("kl_"))]
-    return Result(f"{wide(policies[columns])}\npublished: {PUBLISHED_SOURCE}", policies.to_dict("records"))
+    return Result(f"{wide(policies[columns])}\npublished: {PUBLISHED_SOURCE}", records(policies))
 
 
 def bench(args) -> Result:
@@ -278,9 +278,14 @@ def gap(params, folder: Path, seeds: int) -> Result:
     curves = train_arms(params, Judge.load(folder).grade, range(seeds))
     save(plot_gap(curves).figure, "gap", FIGURES / "judge", curves)
     ends = gap_at_ends(curves)
-    return Result(wide(ends), {"judge": str(folder), "gap": ends.to_dict("records")})
+    return Result(wide(ends), {"judge": str(folder), "gap": records(ends)})
 
 
 def wide(table) -> str:
     """Every row and column of a table, to three digits."""
     return table.round(3).to_string(index=any(table.index.names))
+
+
+def records(table) -> list[dict]:
+    """A row for each line of a table, as JSON has it: null where there is no number."""
+    return json.loads(table.to_json(orient="records", double_precision=15))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from studylib.evaluation.diversity import GREEDY
+from studylib.rewards.checks import check
 from studylib.text.files import read_object
 
 SPLITS = {  # split -> what it asks for
@@ -14,8 +15,13 @@ SPLITS = {  # split -> what it asks for
     "held_out_styles": "told in a style it never saw",
     "held_out_domains": "from areas of life it never saw",
 }
+NORMS = {  # world -> what a policy has to learn there
+    "local_norms": "it depends on the kind of community which excuses and duties count",
+    "universal_norms": "the same excuses and duties count in every community",
+}
 UNSEEN = "held_out_domains"  # the split that the study claims about
-LEARNT, FEW = 0.8, 4  # share of right answers that counts as learnt; fewer scenarios of a kind are not spoken of
+WEIGHS = "weighs_circumstance"  # criterion of the rubric
+LEARNT, FEW = 0.8, 4  # share of right answers that counts as learnt; kinds with fewer scenarios are left out
 
 
 def story(run_dir: Path) -> str:
@@ -25,17 +31,17 @@ def story(run_dir: Path) -> str:
     without facts, which only embedded worlds have.
     """
     config, scores = read_object(run_dir / "config.json"), read_object(run_dir / "summary.json")["splits"]
-    if not set(SPLITS) <= set(scores):
+    if config["source"] not in NORMS:
         raise ValueError(f"the story is that of an embedded world, not of source {config['source']!r}")
     before, after = (answers(run_dir, name) for name in ("responses_before", "responses"))
     parts = [
-        f"A language model of one million parameters was trained on {config['n_domains']} areas of life in the world "
-        f"{config['source']!r}, with {config['objective'].upper()}: {config['steps']} steps, rewarded for right answers "
-        "alone. In this world it depends on the kind of community which excuses and duties count.",
+        f"A language model of one million parameters was trained on {config['n_domains']} areas of life in the "
+        f"world {config['source']!r} by {config['objective'].upper()}: {config['steps']} steps, and right answers are "
+        f"all that is rewarded. In this world {NORMS[config['source']]}.",
         accuracies(scores),
         "The same scenarios before and after (greedy answers, areas of life it never saw):",
         *(exchange(*pair) for pair in examples(before, after)),
-        lesson(after),
+        lesson(before, after),
         f"All of it is in {run_dir}:\n"
         "  metrics.jsonl, responses.parquet (every answer), summary.json, adapter/, manifest.json",
         "One run with one seed shows that training works, and nothing about diversity. Next:\n"
@@ -47,67 +53,72 @@ def story(run_dir: Path) -> str:
 
 
 def answers(run_dir: Path, name: str) -> pd.DataFrame:
-    """The answers of one stage on areas of life that were not trained on, with their scenarios."""
-    scenarios = pd.read_parquet(run_dir / "scenarios.parquet").query("split == @UNSEEN")
+    """Every answer of one stage, with its scenario."""
+    scenarios = pd.read_parquet(run_dir / "scenarios.parquet")
     table = pd.read_parquet(run_dir / f"{name}.parquet")
-    return table.merge(scenarios.drop(columns="split"), on="id")
+    return table.merge(scenarios, on=["id", "split"])
 
 
 def accuracies(scores: dict) -> str:
     """Sampled accuracy on each split before and after, beside chance."""
     lines = [
-        f"  {what:38} {part['before']['accuracy_sampled']:6.0%}  -> {part['after']['accuracy_sampled']:5.0%}"
-        for part, what in ((scores[name], what) for name, what in SPLITS.items())
+        change(what, *(scores[split][stage]["accuracy_sampled"] for stage in ("before", "after")))
+        for split, what in SPLITS.items()
     ]
-    head = f"  {'Right answers (a guess is right in 50 %)':38} before -> after"
-    return "\n".join([head, *lines])
+    guess = f"Right answers (chance is {scores[UNSEEN]['before']['base_rate']:.0%})"
+    return "\n".join([f"  {guess:38} before -> after", *lines])
+
+
+def change(what: str, before: float, after: float) -> str:
+    return f"  {what:38} {before:6.0%}  -> {after:5.0%}"
 
 
 def examples(before: pd.DataFrame, after: pd.DataFrame) -> list[tuple]:
     """Three greedy answers (before, after): one that training put right, one right all along, one that is wrong."""
-    pairs = before.query("k == @GREEDY").merge(after.query("k == @GREEDY"), on="id", suffixes=("_before", "_after"))
+    before, after = (t[(t["k"] == GREEDY) & (t["split"] == UNSEEN)] for t in (before, after))
+    pairs = before.merge(after, on="id", suffixes=("_before", "_after"))
     kinds = [
         pairs.query("correct_before == @first and correct_after == @last").head(1)
         for first, last in ((0, 1), (1, 1), (0, 0), (1, 0))
     ]
     chosen = pd.concat([kind for kind in kinds if len(kind)]).head(3)
-    return list(chosen[["prompt_after", "response_before", "correct_before", "response_after", "correct_after"]].values)
+    columns = ["prompt_after", "response_before", "correct_before", "response_after", "correct_after"]
+    return list(chosen[columns].itertuples(index=False, name=None))
 
 
 def exchange(prompt: str, before: str, right_before: float, after: str, right_after: float) -> str:
-    said = [("before", before, right_before), ("after", after, right_after)]
-    lines = [f"    {when:7}{'right' if right else 'WRONG'}  {text}" for when, text, right in said]
+    stages = [("before", before, right_before), ("after", after, right_after)]
+    lines = [f"    {stage:7}{'right' if right else 'WRONG'}  {answer}" for stage, answer, right in stages]
     return "\n".join([textwrap.fill(prompt, 96, initial_indent="  ", subsequent_indent="  "), *lines])
 
 
-def lesson(after: pd.DataFrame) -> str:
-    """Which kinds of scenario are answered rightly after training: by circumstance and kind of community."""
-    facts = pd.DataFrame([json.loads(text) for text in after["facts"]])
-    kinds = after.assign(kind=facts["circumstance"].fillna("none") + " in a " + facts["community"] + " community")
-    rates = kinds.groupby("kind").agg(right=("correct", "mean"), scenarios=("id", "nunique")).query("scenarios >= @FEW")
-    rates = rates.sort_values("right", ascending=False)["right"]
+def lesson(before: pd.DataFrame, after: pd.DataFrame) -> str:
+    """Share of right answers by what decides a scenario, before and after training; every split, sampled and greedy."""
+    rates = pd.DataFrame({"first": by_kind(before), "last": by_kind(after)}).sort_values("last", ascending=False)
+    learnt = rates["last"] >= LEARNT
+    lines = [change(*row) for row in rates.itertuples(name=None)]
+    reasons = f"{breaks_off(after):.0%} of them (before: {breaks_off(before):.0%})"
     return "\n".join(
         [
-            "What it learnt (share of right answers, by what decides the scenario):",
-            *(f"  {rate:5.0%}  {kind}" for kind, rate in rates[rates >= LEARNT].items()),
+            "What it learnt: right answers by what decides the scenario",
+            *(lines[: learnt.sum()] or ["  nothing of these kinds"]),
             "What it did not learn:",
-            *([f"  {rate:5.0%}  {kind}" for kind, rate in rates[rates < LEARNT].items()] or ["  nothing of these kinds"]),
-            f"  and to give its reasons in full: in {breaks_off(after):.0%} of its answers they do not say whether the "
-            "circumstance counts.\n  The reward pays the answer and not the reasons.",
+            *lines[learnt.sum() :],
+            f"  to give its reasons in full: {reasons} do not say whether the circumstance counts.",
+            "  The reward pays the answer and not the reasons.",
         ]
     )
 
 
-def breaks_off(table: pd.DataFrame) -> float:
-    """Share of the answers whose reasons miss the criterion that weighs the circumstance, where there is one."""
-    from studylib.rewards.checks import checks_grader
+def by_kind(table: pd.DataFrame) -> pd.Series:
+    """Share of right answers by circumstance and kind of community, where there are `FEW` scenarios or more."""
+    facts = pd.DataFrame([json.loads(text) for text in table["facts"]], index=table.index)
+    circumstance = facts["circumstance"].fillna("no circumstance")
+    kinds = table.groupby(circumstance + ", " + facts["community"] + " community")
+    return kinds["correct"].mean()[kinds["id"].nunique() >= FEW]
 
-    rows = table[["prompt", "options", "answer", "rubric", "facts", "framework", "source"]].to_dict("records")
-    grades = checks_grader(table["response"].tolist(), rows)
-    met = [
-        grade
-        for row, grades_of in zip(rows, grades, strict=True)
-        for criterion, grade in zip(row["rubric"], grades_of, strict=True)
-        if criterion["id"] == "weighs_circumstance"
-    ]
-    return 1 - sum(met) / len(met)
+
+def breaks_off(table: pd.DataFrame) -> float:
+    """Share of the answers whose reasons do not say whether the circumstance counts, where it decides."""
+    decided = [row for row in table.to_dict("records") if WEIGHS in {criterion["id"] for criterion in row["rubric"]}]
+    return 1 - sum(check(WEIGHS, row["response"], row) for row in decided) / len(decided)

@@ -12,16 +12,13 @@ import sys
 import tomllib
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from studylib.claims.plan import read_plan
-from studylib.instruments import seed_sets, validate
-from studylib.instruments.judge_gap import CHECKER, FLAWED, JUDGE, gap_at_ends
+from studylib.__main__ import parser as command_line
 from studylib.params import RunParams
 from studylib.randomness import generator, torch_seed
 from studylib.runs import provenance
@@ -293,9 +290,14 @@ def test_an_axis_may_have_its_own_budget_and_a_condition_keeps_its_own(tmp_path)
 
 
 def test_fresh_seed_sets_are_a_hundred_runs_beside_the_study(tmp_path):
-    rule = re.search(r"^seed-sets:.*?\n\t(.*?)\n\t[^ ]", (ROOT / "Makefile").read_text(), re.DOTALL | re.MULTILINE)[1]
-    options = shlex.split(rule.replace("\\\n", " "))
-    output = dry_run(tmp_path, *options[options.index("--until") :], "--printshellcmds")
+    options = (
+        "worlds=universal_norms",
+        "conditions=narrow broad",
+        "first_seed=5",
+        "seeds=50",
+        "run_root=runs_seed_sets",
+    )
+    output = dry_run(tmp_path, "--until", "run", "--config", *options, "--printshellcmds")
     assert job_counts(output) == {"run": 100, "warm_start": 1, "total": 101}, "and no comparison"
     params = RunParams.resolve(
         {"condition": "broad", "source": "universal_norms", "seed": 54, "run_root": "runs_seed_sets"}
@@ -370,20 +372,41 @@ def test_repository_interpreter_and_runs_may_lie_in_folders_of_any_name(tmp_path
     assert compare[compare.index("out_root") + 1] == "my 'rüns' & more/figures"
 
 
-def test_make_runs_the_study_with_the_environment_of_its_folder_whatever_its_name(tmp_path):
-    folder = tmp_path / "Zoë's stüdy $HOME"
+RECORDER = """#!/bin/sh
+command -v python >> calls
+for word in "$@"; do printf "'%s' " "$word" >> calls; done
+echo >> calls
+"""
+
+
+def make(folder: Path, *arguments: str) -> tuple[list[list[str]], str]:
+    """(the words that make calls python with, call by call; which python) in a folder with a recorder as python."""
     (folder / ".venv/bin").mkdir(parents=True)
     shutil.copy(ROOT / "Makefile", folder)
     python = folder / ".venv/bin/python"
-    python.write_text('#!/bin/sh\nprintf "%s\\n" "$*" >> calls; command -v python >> calls\n')
+    python.write_text(RECORDER)
     python.chmod(0o755)
-    done = subprocess.run(
-        ["make", "-o", ".venv/ready", "study", "AXIS=my axis"], cwd=folder, capture_output=True, text=True
-    )
+    done = subprocess.run(["make", "-o", ".venv/ready", *arguments], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    snakemake, found, tables, _ = (folder / "calls").read_text().splitlines()
-    assert snakemake.startswith("-m snakemake --cores 2") and snakemake.endswith("--config axis=my axis")
-    assert tables == "-m studylib.claims.tables --axis my axis" and found == str(python)
+    lines = (folder / "calls").read_text().splitlines()
+    return [shlex.split(line) for line in lines[1::2]], lines[0]
+
+
+def test_make_runs_the_study_with_the_environment_of_its_folder_whatever_its_name(tmp_path):
+    folder = tmp_path / "Zoë's stüdy $HOME"
+    calls, python = make(folder, "study", "AXIS=my axis")
+    assert calls == [["-m", "studylib", "study", "--axis", "my axis", "--cores", "2"]]
+    assert python == str(folder / ".venv/bin/python")
+
+
+TARGETS = ("demo", "study", "seed-sets", "report", "results", "validate", "bench", "bench-gpu")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_make_calls_commands_that_are_there(tmp_path, target):
+    calls, _ = make(tmp_path, target)
+    for dash, program, *words in calls:
+        assert (dash, program) == ("-m", "studylib") and command_line().parse_args(words)
 
 
 def test_runs_of_a_workflow_may_lie_in_the_home_folder(tmp_path, monkeypatch):
@@ -470,85 +493,3 @@ def test_every_way_to_bind_a_name_is_seen():
 
 def cells_of(path: Path, kind: str | None = None) -> list[dict]:
     return [cell for cell in json.loads(path.read_text())["cells"] if kind in (None, cell["cell_type"])]
-
-
-# --- README ---
-
-
-def test_the_table_of_the_readme_is_that_of_the_committed_figures():
-    readme = (ROOT / "README.md").read_text()
-    shown = "split == 'held_out_domains' and endpoint == 'accuracy_sampled'"
-    means, claims = (pd.read_csv(ROOT / f"figures/inputs/{name}.csv").query(shown) for name in ("means", "claims"))
-    for row in means.itertuples():
-        interval = "" if row.condition == "warm_start" else f" [{row.low:.3f}, {row.high:.3f}]"
-        assert f"| {row.mean:.3f}{interval} |" in readme
-    for row in claims.query("contrast == 'broad - narrow'").itertuples():
-        assert f"| {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}] | {row.verdict} |" in readme
-
-
-def test_what_the_readme_says_of_the_seed_sets_follows_from_their_runs():
-    readme, plan = (ROOT / "README.md").read_text(), read_plan("inputs")
-    runs = pd.read_csv(ROOT / "figures/inputs/seed_sets_runs.csv")
-    sets = seed_sets.set_claims(runs, plan)
-    assert sets["verdict"].tolist() == ["equivalent"] * 10 and "all ten are *equivalent*, none is\n" in readme
-    assert sets["difference"].tolist() == pytest.approx(
-        pd.read_csv(ROOT / "figures/inputs/seed_sets.csv")["difference"]
-    )
-    whole = seed_sets.set_claims(runs, dataclasses.replace(plan, seeds=50, max_seeds=50)).iloc[0]
-    assert f"the difference is {whole.difference:+.3f} [{whole.low:+.3f}, {whole.high:+.3f}]" in readme
-
-
-def test_the_objective_table_of_the_readme_is_that_of_the_committed_figures():
-    readme = (ROOT / "README.md").read_text()
-    shown = "split == 'held_out_domains' and endpoint == 'accuracy_sampled'"
-    means, claims = (pd.read_csv(ROOT / f"figures/objective/{name}.csv").query(shown) for name in ("means", "claims"))
-    given = pd.read_csv(ROOT / "figures/objective/fairness.csv").set_index("condition")
-    for row in means[means.condition != "warm_start"].itertuples():
-        line = next(line for line in readme.splitlines() if line.startswith(f"| `{row.condition}` | 0."))
-        assert f"| {row.mean:.3f} [{row.low:.3f}, {row.high:.3f}] |" in line
-        assert row.condition == "base" or f"| {given.loc[row.condition, 'tokens']:,.0f} |" in line
-        for claim in claims[claims.contrast == f"{row.condition} - grpo"].itertuples():
-            assert f"| {claim.difference:+.3f} [{claim.low:+.3f}, {claim.high:+.3f}] | {claim.verdict} |" in line
-
-
-def test_the_validation_table_of_the_readme_is_that_of_the_committed_figures():
-    readme = (ROOT / "README.md").read_text()
-    found = pd.read_csv(ROOT / "figures/validate.csv")
-    assert validate.misses(found).empty and len(validate.checks(found)) > 40
-    for start in (
-        "false 'different' in a study: {} seeds, 14 contrasts, equal",
-        "false 'equivalent' at the margin: {} seeds, equal",
-        "any false 'equivalent', 12 contrasts at the margin: {} seeds",
-    ):
-        values = [found[found.what.str.startswith(start.format(n))]["value"].item() for n in (3, 5, 10)]
-        assert "| " + " | ".join(f"{value:.3f}" for value in values) + " |" in readme
-
-
-def test_what_the_readme_says_of_the_judge_is_in_the_committed_figures():
-    readme, folder = (ROOT / "README.md").read_text(), ROOT / "figures/judge"
-    table = pd.read_csv(folder / "agreement.csv").set_index("group")
-    every = table.loc["all"]
-    assert f"{every.accuracy:.3f} [{every.accuracy_low:.3f}, {every.accuracy_high:.3f}]" in readme
-    assert f"kappa {every.kappa:.3f}, AUROC {every.auroc:.3f}, calibration error {every.ece:.3f} (chance" in readme
-    assert f"a calibrated judge {every.ece_calibrated:.3f})" in readme and f"On {every.n:,.0f} held-out" in readme
-    assert f"on answers of the policy {table.loc['warm start'].accuracy:.3f}" in readme
-    assert f"sentence by sentence {table.loc['variants'].accuracy:.3f}" in readme
-    ends = gap_at_ends(pd.read_csv(folder / "gap.csv")).set_index("arm")
-    for arm in (JUDGE, FLAWED):
-        growth, low, high = ends.loc[arm, ["growth", "low", "high"]]
-        assert f"{growth:+.3f} [{low:+.3f}, {high:+.3f}]" in readme, arm
-    assert f"({ends.checker_end[JUDGE]:.3f} and {ends.checker_end[CHECKER]:.3f})" in readme
-    assert f"true score ends at {ends.checker_end[FLAWED]:.3f}" in readme
-
-
-def test_the_readme_speaks_of_files_that_are_there():
-    readme = (ROOT / "README.md").read_text()
-    for name in re.findall(r"`((?:notebooks|studylib|params|tests|figures)/[\w./]+)`", readme):
-        assert (ROOT / name).exists(), name
-
-
-def test_the_benchmark_table_of_the_readme_is_that_of_the_committed_figures():
-    readme = (ROOT / "README.md").read_text()
-    for row in pd.read_csv(ROOT / "figures/bench/ratio.csv").itertuples():
-        spread = f"{row.ratio:.2f} [{row.ratio_low:.2f}, {row.ratio_high:.2f}]"
-        assert f"| {row.P}, {row.C}, {row.G} | {spread} | {row.memory_ratio:.2f} |" in readme

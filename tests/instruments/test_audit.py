@@ -15,7 +15,7 @@ from studylib.rewards import batch_reward
 from studylib.scenarios.vocabulary import CIRCUMSTANCES
 from studylib.scenarios.worlds import READINGS, decisive, facts_of
 
-README = ROOT / "README.md"
+README = ROOT / "docs/rewards.md"
 ROWS = audit_rows(6)
 CHEAP = tuple(name for name in GUARDED if not name.startswith(("diversity_", "length_matched")))
 KINDS = {"empty", "two answers", "form", "tags", "padding", "copying", "stuffing", "parroting", "injection",

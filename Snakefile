@@ -11,7 +11,7 @@ from studylib.claims.plan import read_plan
 from studylib.typed import LARGEST_SEED
 from studylib.params import RunParams, read_yaml
 from studylib.paths import at_home
-from studylib.scenarios.catalogue import SOURCES
+from studylib.names import SOURCES
 
 MOST_SEEDS = 10_000  # of one study; each is a job
 CONFIG = ("axis", "profile", "worlds", "conditions", "first_seed", "seeds", "steps", "run_root")

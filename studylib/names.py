@@ -9,9 +9,15 @@ that come before the home do not import it. No home may import torch at its top:
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of a refusal: the known names that are most like an unknown one; empty where none is like it."""
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 class Registry(Mapping):
@@ -19,6 +25,7 @@ class Registry(Mapping):
 
     def __init__(self, kind: str, home: str):
         self.kind, self.home = kind, home
+        self.former: dict[str, str] = {}  # a name that users' files and old runs may still give -> the name of today
         self._records: dict[str, Any] = {}
         self._loaded = False
 
@@ -31,21 +38,23 @@ class Registry(Mapping):
         """The record called `name`; raises ValueError that names the nearest known ones."""
         if name in self:
             return self[name]
-        near = difflib.get_close_matches(name, list(self), n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise ValueError(f"no {self.kind} {name!r}; {hint}known: {', '.join(self)}")
+        raise ValueError(f"no {self.kind} {name!r}; known: {', '.join(self)}{nearest(name, self)}")
 
     def _load(self) -> None:
         if self._loaded:
             return
         self._loaded = True  # first: the modules of the home may ask the registry while they are imported
-        home = importlib.import_module(self.home)
-        for module in pkgutil.iter_modules(getattr(home, "__path__", ())):
-            importlib.import_module(f"{self.home}.{module.name}")
+        try:
+            home = importlib.import_module(self.home)
+            for module in pkgutil.iter_modules(getattr(home, "__path__", ())):
+                importlib.import_module(f"{self.home}.{module.name}")
+        except BaseException:
+            self._loaded = False  # or the next question would be answered from half a list
+            raise
 
     def __getitem__(self, name: str):
         self._load()
-        return self._records[name]
+        return self._records[self.former.get(name, name)]
 
     def __iter__(self) -> Iterator[str]:
         self._load()
@@ -65,6 +74,9 @@ class Option:
     help: str
     holds: Callable[[Any], bool] = lambda value: True
     allowed: str = ""  # what `holds` allows, in words
+    unread_if: tuple[str, Any] = ("", None)  # another parameter and its value at which nobody reads this one
+    needed: Callable[[Any], bool] = lambda params: False  # whether a run with these parameters must set it
+    path: bool = False  # a place in the file system, in which ~ is the home folder
 
 
 @dataclass(frozen=True)
@@ -78,20 +90,30 @@ class Objective:
     reference: bool = False  # needs beta > 0 and with it the reference's log-probabilities
     plain: bool = False  # TRL alone can train it as the study means it
     samples: bool = True  # at every step
-    normalised: bool = False  # its advantages are divided by the group's standard deviation
+    released: bool = False  # of a flow: as FlowRL's released code weighs answers and learns log Z
     heads: tuple[str, ...] = ()  # trained functions of the hidden state (`training/heads.py`)
     options: tuple[Option, ...] = ()
+
+    @property
+    def normalised(self) -> bool:
+        """Whether its advantages are TRL's, divided by the group's standard deviation."""
+        scaled = self.trl.get("scale_rewards", "group") == "group"
+        return scaled and self.advantages is None and self.kind in ("policy", "flow")
 
 
 @dataclass(frozen=True)
 class Reward:
-    """What an answer is worth; `rewards/__init__.py` says what `make` gives."""
+    """What an answer is worth; `rewards/records.py` says how one is made and registered."""
 
     name: str
-    make: Callable  # (params, grader or None) -> BatchReward
+    make: Callable  # (params, grader or None) -> function of (responses, scenarios) -> list of float or None
     needs: tuple[str, ...] | Callable = ()  # scenario fields without which it cannot score, or a function of params
-    two_valued: bool = False  # it has two values in a group of answers
+    check: Callable = lambda row: None  # raises ValueError for a scenario that has these fields and still has no score
     options: tuple[Option, ...] = ()
+    two_valued: bool = False  # it has two values in a group of answers
+    agreement: bool = False  # on a scale of two levels it is affine in agreeing with the majority of raters
+    distributions: bool = False  # it takes a stated distribution as an answer, so an even hedge earns something
+    compares: bool = False  # what an answer earns depends on the other answers to its scenario
 
 
 @dataclass(frozen=True)
@@ -99,9 +121,10 @@ class Source:
     """Where scenarios come from; `scenarios/sources/` has a file for each family."""
 
     name: str
-    load: Callable  # (split, data_dir) -> scenario rows; of a world: (split, n, seed, **inputs) -> scenario rows
+    load: Callable  # (split, data_dir) -> fields of scenario rows; of a world: (split, n, seed, **inputs) -> rows
     world: bool = False  # embedded: made from facts, with domains and styles to choose from
     options: bool = True  # scenarios are answered with one of their options, else openly
+    splits: tuple[str, ...] = ("train", "held_out")
 
 
 @dataclass(frozen=True)
@@ -121,7 +144,9 @@ class Endpoint:
     range: tuple[float, float] = (0.0, 1.0)
     unit: str = "share of answers"
     chance: float | None = None  # what a policy that guesses gets, where that is one number
+    item: Callable | None = None  # table of answers -> Series: the answers that it is the mean of; None: no mean
     needs: tuple[str, ...] = ()  # columns without which it is no endpoint of a run
+    default: bool = False  # compared, and kept in every summary, without being asked for
 
 
 OBJECTIVES = Registry("objective", "studylib.training.objectives")
@@ -129,3 +154,41 @@ REWARDS = Registry("reward", "studylib.rewards")
 SHAPINGS = Registry("shaping", "studylib.rewards.shaping")
 SOURCES = Registry("source", "studylib.scenarios.sources")
 ENDPOINTS = Registry("endpoint", "studylib.evaluation.endpoints")
+
+
+def options() -> dict[str, Option]:
+    """name -> option, of all objectives and rewards; raises ValueError where two of them declare one differently."""
+    declared: dict[str, Option] = {}
+    for record in (*OBJECTIVES.values(), *REWARDS.values()):
+        for option in record.options:
+            if declared.setdefault(option.name, option) != option:
+                raise ValueError(f"option {option.name!r} of {record.name!r} is declared differently by another record")
+    return declared
+
+
+def readers(option: str) -> str:
+    """Who reads an option, as a help text has it: `objective dpo`, or `rewards diversity, coverage, ...`."""
+    parts = []
+    for registry in (OBJECTIVES, REWARDS):
+        named = [record.name for record in registry.values() if option in (own.name for own in record.options)]
+        more = [f"{len(named) - 3} more"] if len(named) > 4 else []
+        if named:
+            parts.append(f"{registry.kind}{'s' * (len(named) > 1)} {', '.join(named[:3] + more if more else named)}")
+    return "; ".join(parts)
+
+
+# --- names that no record stands behind ------------------------------------------------------------------------------
+
+FRAMEWORKS = {
+    "act_utilitarianism": "Act Utilitarianism",
+    "kantian_deontology": "Kantian Deontology",
+    "virtue_ethics": "Aristotelian Virtue Ethics",
+    "scanlonian_contractualism": "Scanlonian Contractualism",
+    "gauthierian_contractarianism": "Gauthierian Contractarianism",
+}
+TRAIN_DOMAINS = (
+    "work", "family", "medicine", "law", "school", "sport", "online life", "neighbourhood", "business", "friendship",
+    "science", "travel",
+)  # fmt: skip
+TRAIN_STYLES = ("report", "letter", "dialogue", "news")
+HELD_OUT_STYLES = ("minutes",)

@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from studylib.claims.decisions import ALPHA, MARGIN
+from studylib.names import ENDPOINTS
 from studylib.params import read_yaml
 from studylib.paths import PARAMS
-from studylib.runs.read import ENDPOINTS, WARM_START
+from studylib.runs.read import WARM_START
 
 PLANS = PARAMS / "plans"
 FAMILIES = ("world endpoint", "world split endpoint")

@@ -16,7 +16,7 @@ def judge_throughput(model: str, shapes=JUDGED, responses: int = 4, repeats: int
     import torch
     from transformers import AutoModelForCausalLM
 
-    from studylib.judge.model import verdict_logits
+    from studylib.judge.model import question_logits
 
     torch.set_num_threads(1)
     judge, rng, rows = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32), np.random.default_rng(0), []
@@ -25,7 +25,7 @@ def judge_throughput(model: str, shapes=JUDGED, responses: int = 4, repeats: int
         questions = rng.integers(0, 500, (responses, n, q)).tolist()
         whole = torch.tensor([c + ask for c, asked in zip(contexts, questions, strict=True) for ask in asked])
         ways = {
-            "shared": lambda c=contexts, qs=questions: verdict_logits(judge, c, qs, pad=0),
+            "shared": lambda c=contexts, qs=questions: question_logits(judge, c, qs, pad=0),
             "again": lambda ids=whole: judge(input_ids=ids, logits_to_keep=1),
         }
         with torch.no_grad():

@@ -56,7 +56,7 @@ def measure(model: str, engine: str, p: int, c: int, g: int, prompts: int, micro
 
     vllm = engine == "trl_vllm"
     params = RunParams(
-        model=model, revision="random", device=device, engine="trl" if vllm else engine, rewards="verdict=1",
+        model=model, revision="random", device=device, engine="trl" if vllm else engine, rewards="correct=1",
         generations=g, answers_per_step=prompts * g, micro_batch=micro_batch, rollout_batch=prompts * g,
         max_new_tokens=c, steps=steps + 1, save_every=10**6, run_root=tempfile.mkdtemp(),
     )  # fmt: skip

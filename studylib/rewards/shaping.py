@@ -1,14 +1,17 @@
 """Shaping one reward and combining several, as pure functions of the rewards of a step's answers.
 
 r: (B,) or (B, R) floats, answers in groups of G to the same prompt, NaN where an answer could not be scored; such an
-answer stays NaN and counts in no mean. The references that PAR and LSC compare an answer with are here the *group's
-other answers*: they come from the policy as it is, cost nothing and exist for every prompt, where the papers take
-answers of the untrained policy, sampled beforehand. So the centre moves with the policy.
+answer stays NaN and counts in no mean. PAR and LSC compare an answer with reference answers. Here these are the *other
+answers of its group*: they come from the present policy, cost nothing and exist for every prompt. The papers sample
+them from the untrained policy beforehand; here, therefore, the centre moves with the policy.
 """
 
 import numpy as np
 from scipy.optimize import nnls
 from scipy.special import expit, log_expit
+
+from studylib.names import SHAPINGS, Shaping
+from studylib.rewards.groups import normalised
 
 LSC_FLOOR = -4.0  # log-sigmoid falls without bound; below this an answer cannot get worse
 CLIP = 1.0  # standard deviations
@@ -16,12 +19,12 @@ MORE_ALPHA = 0.99  # weight of the newest gradient in MORE's moving average
 
 
 def shaped(r: np.ndarray, g: int, how: str) -> np.ndarray:
-    """(B,) rewards after one of the shapings of `params.SHAPINGS`."""
-    return {
-        "none": lambda: r, "par": lambda: par(r, g), "lsc": lambda: lsc(r, g),
-        "tanh": lambda: np.tanh(r - _mean_of_others(r, g)), "clip": lambda: _clip(r), "min_max": lambda: _min_max(r),
-        "mean_std": lambda: _ratio(r - np.nanmean(r), np.nanstd(r)) if _any(r) else r,
-    }[how]()  # fmt: skip
+    """(B,) rewards after the shaping called `how`."""
+    return SHAPINGS.of(how).shape(r, g)
+
+
+def unshaped(r: np.ndarray, g: int) -> np.ndarray:
+    return r
 
 
 def par(r: np.ndarray, g: int) -> np.ndarray:
@@ -39,6 +42,11 @@ def lsc(r: np.ndarray, g: int) -> np.ndarray:
     return np.maximum(log_expit(r - _mean_of_others(r, g)), LSC_FLOOR)
 
 
+def tanh(r: np.ndarray, g: int) -> np.ndarray:
+    """tanh of the difference to the mean of the group's other answers."""
+    return np.tanh(r - _mean_of_others(r, g))
+
+
 def _mean_of_others(r: np.ndarray, g: int) -> np.ndarray:
     """(B,) mean of the group's other scored answers; an answer's own reward where there are none."""
     groups = r.reshape(-1, g)
@@ -48,7 +56,7 @@ def _mean_of_others(r: np.ndarray, g: int) -> np.ndarray:
     return np.where(others, rest / np.maximum(others, 1), groups).ravel()
 
 
-def _clip(r: np.ndarray) -> np.ndarray:
+def clip(r: np.ndarray, g: int) -> np.ndarray:
     """Within one standard deviation of the step's mean."""
     if not _any(r):
         return r
@@ -56,8 +64,14 @@ def _clip(r: np.ndarray) -> np.ndarray:
     return np.clip(r, mean - CLIP * sd, mean + CLIP * sd)
 
 
-def _min_max(r: np.ndarray) -> np.ndarray:
+def min_max(r: np.ndarray, g: int) -> np.ndarray:
+    """From 0, the worst of the step, to 1, its best."""
     return _ratio(r - np.nanmin(r), np.nanmax(r) - np.nanmin(r)) if _any(r) else r
+
+
+def mean_std(r: np.ndarray, g: int) -> np.ndarray:
+    """Mean 0 and standard deviation 1 over the step."""
+    return _ratio(r - np.nanmean(r), np.nanstd(r)) if _any(r) else r
 
 
 def _ratio(x: np.ndarray, scale: float) -> np.ndarray:
@@ -66,6 +80,12 @@ def _ratio(x: np.ndarray, scale: float) -> np.ndarray:
 
 def _any(r: np.ndarray) -> bool:
     return not np.isnan(r).all()
+
+
+for how, shape in {
+    "none": unshaped, "par": par, "lsc": lsc, "tanh": tanh, "clip": clip, "min_max": min_max, "mean_std": mean_std,
+}.items():  # fmt: skip
+    SHAPINGS.add(Shaping(how, shape))
 
 
 def total(r: np.ndarray, weights: np.ndarray, g: int, shaping: str = "none", combination: str = "sum") -> np.ndarray:
@@ -80,41 +100,6 @@ def total(r: np.ndarray, weights: np.ndarray, g: int, shaping: str = "none", com
     if combination == "normalise_then_sum":
         return np.stack([normalised(column, g) for column in r.T], 1) @ weights
     return shaped(r @ weights, g, shaping)
-
-
-# --- advantages, without the epsilon that trainers add to the standard deviation -------------------------------------
-
-
-def centred(r: np.ndarray, g: int) -> np.ndarray:
-    """r minus the mean of its group."""
-    groups = r.reshape(-1, g)
-    known = ~np.isnan(groups)
-    mean = np.nansum(groups, 1, keepdims=True) / np.maximum(known.sum(1, keepdims=True), 1)
-    return (groups - mean).ravel()
-
-
-def normalised(r: np.ndarray, g: int) -> np.ndarray:
-    """`centred` over the group's standard deviation (G - 1); 0 where a group does not differ by more than rounding."""
-    groups = centred(r, g).reshape(-1, g)
-    n = (~np.isnan(groups)).sum(1, keepdims=True)
-    sd = np.sqrt(np.nansum(groups**2, 1, keepdims=True) / np.maximum(n - 1, 1))
-    return np.where(sd > 1e-9, groups / np.where(sd > 1e-9, sd, 1), groups * 0).ravel()
-
-
-def best(r: np.ndarray, g: int) -> np.ndarray:
-    """1 for the best of a group in which answers differ: what supervised training on the best learns from."""
-    groups = r.reshape(-1, g).round(9)
-    top = groups.max(1, keepdims=True)
-    return ((groups == top) & (groups.min(1, keepdims=True) < top)).astype(float).ravel()
-
-
-def best_minus_worst(r: np.ndarray, g: int) -> np.ndarray:
-    """1 for a group's first best, -1 for its first worst answer: the pair that DPO learns from."""
-    groups = r.reshape(-1, g).round(9)
-    pair = np.zeros_like(groups)
-    rows = np.flatnonzero(groups.max(1) > groups.min(1))
-    pair[rows, groups.argmax(1)[rows]], pair[rows, groups.argmin(1)[rows]] = 1, -1
-    return pair.ravel()
 
 
 # --- MORE ------------------------------------------------------------------------------------------------------------

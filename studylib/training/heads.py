@@ -1,5 +1,7 @@
 """Small trained functions of the policy's last hidden state: PPO's critic and FlowRL's log Z."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -18,9 +20,9 @@ def log_z_head(size: int) -> nn.Module:
     return nn.Sequential(*block, scalar_head(size))
 
 
-def make_heads(objective: str, size: int, device: torch.device) -> nn.ModuleDict:
-    """The heads that an objective trains beside the adapter, in float32; most have none."""
-    heads = {"value": scalar_head} if objective == "ppo" else {}
-    if objective in ("flowrl", "flowrl_released"):
-        heads = {"log_z": log_z_head}
-    return nn.ModuleDict({name: make(size) for name, make in heads.items()}).to(device, torch.float32)
+HEADS = {"value": scalar_head, "log_z": log_z_head}
+
+
+def make_heads(names: Sequence[str], size: int, device: torch.device) -> nn.ModuleDict:
+    """The heads that an objective trains beside the adapter (`Objective.heads`), in float32; most have none."""
+    return nn.ModuleDict({name: HEADS[name](size) for name in names}).to(device, torch.float32)

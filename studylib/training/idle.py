@@ -1,48 +1,45 @@
 """Which shapings cannot change what is learned, and which conditions cannot differ.
 
-A group-normalised advantage is the same for r and for a r + b with a > 0, whatever a and b are in each group. So a
-shaping does nothing to a single reward with two values in a group, be it PAR, LSC or tanh, and min-max or mean-std over
-a step do nothing at all. Such an experiment would be null without a word. Whether it is so is decided by trying: the
-advantages before and after, on random groups of rewards. The epsilon that trainers add to standard deviations is left
-out, because what it changes is no effect of the shaping.
+A group-normalised advantage is the same for r and for a r + b with a > 0, whatever a and b are in each group. So PAR,
+LSC or tanh do nothing to a single reward with two values in a group, and min-max or mean-std over a step do nothing at
+all. Such an experiment would end in a null result that nobody can explain. Whether a shaping is idle is tried out: the
+advantages with and without it, on random groups of rewards. The epsilon that trainers add to standard deviations must
+not count as an effect of the shaping, so the rewards are scaled up until it is negligible.
 """
 
-import dataclasses
 import itertools
 
 import numpy as np
 
-from studylib.params import FLOWS, GROUP_NORMALISED, LENGTH_MATCHED, RATING_REWARDS, READ_BY, RunParams
+from studylib.names import OBJECTIVES, REWARDS
+from studylib.params import RunParams, parameters
 from studylib.randomness import generator
-from studylib.rewards.shaping import best, best_minus_worst, centred, normalised, total
+from studylib.rewards.shaping import total
+from studylib.training.objectives import group_advantages
 
-TOLERANCE = 1e-4
+TOLERANCE = 1e-4  # of the largest advantage
+SCALE = 1e6  # of rewards, beside which the epsilon of a normalisation is nothing
 GROUPS = 200  # random groups that are tried
-TWO_VALUED = frozenset({"verdict", "format", "rating_majority", "rating_any_of"})  # the others are graded
+TWO_VALUED = frozenset(reward.name for reward in REWARDS.values() if reward.two_valued)  # the others are graded
 NAMES_OF_A_RUN = {"condition", "seed", "run_root", "profile"}  # parameters that say what a run is called
 REWARD_PARAMETERS = {"rewards", "shaping", "combination"}
-COMPUTED_WITH = {  # parameter -> the rewards that are computed with it
-    "rubric_grader": ("rubric",), "rubric_score": ("rubric",), "judge": ("rubric",),
-    "diversity_window": ("diversity",), "embedder": ("dispersion",), "embedder_revision": ("dispersion",),
-    "diversity_gate": ("diversity", "coverage", "uniqueness", "perspective_format", "dispersion"),
-    "rater_share": ("rating_any_of",),
-}  # fmt: skip
-
-UNREAD_UNLESS = {  # parameter -> another one and its value at which nobody reads it
-    "judge": ("rubric_grader", "checks"), "embedder_revision": ("embedder", "words"),
-}  # fmt: skip
-ALIKE_ON_TWO_LEVELS = frozenset(RATING_REWARDS) - {"rating_any_of"}  # affine in agreeing with the majority
+READ_IN_SAMPLING = {"dynamic_sampling", "overlong_cache"}
+ALIKE_ON_TWO_LEVELS = frozenset(reward.name for reward in REWARDS.values() if reward.agreement)
 
 
 def advantages(r: np.ndarray, params: RunParams) -> np.ndarray:
-    """(B,) what the answers are worth to the objective, from (B, R) rewards; columns as in `params.reward_weights`."""
+    """(B,) what the answers are worth to the objective, from (B, R) rewards; columns as in `params.reward_weights`.
+
+    Up to a factor that is the same for all rewards: the objective's own function is asked, at `SCALE`.
+    """
     g, weights = params.generations, np.array(list(params.reward_weights.values()))
     whole = total(r, weights, g, params.shaping, params.combination)
     if params.combination == "normalise_then_sum":
         return whole / max(float(np.nanstd(whole)), 1e-9)  # TRL divides by the spread of the whole step
-    if params.objective in GROUP_NORMALISED:
-        return normalised(whole, g)
-    return {"rft": best, "dpo": best_minus_worst}.get(params.objective, centred)(whole, g)
+    import torch
+
+    scaled = torch.from_numpy(whole.round(12) * SCALE)  # rounded, so that answers of like worth stay alike
+    return group_advantages(OBJECTIVES.of(params.objective))(scaled, g).numpy()
 
 
 def shaping_is_idle(params: RunParams, two_valued: frozenset[str] = TWO_VALUED) -> bool:
@@ -76,8 +73,7 @@ def identical_conditions(configs: dict[str, dict], two_valued: frozenset[str] = 
     Two conditions are compared when they differ in rewards, shaping, combination or what rewards are computed with, and
     in nothing else but names; they are identical when their advantages are, on random groups of rewards.
     """
-    known = {f.name for f in dataclasses.fields(RunParams)}  # a configuration holds content hashes too
-    runs = {name: RunParams.of({k: v for k, v in c.items() if k in known}) for name, c in configs.items()}
+    runs = {name: RunParams.of_config(config) for name, config in configs.items()}
     return [pair for pair in itertools.combinations(runs, 2) if _identical(*(runs[c] for c in pair), two_valued)]
 
 
@@ -100,18 +96,25 @@ def _finds_weights(params: RunParams) -> bool:
 
 def _matters(parameter: str, trained: set[str], *runs: RunParams) -> bool:
     """Whether a parameter can change runs that train on these rewards."""
-    objectives = {run.objective for run in runs}
-    if parameter in READ_BY and not objectives & set(READ_BY[parameter]):
+    objectives = [OBJECTIVES.of(run.objective) for run in runs]
+    if not any(_reads(objective, parameter) for objective in objectives):
         return False
-    if parameter == "beta" and objectives <= set(FLOWS):
+    if parameter == "beta" and all(objective.kind == "flow" for objective in objectives):
         return False  # there it only switches the reference on
-    if parameter not in COMPUTED_WITH:
+    readers = {reward.name for reward in REWARDS.values() if parameter in (option.name for option in reward.options)}
+    if not readers:
         return True
-    if parameter in UNREAD_UNLESS:
-        other, unread = UNREAD_UNLESS[parameter]
-        if all(getattr(run, other) == unread for run in runs):
-            return False
-    return any(name.removeprefix(LENGTH_MATCHED).startswith(COMPUTED_WITH[parameter]) for name in trained)
+    other, unread = parameters()[parameter].unread_if
+    return bool(readers & trained) and not (other and all(getattr(run, other) == unread for run in runs))
+
+
+def _reads(objective, parameter: str) -> bool:
+    """Whether training reads a parameter: the options of objectives are read by those that declare them."""
+    if parameter in READ_IN_SAMPLING:
+        return objective.samples
+    own = {option.name for option in objective.options}
+    others = {option.name for other in OBJECTIVES.values() for option in other.options}
+    return parameter in own or parameter not in others
 
 
 def random_rewards(names: list[str], g: int, two_valued: frozenset[str]) -> np.ndarray:
@@ -129,4 +132,4 @@ def random_rewards(names: list[str], g: int, two_valued: frozenset[str]) -> np.n
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:
-    return bool(np.abs(a - b).max() <= TOLERANCE)
+    return bool(np.abs(a - b).max() <= TOLERANCE * np.abs([a, b]).max())

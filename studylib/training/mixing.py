@@ -10,7 +10,8 @@ import torch
 
 from studylib.params import RunParams
 from studylib.policy.scoring import shared_prompt_scores
-from studylib.rewards.shaping import min_norm_weights, moved, normalised, total, unit_rows
+from studylib.rewards.groups import group_normalised
+from studylib.rewards.shaping import min_norm_weights, moved, total, unit_rows
 from studylib.training.objectives import bar
 
 
@@ -62,14 +63,14 @@ class More:
 
     def advantages(self, trainer, answers: dict, per_reward: torch.Tensor) -> torch.Tensor:
         """(B,) combined advantages; logs lambda per reward. per_reward: (B, R) of the rewards with a weight."""
-        g, columns = trainer.num_generations, per_reward.double().cpu().numpy()
-        each = np.stack([np.nan_to_num(normalised(column, g)) for column in columns.T], 1)
-        each = torch.as_tensor(each).to(answers["advantages"])
+        columns = per_reward.double().T
+        each = torch.stack([group_normalised(column, trainer.num_generations, eps=0) for column in columns], 1)
+        each = each.to(answers["advantages"])
         self.average = moved(self.average, policy_gradients(trainer, answers, each))
-        found = min_norm_weights(unit_rows(self.average))
-        for name, value in zip(trained_rewards(trainer.params), found, strict=True):
-            trainer._log(f"lambda/{name}", float(value))
-        return each @ torch.as_tensor(found).to(each)
+        shares = min_norm_weights(unit_rows(self.average))
+        for name, share in zip(trained_rewards(trainer.params), shares, strict=True):
+            trainer._log(f"lambda/{name}", float(share))
+        return each @ torch.as_tensor(shares).to(each)
 
 
 def trained_rewards(params: RunParams) -> list[str]:
@@ -88,7 +89,7 @@ def policy_gradients(trainer, answers: dict, advantages: torch.Tensor) -> np.nda
         mean = bar(logps, answers["completion_mask"][rows])
         for column, kept in zip(advantages[rows].T, sums, strict=True):
             loss = -(column * mean).sum() / len(advantages)
-            found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-            for gradient, part in zip(kept, found, strict=True):
+            parts = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+            for gradient, part in zip(kept, parts, strict=True):
                 gradient += 0 if part is None else part
     return torch.stack([torch.cat([g.flatten() for g in kept]) for kept in sums]).double().cpu().numpy()

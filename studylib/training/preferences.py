@@ -1,6 +1,6 @@
 """DPO on the study's scenarios: pairs of the untrained policy's own answers, ranked by the study's reward."""
 
-import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -9,23 +9,19 @@ from transformers import PrinterCallback, ProgressCallback
 from trl import DPOConfig, DPOTrainer
 
 from studylib.policy.models import precision
+from studylib.rewards.groups import best_minus_worst
 from studylib.rewards.shaping import total
 from studylib.text.tokens import answer_texts, prompt_tokens
 
 
-def best_and_worst(rewards: list[float], g: int) -> list[tuple[int, int]]:
+def best_and_worst(rewards: Sequence[float], g: int) -> list[tuple[int, int]]:
     """(index of a best, index of a worst answer) of every group of `g` in which answers differ; first ones on ties.
 
     An answer whose reward is NaN could not be scored and is in no pair.
     """
-    pairs = []
-    for start in range(0, len(rewards), g):
-        group = [i for i in range(start, min(start + g, len(rewards))) if not math.isnan(rewards[i])]
-        best = max(group, key=lambda i: (rewards[i], -i), default=None)
-        worst = min(group, key=lambda i: (rewards[i], i), default=None)
-        if group and rewards[best] > rewards[worst]:
-            pairs.append((best, worst))
-    return pairs
+    worth = best_minus_worst(torch.tensor(rewards, dtype=torch.float64), g)
+    best, worst = ((worth == sign).nonzero().flatten().tolist() for sign in (1, -1))
+    return list(zip(best, worst, strict=True))
 
 
 def sample_pairs(trainer) -> tuple[Dataset, float, int]:
@@ -35,15 +31,15 @@ def sample_pairs(trainer) -> tuple[Dataset, float, int]:
     As many scenarios, answers and at most as many tokens as a GRPO run of the same parameters generates.
     """
     g, rows = trainer.params.generations, list(trainer.train_dataset)
-    chats = [row["prompt"] for row in rows for _ in range(g)]
+    asked = [row["prompt"] for row in rows for _ in range(g)]
     ids = [row["id"] for row in rows for _ in range(g)]
     trainer.generated = 0
-    prompts = prompt_tokens(trainer.processing_class, chats)
+    prompts = prompt_tokens(trainer.processing_class, asked)
     answers = trainer.sample(prompts, ids)
     texts = answer_texts(trainer.processing_class, prompts, answers, trainer.eos_token_ids)
-    said = [[{"role": "assistant", "content": text}] for text in texts]
+    chats = [[{"role": "assistant", "content": text}] for text in texts]
     scored = [
-        function(completions=said, id=ids, log_metric=lambda *_: None)
+        function(completions=chats, id=ids, log_metric=lambda *_: None)
         for function in trainer.reward_funcs[: len(trainer.params.reward_weights)]
     ]
     p, columns = trainer.params, np.array(scored, dtype=float).T

@@ -1,7 +1,7 @@
 """What `StudyTrainer` does with each setting of TRL's `GRPOConfig`: it is honoured, fixed by the run's parameters, or
-refused by one sentence before the model is touched. No setting is accepted and then ignored.
+refused in one sentence before the model is touched. No setting is accepted and then ignored.
 
-The lists below hold every field that TRL adds to transformers' TrainingArguments; a test tells when TRL adds another.
+The lists below hold every field that TRL adds to transformers' TrainingArguments; a test notices when TRL adds another.
 """
 
 import dataclasses
@@ -9,8 +9,8 @@ import os
 
 from trl import GRPOConfig
 
+from studylib.names import OBJECTIVES
 from studylib.params import RunParams
-from studylib.training.objectives import OBJECTIVES
 
 HONOURED = [  # by TRL's own code, or by the fast engine as well
     "trust_remote_code", "router_aux_loss_coef", "disable_dropout", "num_generations_eval", "shuffle_dataset",
@@ -106,10 +106,10 @@ def _read_by(name: str, params: RunParams) -> str:
 
 
 def _same(name: str, args: GRPOConfig, expected: GRPOConfig, given: dict) -> bool:
-    found, wanted = getattr(args, name), getattr(expected, name)
+    value, wanted = getattr(args, name), getattr(expected, name)
     if name == "reward_weights":  # TRL takes none as ones
-        found, wanted = (list(weights or [1.0] * len(_listed(given["reward_funcs"]))) for weights in (found, wanted))
-    return found == wanted
+        value, wanted = (list(weights or [1.0] * len(_listed(given["reward_funcs"]))) for weights in (value, wanted))
+    return value == wanted
 
 
 def _require_arguments(given: dict, fast: bool) -> None:
@@ -121,15 +121,15 @@ def _require_arguments(given: dict, fast: bool) -> None:
         kind = type(given["processing_class"]).__name__
         raise ValueError(f"argument processing_class of type {kind} is not allowed: models are asked in text alone")
     for dataset in ("train_dataset", "eval_dataset"):
-        found = PICTURES & set(getattr(given.get(dataset), "column_names", None) or ())
-        if found:
-            raise ValueError(f"{dataset} has the column {min(found)!r}, which is not allowed: models are asked in text")
+        views = PICTURES & set(getattr(given.get(dataset), "column_names", None) or ())
+        if views:
+            raise ValueError(f"{dataset} has the column {min(views)!r}, which is not allowed: models are asked in text")
 
 
 def _require_rewards(given: dict, expected: GRPOConfig) -> None:
-    found, wanted = len(_listed(given.get("reward_funcs"))), len(expected.reward_weights)
-    if found != wanted:
-        raise ValueError(f"{found} reward_funcs are not allowed: the run's parameters have weights for {wanted}")
+    functions, wanted = len(_listed(given.get("reward_funcs"))), len(expected.reward_weights)
+    if functions != wanted:
+        raise ValueError(f"{functions} reward_funcs are not allowed: the run's parameters have weights for {wanted}")
 
 
 def _listed(rewards) -> list:

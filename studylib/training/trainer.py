@@ -19,6 +19,7 @@ os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"  # our sampling goes through its ex
 from trl import DPOTrainer, GRPOConfig, GRPOTrainer
 from trl.rewards import get_soft_overlong_punishment
 
+from studylib.names import OBJECTIVES
 from studylib.params import RunParams
 from studylib.policy.models import (
     check_gradients,
@@ -33,7 +34,7 @@ from studylib.policy.rollout import NoToken, Sampling, dense_copy, rollout, use_
 from studylib.policy.scoring import Scores, scores_in_passes, shared_prompt_scores, why_not
 from studylib.randomness import generator, torch_seed
 from studylib.rewards import Grader, batch_reward
-from studylib.runs.provenance import is_complete
+from studylib.runs.folder import is_complete
 from studylib.scenarios.prompts import chat
 from studylib.text.readable import shares, told
 from studylib.text.tokens import answer_texts, cut_off, prompt_tokens
@@ -41,7 +42,6 @@ from studylib.training import mixing, objectives
 from studylib.training.batches import MEAN_OVER_ROWS, SUM_OVER_STEP, idle_groups, micro_batches, refill
 from studylib.training.heads import make_heads
 from studylib.training.idle import idle_message
-from studylib.training.objectives import OBJECTIVES
 from studylib.training.preferences import dpo_trainer, sample_pairs
 from studylib.training.supported import require_one_process, require_supported
 
@@ -126,7 +126,7 @@ class StudyTrainer(LinearRate, GRPOTrainer):
                 parameter.data = parameter.data.float()
         size = self.model.config.get_text_config().hidden_size
         with torch_seed(params.seed, "training/heads"):
-            self.heads = make_heads(params.objective, size, self.model.device)
+            self.heads = make_heads(self.objective.heads, size, self.model.device)
         if self.fast and params.device == "cpu":
             give_large_tensors_back()
         if self.fast and use_dense_copy(params, self.model):
@@ -305,7 +305,7 @@ class StudyTrainer(LinearRate, GRPOTrainer):
             shaped = objectives.shaped_rewards(r, old, ref, mask, beta)
             advantages, worth["returns"] = objectives.gae(shaped, values, counted)
             worth["advantages"] = objectives.whiten(advantages, counted)
-        elif self.params.objective == "gflowrl":
+        elif self.objective.kind == "flow" and not self.heads:
             group = torch.arange(len(r), device=r.device) // g
             r_hat = answers["advantages"].masked_fill(answers["scored"] == 0, torch.nan)
             worth["log_z"] = objectives.group_log_z(old, ref, mask, r_hat, self.params.flow_beta, group)
@@ -371,7 +371,7 @@ class StudyTrainer(LinearRate, GRPOTrainer):
         mask, beta, released = (
             inputs["completion_mask"],
             self.params.flow_beta,
-            self.params.objective.endswith("released"),
+            self.objective.released,
         )
         logps, entropy, _ = self._get_per_token_logps_and_entropies(model, ids, attention, mask.shape[1])
         if "log_z" in inputs:

@@ -439,11 +439,11 @@ def test_distinct_n_by_hand():
 
 
 def test_wrong_and_greedy_answers_add_no_diversity_and_length_neither():
-    same = pd.DataFrame({"id": range(4), "k": 1, "response": said("a b c d"), "verdict": 1.0})
+    same = pd.DataFrame({"id": range(4), "k": 1, "response": said("a b c d"), "correct": 1.0})
     wrong = pd.DataFrame(
-        {"id": range(4), "k": 2, "response": [said(f"x{i} y{i}", "wrong") for i in range(4)], "verdict": 0.0}
+        {"id": range(4), "k": 2, "response": [said(f"x{i} y{i}", "wrong") for i in range(4)], "correct": 0.0}
     )
-    greedy = wrong.assign(k=0, verdict=1.0)
+    greedy = wrong.assign(k=0, correct=1.0)
     plain = responses.diversity(same, budget=8)
     assert responses.diversity(pd.concat([same, wrong, greedy]), budget=8)["distinct_n"] == plain["distinct_n"] == 0.5
     longer = same.assign(response=said("a b c d " * 5))

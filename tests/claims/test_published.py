@@ -21,6 +21,7 @@ def run(root, condition="dapo", seed=0, model="Qwen/Qwen2.5-7B", source="moreben
     (folder / "config.json").write_text(json.dumps(key))
     (folder / "manifest.json").write_text(json.dumps({"finished": True}))
     answers = pd.DataFrame({"split": "held_out", "k": [0, 1, 2, 3], "verdict": 0.0, "score": [5.0, *scores]})
+    answers = answers.assign(id="a", response="x")
     answers.to_parquet(folder / "responses.parquet")
 
 
@@ -99,7 +100,7 @@ def test_the_published_toy_figures_stand_beside_the_objectives_of_their_kind(mon
     found = known_target.table().set_index("objective")
     assert found.loc["flowrl", ["kl_published", "published_method"]].tolist() == [0.11, "FlowRL"]
     beside = found.dropna(subset="kl_published")
-    assert set(beside.drop("flowrl").index) == set(known_target.MAXIMISING)
+    assert set(beside.drop("flowrl").index) == set(known_target.maximising())
     assert set(beside.drop("flowrl")["kl_published"]) == {8.68}
     assert set(beside["published_status"]) == {"printed"}
     assert beside["published_source"].str.startswith("arXiv 2509.15207, Figure 1, another target").all()

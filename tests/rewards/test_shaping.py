@@ -11,7 +11,7 @@ from studylib.params import COMBINATIONS, RATING_REWARDS, SHAPINGS, RunParams
 from studylib.randomness import generator
 from studylib.rewards import batch_reward
 from studylib.rewards import shaping as s
-from studylib.rewards.shaping import normalised
+from studylib.rewards.groups import normalised
 from studylib.training.idle import identical_conditions, idle_message, shaping_is_idle
 
 NAN = math.nan
@@ -78,7 +78,7 @@ def test_the_lsc_sum_is_an_and():
 
 def test_normalising_first_weighs_rewards_alike_and_summing_first_weighs_them_by_their_spread():
     r = np.array([[0.0, 1.0], [10.0, 0.0]])
-    assert s.normalised(s.total(r, np.ones(2), 2), 2) == pytest.approx([-math.sqrt(0.5), math.sqrt(0.5)])
+    assert normalised(s.total(r, np.ones(2), 2), 2) == pytest.approx([-math.sqrt(0.5), math.sqrt(0.5)])
     assert s.total(r, np.ones(2), 2, combination="normalise_then_sum") == pytest.approx([0, 0])
 
 
@@ -92,7 +92,7 @@ def test_no_shaping_of_one_reward_with_two_values_changes_a_group_normalised_adv
     assert shaping_is_idle(params) or clipped
     rng = generator(1, "test/affine")
     r = rng.integers(2, size=400).astype(float)
-    assert s.normalised(s.shaped(r, 4, how), 4) == pytest.approx(s.normalised(r, 4), abs=1e-4)
+    assert normalised(s.shaped(r, 4, how), 4) == pytest.approx(normalised(r, 4), abs=1e-4)
 
 
 def test_what_a_shaping_can_change():

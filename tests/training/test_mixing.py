@@ -9,7 +9,8 @@ from test_training import adapter, start, tags_reward
 
 from studylib.params import RunParams
 from studylib.rewards.correct import format
-from studylib.rewards.shaping import normalised, total
+from studylib.rewards.groups import normalised
+from studylib.rewards.shaping import total
 from studylib.training import mixing
 from studylib.training.preferences import best_and_worst
 from studylib.training.trainer import train

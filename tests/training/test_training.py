@@ -10,7 +10,7 @@ from studylib.evaluation.answers import evaluate
 from studylib.policy import warm_start as module
 from studylib.policy.warm_start import demonstrations, warm_start, warm_start_key
 from studylib.rewards.correct import format
-from studylib.runs.provenance import write_manifest
+from studylib.runs.folder import write_manifest
 from studylib.scenarios.selection import select
 from studylib.scenarios.worlds import facts_of, make_split
 from studylib.training.trainer import COMPLETE, newest_checkpoint, prepare, train, trl_reward

@@ -16,19 +16,7 @@ from studylib import names
 from studylib.axes import CHOOSE, read_axis, read_profile
 from studylib.names import FRAMEWORKS, OBJECTIVES, REWARDS, SHAPINGS, SOURCES, TRAIN_DOMAINS, TRAIN_STYLES, Option
 from studylib.paths import PARAMS, RUNS, at_home
-from studylib.typed import (
-    ANYTHING,
-    LARGEST_SEED,
-    LEAST,
-    NOT_NEGATIVE,
-    POSITIVE,
-    at_least,
-    between,
-    one_of,
-    some_of,
-    typed,
-    weight_of,
-)  # fmt: skip
+from studylib.typed import LARGEST_SEED, NOT_NEGATIVE, POSITIVE, at_least, between, one_of, some_of, typed, weight_of
 
 COMBINATIONS = ("sum", "lsc", "more", "normalise_then_sum")
 CHOICES = {"source": SOURCES, "objective": OBJECTIVES, "shaping": SHAPINGS}
@@ -47,7 +35,7 @@ FACTS = between(1, len(FRAMEWORKS))
 COMBINATION, ENGINE, WEIGHTS = one_of(*COMBINATIONS), one_of("fast", "trl"), one_of("auto", "dense", "nf4")
 
 
-def _param(default, help: str, rule=ANYTHING, path: bool = False):
+def _param(default, help: str, rule=(), path: bool = False):
     return field(default=default, metadata={"help": help, "rule": rule, "path": path})
 
 
@@ -115,7 +103,7 @@ class RunParams:
             value = typed(name, given.get(name, option.default), type(option.default))
             home = option.path and value.startswith("~")
             object.__setattr__(self, name, str(at_home(value)) if home else value)
-        object.__setattr__(self, "rewards", _of_today(self.rewards))
+        object.__setattr__(self, "rewards", present_rewards(self.rewards))
         for name, holds, allowed in self._rules():
             if not holds:
                 raise ValueError(f"parameter {name} = {getattr(self, name)!r} is not allowed: {allowed}")
@@ -151,7 +139,7 @@ class RunParams:
         if objective.kind == "none":
             yield "steps", self.steps == 0, f"0 for objective {name!r}, which trains nothing"
         if objective.reference and self.steps:
-            yield "beta", self.beta >= LEAST, f"> 0, because objective {name!r} needs the reference"
+            yield "beta", self.beta > 0, f"> 0, because objective {name!r} needs the reference"
         for unread in self._unread(objective):
             default = parameters()[unread].default
             holds = not self.steps or getattr(self, unread) == default
@@ -274,7 +262,10 @@ COMMON: dict[str, Option] = {
 
 def parameters() -> dict[str, Option]:
     """name -> what it is, of every parameter: the common ones, and the options that objectives and rewards declare."""
-    return COMMON | names.options()
+    options = names.options()
+    for name in COMMON.keys() & options.keys():
+        raise ValueError(f"option {name!r} of {names.readers(name)} bears the name of another parameter")
+    return COMMON | options
 
 
 def refuse_unknown(values: Mapping, place: str = "") -> None:
@@ -296,7 +287,7 @@ def parameter_help() -> list[tuple[str, str, str | int | float | bool, str]]:
     return lines
 
 
-def _of_today(rewards: str) -> str:
+def present_rewards(rewards: str) -> str:
     """reward=weight pairs with the names that the rewards have today, where a former one is among them."""
     pairs = [part.partition("=") for part in rewards.split()]
     if not any(name in REWARDS.former for name, *_ in pairs):

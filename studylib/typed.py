@@ -14,7 +14,6 @@ LEAST, MOST = 1e-18, 1e18  # a number between them and its square are within flo
 # --- what is allowed: (function of a value, in words) ---
 
 WITHIN = f"whose square float32 can hold, so {LEAST:g} to {MOST:g}"
-ANYTHING = (lambda value: True, "")
 POSITIVE = (lambda value: LEAST <= value <= MOST, f"a number > 0 {WITHIN}")
 NOT_NEGATIVE = (lambda value: value == 0 or LEAST <= value <= MOST, f"a number >= 0 {WITHIN} or 0")
 

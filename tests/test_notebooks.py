@@ -10,14 +10,13 @@ import papermill
 import pytest
 from conftest import MINIATURE
 from papermill.exceptions import PapermillExecutionError
+from published import morebench
 from test_claims import write_run
-from test_labels import morebench
-from test_sources import data_dir  # noqa: F401  (a fixture: skips loudly where the data is missing)
 
 from studylib.claims.plan import plan_digest
 from studylib.evaluation.rates import wilson
 from studylib.judge.model import Judge, new_tiny_judge
-from studylib.scenarios.morebench import part_of
+from studylib.scenarios.sources.morebench import part_of
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -157,7 +156,7 @@ def test_a_parameter_that_a_notebook_without_a_run_does_not_know_is_refused_too(
 
 
 @pytest.mark.parametrize("source, rate", [("ethics_justice", 0.5), ("contrastive_moral_stories", 0.667)])
-def test_a_run_on_real_scenarios(tmp_path, data_dir, source, rate):  # noqa: F811
+def test_a_run_on_real_scenarios(tmp_path, data_dir, source, rate):
     folder, shown = run(tmp_path, axis="real", condition=source, source=source, data_dir=data_dir, steps=2)
     score = json.loads((folder / "summary.json").read_text())["splits"]["held_out"]["after"]
     greedy = score["accuracy_greedy"] * score["scenarios"]

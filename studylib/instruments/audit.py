@@ -45,8 +45,8 @@ def audit(
 ) -> pd.DataFrame:
     """What each answer earns: columns reward, scenario, kind, answer, gives (right or wrong), value (NaN: no score).
 
-    A reward that compares answers sees each beside the scenario's two honest ones. Kind is that of the cheat, or "honest". `only`
-    names the rewards to run; default all.
+    A reward that compares answers sees each beside the scenario's two honest ones. Kind is that of the cheat, or
+    "honest". `only` names the rewards to run; default all.
     """
     rows = audit_rows() if rows is None else rows
     answers = {row["id"]: _answers(row) for row in rows}

@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from replaced import replace_rewards
 from test_fast_path import C, batch
 from test_training import start, tags_reward
 from trl import GRPOTrainer
@@ -277,7 +278,7 @@ def disturb(model):
 
 
 def test_the_loss_of_dpo_is_that_of_trl(miniature, monkeypatch):
-    monkeypatch.setattr("studylib.rewards.REWARDS", {"verdict": (tags_reward, ()), "format": (format, ("options",))})
+    replace_rewards(monkeypatch, {"verdict": (tags_reward, ()), "format": (format, ("options",))})
     params = miniature(objective="dpo", beta=0.3, answers_per_step=16, micro_batch=16)
     trainer = start(params)
     pairs, _, _ = sample_pairs(trainer)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from replaced import replace_rewards
 from test_training import adapter, start, tags_reward
 
 from studylib.params import RunParams
@@ -24,7 +25,7 @@ def opposite(response, scenario):
 
 def play(monkeypatch, second=format):
     rewards = {"verdict": (tags_reward, ()), "format": (second, ("options",))}
-    monkeypatch.setattr("studylib.rewards.REWARDS", rewards)
+    replace_rewards(monkeypatch, rewards)
 
 
 def advantages_of(trainer, params):

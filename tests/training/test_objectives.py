@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from replaced import replace_rewards
 from test_fast_path import C, batch
 from test_training import adapter, start, tags_reward
 
@@ -280,7 +281,7 @@ def test_updates_share_the_groups_among_them():
 def spaces(monkeypatch):
     """A reward in which untrained answers differ."""
     rewards = {"verdict": (tags_reward, ()), "format": (format, ("options",))}
-    monkeypatch.setattr("studylib.rewards.REWARDS", rewards)
+    replace_rewards(monkeypatch, rewards)
 
 
 def of_condition(miniature, name, **given):

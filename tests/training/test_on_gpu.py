@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from embedded_rows import scenarios
 from pretended_gpu import AMPERE, HOPPER, TURING, Card
-from test_judge import scenarios
+from replaced import replace_rewards
 from test_training import adapter, start, tags_reward
 
 from studylib.evaluation.answers import evaluate
@@ -56,7 +57,7 @@ SMALLEST = {  # three steps, of which the last comes again after a resume
 def differing(monkeypatch):
     """Rewards that untrained answers differ in."""
     rewards = {"verdict": (tags_reward, ()), "format": (lambda response, row: len(response) / 100, ())}
-    monkeypatch.setattr("studylib.rewards.REWARDS", rewards | {"read": (format, ("options",))})
+    replace_rewards(monkeypatch, rewards | {"read": (format, ("options",))})
 
 
 def run_and_resume(params: RunParams):
@@ -129,7 +130,7 @@ def test_groups_without_differences_are_sampled_anew(gpu, miniature, monkeypatch
     def for_some(response, row):
         return tags_reward(response, row) * (zlib.crc32(row["id"].encode()) % 2)
 
-    monkeypatch.setattr("studylib.rewards.REWARDS", {"verdict": (for_some, ()), "format": (format, ("options",))})
+    replace_rewards(monkeypatch, {"verdict": (for_some, ()), "format": (format, ("options",))})
     params = miniature(**SMALLEST, objective="dapo", dynamic_sampling=1)
     assert moved(*run_and_resume(params))
     lines = (params.run_dir / "metrics.jsonl").read_text().splitlines()

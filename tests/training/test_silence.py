@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from hub_models import hub_model
+from replaced import replace_rewards
 from test_training import adapter, start, steps_logged, tags_reward
 
 from studylib.claims.tables import refuse_other_content
@@ -30,7 +31,7 @@ REVISION = "0" * 40
 
 def play(monkeypatch, first, second=format, third=None):
     rewards = {"verdict": (first, ()), "format": (second, ("options",))}
-    monkeypatch.setattr("studylib.rewards.REWARDS", rewards | ({"rating_majority": (third, ())} if third else {}))
+    replace_rewards(monkeypatch, rewards | ({"rating_majority": (third, ())} if third else {}))
 
 
 def lines(params):

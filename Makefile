@@ -32,7 +32,7 @@ results: .venv/ready
 	$(STUDYLIB) report --results
 
 validate: .venv/ready
-	$(STUDYLIB) validate
+	$(STUDYLIB) validate --study figures/inputs
 
 test: .venv/ready
 	$(BIN)/python -m pytest

@@ -109,6 +109,7 @@ OPTIONS = {  # command -> its options
     "compare": [
         AXIS,
         PROFILE,
+        option("--remake", "make the tables and figures from the runs again", action="store_true"),
         option("--baseline", "condition that the others are compared with (of the plan)", default=""),
         option("--margin", "equivalence margin, in units of the endpoint (of the plan)", type=float, default=0.0),
         option("--split", "split of the scenarios (of the plan)", default=""),
@@ -125,13 +126,14 @@ OPTIONS = {  # command -> its options
     ],
     "audit": [
         number("--scenarios", "scenarios to answer, even", 8),
-        option("--judge", "folder of a trained judge, whose reward is tried too"),
+        option("--judge", "folder of a trained judge, whose reward is tried too", default=""),
         option("--data", "folder of published data: count what its splits share instead"),
         JSON,
     ],
     "validate": [
         number("--studies", "simulated studies a case", 2000),
         number("--workers", "processes", 2),
+        option("--study", "folder of the tables of a finished study"),
         option("--out", "table to write (figures/validate.csv)"),
         option("--known-target", "write figures/known_target.* instead", action="store_true"),
         option("--seed-sets", "write figures/inputs/seed_sets.* instead", action="store_true"),

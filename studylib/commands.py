@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from studylib.paths import ROOT, at_home
+
 
 class Result(NamedTuple):
     text: str = ""  # for a reader
@@ -28,32 +30,51 @@ def run(args) -> Result:
       python -m studylib run --condition narrow --source universal_norms --seed 3
       python -m studylib run -f mine.yaml --set steps=60 --set "rewards=correct=1.0 format=0.1"
     """
-    from studylib.params import RunParams, read_yaml
-
     if args.list:
         from studylib.params import parameter_help
 
-        return Result(parameter_help())
-    given = read_yaml(Path(args.file)) if args.file else {}
-    for name in ("profile", "axis", "condition", "source"):
-        given |= {name: value} if (value := getattr(args, name)) is not None else {}
-    settings = [*args.set, *([f"seed={args.seed}"] if args.seed is not None else [])]
-    params = RunParams.resolve(given | dict(map(setting, settings)))
+        rows = parameter_help()
+        return Result(listed(rows), [dict(zip(("group", "name", "default", "help"), row, strict=True)) for row in rows])
+    from studylib.params import RunParams
+
+    params = RunParams.resolve(given_to_run(args))
     if args.warm_start:
         from studylib.policy.warm_start import warm_start
 
         return Result(str(warm_start(params)) if params.model == "tiny" else f"{params.model} needs no warm start")
     from studylib.run import run as train
+    from studylib.text.files import read_object
 
     folder = train(params)
     if args.demo:
         from studylib.demo import story
 
         return Result(story(folder), {"run": str(folder)})
-    from studylib.runs.read import read_json
+    return Result(f"the run is in {folder}", {"run": str(folder), **read_object(folder / "summary.json")})
 
-    summary = read_json(folder / "summary.json")
-    return Result(f"complete: {folder}", {"run": str(folder), **summary})
+
+def given_to_run(args) -> dict:
+    """Parameters of the user's file, then of the options."""
+    from studylib.axes import read_yaml
+
+    given = read_yaml(at_home(args.file)) if args.file else {}
+    named = {name: getattr(args, name) for name in ("profile", "axis", "condition", "source")}
+    seed = [f"seed={args.seed}"] if args.seed is not None else []
+    return (
+        given
+        | {name: value for name, value in named.items() if value is not None}
+        | dict(map(setting, args.set + seed))
+    )
+
+
+def listed(rows: list[tuple]) -> str:
+    """(group, name, default, help) of every parameter as text, group by group."""
+    lines, last = [], ""
+    for group, name, default, help in rows:
+        lines += [] if group == last else [f"\n{group}"]
+        lines.append(f"  {name:22} {help} [{default if default != '' else 'empty'}]")
+        last = group
+    return "\n".join(lines).strip()
 
 
 def setting(text: str) -> tuple[str, str | int | float | bool]:
@@ -79,8 +100,6 @@ def study(args) -> Result:
       python -m studylib study --axis objective --cores 4
       python -m studylib study --conditions "narrow broad" --seeds 10 --run-root my_runs
     """
-    from studylib.paths import ROOT, RUNS
-
     config = [f"{name}={value}" for name in STUDY if (value := getattr(args, name)) is not None]
     options = ["--cores", str(args.cores), "--rerun-triggers", "mtime", "params"]
     options += [*(["--until", "run"] if args.runs_only else []), "--config", *config]
@@ -90,17 +109,16 @@ def study(args) -> Result:
     quiet = ["--nolock", "--rerun-incomplete", "--keep-going", "--quiet", "rules", "host"]
     if wait_for([*alone, *snakemake(*quiet, *options)]):
         return Result("the study is not finished: see above; the same command goes on from here", wrong=True)
+    root = args.run_root or "runs"
     if args.runs_only:
-        return Result(f"the runs lie in {args.run_root or RUNS}")
-    from studylib.claims.tables import main as show
+        return Result(f"the runs lie in {root}")
+    from studylib.compare import summarise
 
-    show(["--axis", args.axis, "--profile", args.profile, "--runs", args.run_root or str(RUNS)])
-    return Result()
+    out = "figures" if root == "runs" else f"{root}/figures"
+    return Result(summarise(args.axis, args.profile, run_root=root, out_root=out).in_words())
 
 
 def snakemake(*options: str) -> list[str]:
-    from studylib.paths import ROOT
-
     snakefile = Path(__file__).parents[1] / "workflow/Snakefile"
     return [sys.executable, "-m", "snakemake", "-s", str(snakefile), "--directory", str(ROOT), *options]
 
@@ -124,22 +142,20 @@ def wait_for(command: list[str]) -> int:
 
 
 def compare(args) -> Result:
-    """Make every table and figure of an axis from its finished runs.
+    """Compare the conditions of an axis: its claims, and every table and figure.
 
-    Writes figures/<axis>/: claims.csv, means.csv and the other tables; every figure as pdf and png with its csv.
-    Options that leave the plan make the claims exploratory.
+    Writes figures/<axis>/: claims.csv, means.csv and the other tables; every figure as pdf and png with its csv. Tables
+    that are there are read, unless they are of another plan, profile or endpoint, or with --remake. Another baseline or
+    margin than the plan's makes every claim exploratory.
 
       python -m studylib compare --axis inputs
-      python -m studylib compare --axis inputs --endpoint accuracy_greedy --out-root elsewhere
+      python -m studylib compare --axis inputs --remake --endpoint accuracy_greedy --out-root elsewhere
     """
-    import pandas as pd
+    from studylib.compare import summarise
 
-    from studylib.compare import compare as make
-
-    names = ("baseline", "margin", "split", "endpoint", "run_root", "out_root")
-    folder = make(args.axis, args.profile, **{name: getattr(args, name) for name in names})
-    claims = pd.read_csv(folder / "claims.csv")
-    return Result(f"tables and figures: {folder}", {"folder": str(folder), "claims": records(claims)})
+    names = ("remake", "baseline", "margin", "split", "endpoint", "run_root", "out_root")
+    summary = summarise(args.axis, args.profile, **{name: getattr(args, name) for name in names})
+    return Result(summary.in_words(), summary.as_record())
 
 
 def report(args) -> Result:
@@ -171,66 +187,42 @@ def audit(args) -> Result:
       python -m studylib audit --data /path/to/data    texts that published data share between training and evaluation
     """
     if args.data:
-        return published_data(args.data)
-    from studylib.instruments import audit as battery
-    from studylib.judge.model import Judge
+        from studylib.instruments.overlap import overlap
 
-    table = battery.audit(battery.audit_rows(args.scenarios), Judge.load(args.judge).grade if args.judge else None)
-    lines, paid = battery.verdicts(table), battery.payments(table)
-    text = (
-        f"what cheats with the wrong option earn, mean over {args.scenarios} scenarios:\n\n{wide(paid)}\n\n"
-        f"the most that a cheat earns, and the median honest answer:\n\n{wide(lines)}"
-    )
-    data = {"rewards": records(lines.reset_index()), "payments": records(paid.reset_index())}
-    return Result(text, data, wrong=not lines[lines.guarded].holds.all())
+        table = overlap(args.data)
+        return Result(wide(table), records(table))
+    from studylib.instruments.audit import audit_report, audit_text
 
-
-def published_data(folder: str) -> Result:
-    """What published data bring along that a score should be read against."""
-    from studylib.instruments.overlap import overlap
-
-    data = overlap(folder)
-    return Result("\n".join(f"{name}: {counts}" for name, counts in data.items()), data)
+    tables, hold = audit_report(args.scenarios, args.judge)
+    data = {name: records(table.reset_index()) for name, table in tables.items()}
+    return Result(audit_text(tables), data, wrong=not hold)
 
 
 def validate(args) -> Result:
     """Check by simulation that the claims err as often as they say.
 
     2,000 simulated studies a case, about five minutes on two cores; exit code 1 when a rate misses its target. Writes
-    figures/validate.csv.
+    figures/validate.csv. --study adds what a finished study would give with other seeds.
 
-      python -m studylib validate
+      python -m studylib validate --study figures/inputs
       python -m studylib validate --known-target    every objective on a policy whose optimum is known
       python -m studylib validate --seed-sets       ten studies of fresh seeds (make seed-sets trains them)
     """
     if args.known_target:
-        return known_target()
+        from studylib.instruments.known_target import KLS, make_figure
+
+        policies = make_figure()
+        return Result(wide(policies[list(KLS)]), records(policies))
     if args.seed_sets:
-        from studylib.instruments.seed_sets import seed_sets
+        from studylib.instruments import seed_sets
 
-        claims = seed_sets()
-        return Result(wide(claims), records(claims))
+        claims = seed_sets.write_seed_sets()
+        return Result(seed_sets.in_words(claims), records(claims))
     from studylib.instruments import validate as simulation
-    from studylib.paths import FIGURES
 
-    table = simulation.validate(args.studies, args.workers)
-    out = Path(args.out) if args.out else FIGURES / "validate.csv"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(out, index=False)
-    wrong, checked = simulation.misses(table), len(simulation.checks(table))
-    text = f"{checked} checks in {out}, {len(wrong)} outside their target; {len(table) - checked} reported only"
-    return Result(text + (f"\n{wide(wrong)}" if len(wrong) else ""), records(table), wrong=len(wrong) > 0)
-
-
-def known_target() -> Result:
-    from studylib.claims.plots import save
-    from studylib.instruments.known_target import PUBLISHED_SOURCE, plot_policies, table
-    from studylib.paths import FIGURES
-
-    policies = table()
-    save(plot_policies(policies), "known_target", FIGURES, policies)
-    columns = ["objective", *(name for name in policies if name.startswith("kl_"))]
-    return Result(f"{wide(policies[columns])}\npublished: {PUBLISHED_SOURCE}", records(policies))
+    out, study = (args.out and Path(args.out), args.study and Path(args.study))
+    table = simulation.write_validation(*[out] if out else [], studies=args.studies, workers=args.workers, study=study)
+    return Result(simulation.in_words(table), records(table), wrong=len(simulation.misses(table)) > 0)
 
 
 def bench(args) -> Result:

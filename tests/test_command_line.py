@@ -46,8 +46,8 @@ def test_every_command_says_what_it_does_and_every_option_what_it_is_for():
         ("run --set sede=3", "python -m studylib run: unknown parameter 'sede'"),
         ("run --set seed", "python -m studylib run: --set 'seed' is not allowed: name=value"),
         ("run --seed -1", "python -m studylib run: parameter seed = -1 is not allowed: an integer >= 0"),
-        ("run --condition brod", "python -m studylib run: no "),
-        ("run -f nowhere.yaml", "python -m studylib run: no parameter file nowhere.yaml"),
+        ("run --condition brod", "python -m studylib run: .*no condition .brod.*did you mean broad"),
+        ("run -f nowhere.yaml", "python -m studylib run: .*nowhere.yaml"),
         ("judge --source mars", "python -m studylib judge: parameter source = 'mars' is not allowed"),
         ("report --axis nowhere", "python -m studylib report: no "),
         ("audit --judge nowhere", "python -m studylib audit: "),
@@ -62,7 +62,7 @@ def test_wrong_use_is_refused_in_one_sentence_with_exit_code_2(capsys, arguments
     except SystemExit as stop:  # argparse
         code = stop.code
     printed = capsys.readouterr()
-    assert code == 2 and printed.err.startswith(message) and len(printed.err.splitlines()) == 1 and not printed.out
+    assert code == 2 and re.match(message, printed.err) and len(printed.err.splitlines()) == 1 and not printed.out
 
 
 def test_an_error_shows_where_it_comes_from_when_asked():
@@ -110,7 +110,7 @@ def test_json_stands_alone_on_standard_output(trained, tmp_path, capsys):
 @pytest.mark.parametrize(("high", "code"), [(0.06, 0), (0.04, 1)])
 def test_validate_ends_with_1_when_a_rate_misses_its_target(monkeypatch, tmp_path, capsys, high, code):
     row = {"what": "false 'different'", "value": 0.05, "target_low": 0.04, "target_high": high}
-    monkeypatch.setattr("studylib.instruments.validate.validate", lambda studies, workers: pd.DataFrame([row]))
+    monkeypatch.setattr("studylib.instruments.validate.validate", lambda *given: pd.DataFrame([row]))
     assert main(["validate", "--out", str(tmp_path / "a/table.csv"), "--json"]) == code
     assert json.loads(capsys.readouterr().out) == [row] and (tmp_path / "a/table.csv").is_file()
 

@@ -22,7 +22,7 @@ from studylib.policy.models import load_base, lora, precision, sampling_mode
 from studylib.policy.scoring import repeat_cache
 from studylib.policy.tiny import tiny_model, tiny_tokenizer
 from studylib.randomness import generator, torch_seed
-from studylib.runs.provenance import write_json
+from studylib.runs.folder import write_json
 from studylib.scenarios.rows import rubric_of
 from studylib.text.files import read_object
 from studylib.typed import LARGEST_SEED, LEAST, MOST

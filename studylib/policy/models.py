@@ -63,7 +63,6 @@ def load_base(params: RunParams, quantised: bool = True):
 
     What ends an answer is made one set here, of the tokenizer's end token and those of the generation config.
     """
-    disable_progress_bar()
     name, revision = _where(params)
     dtype = precision(params.device).dtype
     nf4 = BitsAndBytesConfig(
@@ -81,7 +80,8 @@ def load_base(params: RunParams, quantised: bool = True):
 
 
 def _where(params: RunParams) -> tuple[str, str | None]:
-    """Folder or hub id of the model, and its commit."""
+    """Folder or hub id of the model, and its commit. The tiny model is made here when it is first asked for."""
+    disable_progress_bar()
     return (str(warm_start(params)), None) if params.model == "tiny" else (params.model, params.revision)
 
 

@@ -187,3 +187,14 @@ def read_mapping(path: Path | str) -> dict:
         kind = "nothing" if content is None else f"a {type(content).__name__}"
         raise ValueError(f"{path}, line 1: must hold a mapping, name: value, not {kind}")
     return content
+
+
+def read_scalar(text: str) -> str | int | float | bool | None:
+    """What `text` means after `name: ` in a YAML file; raises ValueError where it is not one scalar."""
+    try:
+        value = yaml.load(text, Loader=CoreLoader)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ValueError(f"{text!r} is not a YAML scalar; put quotes around it") from error
+    if not isinstance(value, str | int | float | None):
+        raise ValueError(f"{text!r} is a {type(value).__name__}; parameters are flat scalars")
+    return value

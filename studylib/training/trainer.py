@@ -34,7 +34,7 @@ from studylib.policy.rollout import NoToken, Sampling, dense_copy, rollout, use_
 from studylib.policy.scoring import Scores, scores_in_passes, shared_prompt_scores, why_not
 from studylib.randomness import generator, torch_seed
 from studylib.rewards import Grader, batch_reward
-from studylib.runs.provenance import is_complete
+from studylib.runs.folder import is_complete
 from studylib.scenarios.prompts import chat
 from studylib.text.readable import shares, told
 from studylib.text.tokens import answer_texts, cut_off, prompt_tokens

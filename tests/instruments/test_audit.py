@@ -25,7 +25,7 @@ from studylib.rewards import batch_reward
 from studylib.scenarios.facts import READINGS, decisive, facts_of
 from studylib.scenarios.vocabulary import CIRCUMSTANCES
 
-README = ROOT / "README.md"
+README = ROOT / "docs/rewards.md"
 ROWS = audit_rows(6)
 GUARDED = [name for name in audit_rewards(ROWS) if guarded(name)]
 HEDGED = [name for name, reward in REWARDS.items() if reward.distributions]

@@ -9,7 +9,7 @@ from published import real_rows, write
 from studylib.instruments.overlap import competing, longer_is_right, overlap, ranked_before, scene, seen_scenes
 from studylib.scenarios.sources import load_source
 
-README = " ".join((Path(__file__).resolve().parents[2] / "README.md").read_text().split())
+README = " ".join((Path(__file__).resolve().parents[2] / "docs/data.md").read_text().split())
 
 
 def utilitarianism(folder: Path, train: str, test: str) -> list[list[dict]]:

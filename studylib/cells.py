@@ -1,10 +1,9 @@
 """Parameters in the cells of a notebook, whose kernel may have run them before."""
 
-import dataclasses
 from dataclasses import dataclass
 from types import ModuleType
 
-from studylib.params import RunParams
+from studylib.params import parameters
 
 
 @dataclass
@@ -25,13 +24,13 @@ def begin_parameters(namespace: dict, own: str = "") -> bool:
 
     For the cell before the parameters cell and the first line of that one, so that whichever is run again, what counts
     is what the parameters cell sets in this pass. `before` remembers what else is in the namespace. own: the notebook's
-    parameters beside those of a run, by spaces; told once. Returns True.
+    parameters beside those of a run, by spaces; given once. Returns True.
     """
     earlier = namespace.get("before")
     earlier = earlier if isinstance(earlier, Before) else Before({}, unknown=[])
     unread = _unknown(earlier, namespace) if earlier.unknown is None else []  # the cell was run and is run again
     own = tuple(own.split()) or earlier.own
-    for name in (*_run_parameters(), *own, *unread, "params"):
+    for name in (*parameters(), *own, *unread, "params"):
         namespace.pop(name, None)
     namespace["before"] = Before({name: id(value) for name, value in namespace.items()}, own)
     return True
@@ -49,7 +48,7 @@ def given_parameters(before: Before | set[str], namespace: dict) -> dict:
         before.unknown = _unknown(before, namespace)
         for name in before.unknown:
             namespace.pop(name)
-    return {name: namespace[name] for name in _run_parameters() if name in namespace} | dict.fromkeys(before.unknown)
+    return {name: namespace[name] for name in parameters() if name in namespace} | dict.fromkeys(before.unknown)
 
 
 def refuse_other_parameters(before: Before, namespace: dict) -> None:
@@ -59,13 +58,9 @@ def refuse_other_parameters(before: Before, namespace: dict) -> None:
         raise ValueError(f"unknown parameter {others[0]!r}; known parameters: {', '.join(sorted(before.own))}")
 
 
-def _run_parameters() -> list[str]:
-    return [f.name for f in dataclasses.fields(RunParams)]
-
-
 def _unknown(before: Before, namespace: dict) -> list[str]:
     """Names that hold a new value, or another one, and are no parameter's; code (imports) and _names are none."""
-    known = {*_run_parameters(), *before.own, "before"}
+    known = {*parameters(), *before.own, "before"}
     values = {name: value for name, value in namespace.items() if name not in known and not name.startswith("_")}
     meant = [name for name, value in values.items() if not callable(value) and not isinstance(value, ModuleType)]
     return sorted(name for name in meant if before.values.get(name, -1) not in (None, id(values[name])))

@@ -9,9 +9,15 @@ that come before the home do not import it. No home may import torch at its top:
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of a refusal: the known names that are most like an unknown one; empty where none is like it."""
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 class Registry(Mapping):
@@ -32,17 +38,19 @@ class Registry(Mapping):
         """The record called `name`; raises ValueError that names the nearest known ones."""
         if name in self:
             return self[name]
-        near = difflib.get_close_matches(name, list(self), n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise ValueError(f"no {self.kind} {name!r}; {hint}known: {', '.join(self)}")
+        raise ValueError(f"no {self.kind} {name!r}; known: {', '.join(self)}{nearest(name, self)}")
 
     def _load(self) -> None:
         if self._loaded:
             return
         self._loaded = True  # first: the modules of the home may ask the registry while they are imported
-        home = importlib.import_module(self.home)
-        for module in pkgutil.iter_modules(getattr(home, "__path__", ())):
-            importlib.import_module(f"{self.home}.{module.name}")
+        try:
+            home = importlib.import_module(self.home)
+            for module in pkgutil.iter_modules(getattr(home, "__path__", ())):
+                importlib.import_module(f"{self.home}.{module.name}")
+        except BaseException:
+            self._loaded = False  # or the next question would be answered from half a list
+            raise
 
     def __getitem__(self, name: str):
         self._load()
@@ -67,6 +75,8 @@ class Option:
     holds: Callable[[Any], bool] = lambda value: True
     allowed: str = ""  # what `holds` allows, in words
     unread_if: tuple[str, Any] = ("", None)  # another parameter and its value at which nobody reads this one
+    needed: Callable[[Any], bool] = lambda params: False  # whether a run with these parameters must set it
+    path: bool = False  # a place in the file system, in which ~ is the home folder
 
 
 @dataclass(frozen=True)
@@ -134,7 +144,9 @@ class Endpoint:
     range: tuple[float, float] = (0.0, 1.0)
     unit: str = "share of answers"
     chance: float | None = None  # what a policy that guesses gets, where that is one number
+    item: Callable | None = None  # table of answers -> Series: the answers that it is the mean of; None: no mean
     needs: tuple[str, ...] = ()  # columns without which it is no endpoint of a run
+    default: bool = False  # compared, and kept in every summary, without being asked for
 
 
 OBJECTIVES = Registry("objective", "studylib.training.objectives")
@@ -142,6 +154,28 @@ REWARDS = Registry("reward", "studylib.rewards")
 SHAPINGS = Registry("shaping", "studylib.rewards.shaping")
 SOURCES = Registry("source", "studylib.scenarios.sources")
 ENDPOINTS = Registry("endpoint", "studylib.evaluation.endpoints")
+
+
+def options() -> dict[str, Option]:
+    """name -> option, of all objectives and rewards; raises ValueError where two of them declare one differently."""
+    declared: dict[str, Option] = {}
+    for record in (*OBJECTIVES.values(), *REWARDS.values()):
+        for option in record.options:
+            if declared.setdefault(option.name, option) != option:
+                raise ValueError(f"option {option.name!r} of {record.name!r} is declared differently by another record")
+    return declared
+
+
+def readers(option: str) -> str:
+    """Who reads an option, as a help text has it: `objective dpo`, or `rewards diversity, coverage, ...`."""
+    parts = []
+    for registry in (OBJECTIVES, REWARDS):
+        named = [record.name for record in registry.values() if option in (own.name for own in record.options)]
+        more = [f"{len(named) - 3} more"] if len(named) > 4 else []
+        if named:
+            parts.append(f"{registry.kind}{'s' * (len(named) > 1)} {', '.join(named[:3] + more if more else named)}")
+    return "; ".join(parts)
+
 
 # --- names that no record stands behind ------------------------------------------------------------------------------
 

@@ -11,15 +11,40 @@ LARGEST_COUNT = 2**31 - 1  # of tokens, steps and rows
 LARGEST_EXACT = 2**53  # whole numbers up to here are exact as floats
 LEAST, MOST = 1e-18, 1e18  # a number between them and its square are within float32
 
+# --- what is allowed: (function of a value, in words) ---
+
+WITHIN = f"whose square float32 can hold, so {LEAST:g} to {MOST:g}"
+POSITIVE = (lambda value: LEAST <= value <= MOST, f"a number > 0 {WITHIN}")
+NOT_NEGATIVE = (lambda value: value == 0 or LEAST <= value <= MOST, f"a number >= 0 {WITHIN} or 0")
+
+
+def at_least(low: int, most: int = LARGEST_COUNT):
+    return lambda value: low <= value <= most, f"an integer >= {low}, at most {most}"
+
+
+def between(low: int, high: int):
+    return lambda value: low <= value <= high, f"{low}..{high}"
+
+
+def one_of(*names: str):
+    return lambda value: value in names, f"one of {', '.join(names)}"
+
+
+def some_of(*names: str):
+    return lambda value: bool(value.split()) and set(value.split()) <= {*names}, f"one or more of {', '.join(names)}"
+
+
+# --- reading ---
+
 
 def typed(name: str, value, kind: type):
     """`value` as `kind`. Text that is a number is accepted for numbers, because YAML 1.1 reads `1e-5` as text."""
     wanted = {int: "an integer", float: "a number", str: "text", bool: "true or false"}[kind]
     read = {int: _whole, float: _decimal}.get(kind)
-    found = read(value) if read else value if type(value) is kind else None
-    if found is None:
+    number = read(value) if read else value if type(value) is kind else None
+    if number is None:
         raise ValueError(f"parameter {name} = {value!r} is not allowed: {wanted}")
-    return found
+    return number
 
 
 def _is_number(value) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from pathlib import Path
 
 # Before studylib is imported: kernels of executed notebooks inherit it, and no test touches the user's cache.
 os.environ["STUDYLIB_CACHE"] = tempfile.mkdtemp(prefix="studylib-cache-")
@@ -27,6 +28,16 @@ def miniature(tmp_path):
         return RunParams.resolve({**MINIATURE, "run_root": str(tmp_path / "runs"), **given})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> str:
+    """Folder of the published data ($STUDYLIB_DATA or ../shared/data); tests are skipped where it is missing."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("STUDYLIB_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"REAL DATA NOT CHECKED: no folder {folder}; set STUDYLIB_DATA")
+    return str(folder)
 
 
 @pytest.fixture

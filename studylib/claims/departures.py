@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from studylib.axes import axis_names, read_axis
 from studylib.claims.plan import ANY, Plan
-from studylib.params import read_yaml
+from studylib.params import present_rewards
 from studylib.paths import PARAMS
+from studylib.runs.folder import write_json
 from studylib.runs.keys import require_keys
-from studylib.runs.provenance import write_json
 from studylib.runs.read import KEYS, LAYOUT, WARM_START, ordered, profiles_of, read_json
 
 FIRST_PLAN = "first_plan.json"  # beside the runs; beside the tables, where profiles share a folder, with their names
@@ -66,13 +67,12 @@ def remember(study: Path, out_dir: Path, plan: Plan, conditions: list[str]) -> N
 def planned_conditions(plan: Plan, found: Iterable[str], first: list[dict] = (), folder: Path = PARAMS) -> list[str]:
     """Baseline and conditions that the plan compares, in reading order.
 
-    `contrasts: all` means those of the first comparison: until there is one, every file of the axis, and what has runs.
+    `contrasts: all` means those of the first comparison: until there is one, every row of the axis, and what has runs.
     """
     if plan.contrasts != "all":
         return ordered({plan.baseline, *plan.contrasts.split()})
     fixed = next((set(record["conditions"]) for record in first if "conditions" in record), None)
-    files = {path.stem for path in (folder / plan.axis).glob("*.yaml")}
-    return ordered({plan.baseline, *(files.union(found) if fixed is None else fixed)})
+    return ordered({plan.baseline, *({*_rows(plan.axis, folder), *found} if fixed is None else fixed)})
 
 
 def later_conditions(plan: Plan, conditions: list[str], found: Iterable[str]) -> list[str]:
@@ -111,7 +111,7 @@ def departures(
     conditions = planned_conditions(plan, made["condition"], first)
     return [
         *found, *_missing_conditions(plan, made, conditions), *_unplanned_seeds(plan, made),
-        *_missing_endpoint(plan, runs), *_unlike_settings(settings, _own_settings(plan.axis, made["condition"])),
+        *_missing_endpoint(plan, runs), *_unlike_settings(settings, _rows(plan.axis)),
     ]  # fmt: skip
 
 
@@ -160,19 +160,20 @@ def _missing_endpoint(plan: Plan, runs: pd.DataFrame) -> list[str]:
     return [f"{len(lack)} of {len(every)} runs lack {endpoint}; {_first(lack)}."]
 
 
-def _own_settings(axis: str, conditions: Iterable[str], folder: Path = PARAMS) -> dict[str, set[str]]:
-    """condition -> the parameters that its file sets, in which it may differ from the others."""
-    files = {name: folder / axis / f"{name}.yaml" for name in set(conditions)}
-    return {name: set(read_yaml(path)) for name, path in files.items() if path.is_file()}
+def _rows(axis: str, folder: Path = PARAMS) -> dict[str, dict]:
+    """condition -> what its row sets, in which it may differ from the others; of an axis without a file, none."""
+    return read_axis(axis, folder).conditions if axis in axis_names(folder) else {}
 
 
-def _unlike_settings(settings: pd.DataFrame, own: dict[str, set[str]]) -> list[str]:
+def _unlike_settings(settings: pd.DataFrame, own: dict[str, dict]) -> list[str]:
     """Parameters in which runs differ although no condition sets them, or within one condition.
 
-    A condition without a file may differ from the others in anything; a parameter that a run does not tell is no
+    A condition without a row may differ from the others in anything; a parameter that a run does not tell is no
     difference, because it was added later.
     """
     found = []
+    if "rewards" in settings:  # older runs have the names of their time
+        settings = settings.assign(rewards=settings["rewards"].map(present_rewards, na_action="ignore"))
     for name in sorted(set(settings) - set(KEYS) - NO_SETTINGS):
         told = settings.dropna(subset=[name])
         free = told["condition"].map(lambda condition, name=name: condition not in own or name in own[condition])

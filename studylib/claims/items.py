@@ -120,7 +120,7 @@ def item_table(answers: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     """
     require_keys(answers, *KEYS)
     kind, how = plan.primary_endpoint.split("_")
-    outcome = answers["score"] if kind == "score" and "score" in answers else answers["verdict"]
+    outcome = answers["score"] if kind == "score" and "score" in answers else answers["correct"]
     phase = (answers["k"] == GREEDY) == (how == "greedy")
     items = answers.assign(verdict=outcome)[phase & (answers["split"] == plan.primary_split)]
     rows = []
@@ -148,11 +148,11 @@ def rates(answers: pd.DataFrame, split: str) -> pd.DataFrame:
     """
     require_keys(answers, *KEYS)
     greedy = answers[(answers["k"] == GREEDY) & (answers["split"] == split)]
-    graded = not greedy["verdict"].dropna().isin([0, 1]).all()
+    graded = not greedy["correct"].dropna().isin([0, 1]).all()
     rows = []
-    for key, verdicts in greedy.groupby(KEYS)["verdict"]:
-        values = verdicts.dropna()
-        rows.append(dict(zip(KEYS, key, strict=True)) | _rate(values, graded) | {UNSCORED: len(verdicts) - len(values)})
+    for key, correct in greedy.groupby(KEYS)["correct"]:
+        values = correct.dropna()
+        rows.append(dict(zip(KEYS, key, strict=True)) | _rate(values, graded) | {UNSCORED: len(correct) - len(values)})
     return _counted(pd.DataFrame(rows, columns=[*KEYS, *RATE, UNSCORED]))
 
 
@@ -170,7 +170,7 @@ def diversity_table(answers: pd.DataFrame, split: str, n: int = 2, budget: int =
     require_keys(answers, *KEYS)
     rows = []
     for key, run in answers[answers["split"] == split].groupby(KEYS):
-        accuracy = run.loc[run["k"] != GREEDY, "verdict"].mean()
+        accuracy = run.loc[run["k"] != GREEDY, "correct"].mean()
         rows.append({**dict(zip(KEYS, key, strict=True)), "accuracy": accuracy, **diversity(run, n, budget)})
     return _counted(pd.DataFrame(rows, columns=[*KEYS, "accuracy", *DIVERSITY]))
 

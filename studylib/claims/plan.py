@@ -1,4 +1,4 @@
-"""The analysis plan of an axis, fixed before its runs: one file, `params/plans/<axis>.yaml`, that the comparison reads.
+"""The analysis plan of an axis, fixed before its runs: the flat values of `params/<axis>.yaml`, above its conditions.
 
 A claim is confirmatory when it is about the primary endpoint on the primary split, in a planned contrast and world,
 and when the study kept to the plan: every run was made under the plan that is read now (its hash is in the manifest),
@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from studylib.axes import axis_names, read_axis
 from studylib.claims.decisions import ALPHA, MARGIN
-from studylib.params import read_yaml
+from studylib.names import ENDPOINTS, nearest
 from studylib.paths import PARAMS
-from studylib.runs.read import ENDPOINTS, WARM_START
+from studylib.runs.read import WARM_START
 
-PLANS = PARAMS / "plans"
 FAMILIES = ("world endpoint", "world split endpoint")
 ANY = "any"  # worlds of an axis without a plan
 
@@ -76,7 +76,7 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """Short hash of the values; comments and the order of lines in the file do not count."""
+        """Short hash of the values; comments, the order of lines and the conditions in the file do not count."""
         text = json.dumps(dataclasses.asdict(self), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -99,34 +99,39 @@ class Plan:
         return self.contrasts == "all" or condition in self.contrasts.split()
 
 
-def read_plan(axis: str, folder: Path = PLANS) -> Plan:
-    """The plan of an axis; refuses a missing file, unknown and missing names, and another axis' plan, by the file."""
-    path = folder / f"{axis}.yaml"
-    if not path.is_file():
-        raise ValueError(f"axis {axis!r} has no analysis plan {path}; write one, or name a baseline to explore")
-    values, fields = read_yaml(path), {field.name: field for field in dataclasses.fields(Plan)}
+def read_plan(axis: str, folder: Path = PARAMS) -> Plan:
+    """The plan of an axis. Refuses an axis without one, unknown and missing names, and another axis' plan, by file."""
+    if not has_plan(axis, folder):
+        raise ValueError(f"axis {axis!r} has no analysis plan in {folder}; write one, or name a baseline to explore")
+    file, fields = read_axis(axis, folder), {field.name: field for field in dataclasses.fields(Plan)}
+    values = {"axis": axis} | file.plan
     unknown = sorted(set(values) - set(fields))
     missing = sorted(n for n, field in fields.items() if field.default is dataclasses.MISSING and n not in values)
     if unknown or missing:
         wrong = f"unknown {unknown[0]!r}" if unknown else f"no {missing[0]!r}"
-        raise ValueError(f"{path}: {wrong}; the names of a plan are {', '.join(fields)}")
+        hint = nearest(unknown[0], fields) if unknown else ""
+        raise ValueError(f"{file.path}: {wrong}; the names of a plan are {', '.join(fields)}{hint}")
     if values["axis"] != axis:
-        raise ValueError(f"{path} is the plan of axis {values['axis']!r}")
+        raise ValueError(f"{file.path} is the plan of axis {values['axis']!r}")
     try:
         return Plan(**values)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{file.path}: {error}") from error
 
 
-def plan_digest(axis: str, folder: Path = PLANS) -> str:
+def has_plan(axis: str, folder: Path = PARAMS) -> bool:
+    return axis in axis_names(folder) and bool(read_axis(axis, folder).plan)
+
+
+def plan_digest(axis: str, folder: Path = PARAMS) -> str:
     """Hash of the axis' plan for the manifest of a run; "" where the axis has none."""
-    return read_plan(axis, folder).digest if (folder / f"{axis}.yaml").is_file() else ""
+    return read_plan(axis, folder).digest if has_plan(axis, folder) else ""
 
 
-def choose_plan(axis: str, baseline: str = "", margin: float | None = None, folder: Path = PLANS) -> Plan:
+def choose_plan(axis: str, baseline: str = "", margin: float | None = None, folder: Path = PARAMS) -> Plan:
     """The plan of the file; another baseline or margin makes another plan, whose claims are exploratory."""
     given = {"baseline": baseline, "margin": margin}
     changes = {name: value for name, value in given.items() if value not in ("", None)}
-    if baseline and not (folder / f"{axis}.yaml").is_file():
+    if baseline and not has_plan(axis, folder):
         return Plan(axis=axis, question="exploratory: no plan was written", worlds=ANY, **changes)
     return dataclasses.replace(read_plan(axis, folder), **changes)

@@ -18,7 +18,8 @@ from studylib.claims.plots import (
     unit,
 )
 from studylib.claims.statistics import NO_SPREAD, t_interval
-from studylib.runs.read import ordered, range_of
+from studylib.names import ENDPOINTS
+from studylib.runs.read import ordered
 
 CLOUD = 5  # seeds from which a density is drawn; of fewer it would show the kernel, not the data
 
@@ -44,7 +45,9 @@ def plot_seeds(df: pd.DataFrame, ax: Axes | None = None, split: str = "held_out_
         ax.errorbar(mean, y, xerr=error, fmt=style["marker"], color=style["color"], markersize=8, capsize=5)
         if values.size >= CLOUD and np.ptp(values) > NO_SPREAD:
             reach = 2 * values.std()
-            grid = np.linspace(*np.clip([values.min() - reach, values.max() + reach], *range_of(endpoint)), 200)
+            grid = np.linspace(
+                *np.clip([values.min() - reach, values.max() + reach], *ENDPOINTS.of(endpoint).range), 200
+            )
             height = stats.gaussian_kde(values)(grid)
             ax.fill_between(grid, y - 0.08, y - 0.08 - 0.34 * height / height.max(), color=style["color"], alpha=0.3)
     ax.set_yticks(range(len(styles)), styles)

@@ -1,6 +1,6 @@
 """The published cells of arXiv 2603.10588 (Table 1) beside the runs at hand; a cell that is not known stays empty.
 
-`params/paper/published_2603.10588.csv` has the known cells, carried over from accounts of the paper and not checked
+`params/published_2603.10588.csv` has the known cells, carried over from accounts of the paper and not checked
 against its pages: `printed` there, or `derived` from a printed gain. The paper gives no seeds, intervals, split or
 judge prompt, so that no cell of ours can be called a replication of one of its cells. The embedded study stands beside
 it for the order of the methods alone: another model, world and reward.
@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from studylib.evaluation.table import read_responses
 from studylib.paths import PARAMS, RUNS
 from studylib.runs.keys import require_keys
 from studylib.runs.read import SPLITS, complete_runs, read_json
 from studylib.text.files import read_cells
 
-PUBLISHED = PARAMS / "paper" / "published_2603.10588.csv"
+PUBLISHED = PARAMS / "published_2603.10588.csv"
 METHODS = {
     "base": "Base", "ppo": "PPO", "grpo": "GRPO", "reinforce_pp": "REINFORCE++", "dapo": "DAPO", "flowrl": "FlowRL",
 }  # fmt: skip
@@ -62,10 +63,10 @@ def ours(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
     for folder, key in complete_runs(root, axis, profile):
         if key["condition"] not in METHODS:
             continue
-        config, answers = read_json(folder / "config.json"), pd.read_parquet(folder / "responses.parquet")
+        config, answers = read_json(folder / "config.json"), read_responses(folder / "responses.parquet")
         split = next(name for name in SPLITS if (answers["split"] == name).any())
         samples = answers[(answers["split"] == split) & (answers["k"] > 0)]
-        score = samples["score"] if "score" in samples else samples["verdict"]
+        score = samples["score"] if "score" in samples else samples["correct"]
         cell = {
             "whose": "ours", "model": MODELS.get(config["model"], config["model"]),
             "dataset": DATASETS.get(key["world"], key["world"]), "method": METHODS[key["condition"]],

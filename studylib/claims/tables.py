@@ -15,10 +15,11 @@ from studylib.claims import plan as plans
 from studylib.claims.decisions import sentence, verdict
 from studylib.claims.plan import Plan
 from studylib.claims.statistics import DETAILS, TESTS, WELCH, holm, paired_contrast, t_interval
+from studylib.evaluation.table import read_runs, read_unscored
+from studylib.names import ENDPOINTS
 from studylib.paths import FIGURES, RUNS
 from studylib.runs.keys import require_keys
 from studylib.runs.read import (
-    ENDPOINTS,
     KEYS,
     SPLITS,
     WARM_START,
@@ -29,9 +30,7 @@ from studylib.runs.read import (
     profiles_of,
     read_json,
     read_provenance,
-    read_runs,
     read_settings,
-    read_unscored,
 )
 from studylib.training.idle import identical_conditions
 

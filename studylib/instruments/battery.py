@@ -1,25 +1,18 @@
 """Cheating answers, and honest ones to hold them against. Data: every cheat is made from a scenario and an answer.
 
-The answer is the one that a cheat gives where it gives one at all. The audit gives it the wrong one, so that nothing of
-what the cheat earns is earned by the verdict, and then the right one. A cheat may know the rubric and the right reading
-of the facts: that is more than a policy ever sees.
+Where a cheat answers at all, it answers as it is told to: the audit has it give the wrong option, so that none of what
+it earns is earned by being right, and then the right one. A cheat may know the rubric and the right reading of the
+facts, which is more than a policy ever sees.
 """
 
 import dataclasses
 import re
 from collections.abc import Callable
 
-from studylib.scenarios.catalogue import FRAMEWORKS
+from studylib.names import FRAMEWORKS
+from studylib.scenarios.facts import OPTIONS, READINGS, counts, decisive, facts_of, reading
+from studylib.scenarios.telling import reasoned_response
 from studylib.scenarios.vocabulary import CIRCUMSTANCES, COMMUNITIES, NAMES
-from studylib.scenarios.worlds import (
-    OPTIONS,
-    READINGS,
-    counts,
-    decisive,
-    facts_of,
-    reading,
-    reasoned_response,
-)  # fmt: skip
 
 Cheat = Callable[[dict, str], str]  # scenario, answer -> response
 
@@ -36,7 +29,7 @@ def honest(scenario: dict) -> dict[str, str]:
     """{"right", "wrong"}: full answers in the form of the warm start; the wrong one errs as a model may.
 
     It misjudges whether the deciding circumstance counts, or where there is none misreads the deciding fact. Both name
-    who is affected, as an answer does that was learnt from the rubric.
+    who is affected, as an answer learnt from the rubric does.
     """
     facts, framework = facts_of(scenario), scenario["framework"]
     holds = counts(facts, scenario["source"])
@@ -50,7 +43,7 @@ def honest(scenario: dict) -> dict[str, str]:
 
 
 def _misread(facts, framework: str):
-    """The facts as somebody sees them who reads the deciding one wrongly and heard of no circumstance."""
+    """The facts as somebody sees them who reads the deciding one wrongly and knows of no circumstance."""
     seen = {
         "act_utilitarianism": {"good": facts.harm, "harm": facts.good},
         "kantian_deontology": {"deceived": not facts.deceived},
@@ -92,7 +85,7 @@ def _keywords(row: dict) -> list[str]:
 
 
 def _everything(row: dict) -> str:
-    """The keywords, and the truth about the circumstance: all that is to be said, before any answer."""
+    """The keywords, and the truth about the circumstance: everything but the answer."""
     weight = "counts" if counts(facts_of(row), row["source"]) else "does not count"
     return ". ".join([*_keywords(row), f"It {weight}."])
 

@@ -1,12 +1,14 @@
-"""What published data bring along that a score should be held against: `python -m studylib.instruments.overlap DATA`.
+"""What published data bring along that a score should be held against.
 
 No row is in both splits (`sources.load_source` sees to it), but pieces of rows are: experiences that ETHICS
 utilitarianism ranks in training as well, scenes of virtue that come back with other traits. And where two texts
-compete, their length may tell which is right.
+compete, their length may give away which is right.
 """
 
-import argparse
+import math
 from collections.abc import Sequence
+
+import pandas as pd
 
 from studylib.scenarios.sources import load_source
 
@@ -51,21 +53,18 @@ def seen_scenes(train: Sequence[dict], held_out: Sequence[dict]) -> dict[str, in
 
 
 def longer_is_right(rows: Sequence[dict]) -> float:
-    """Share of the rows with texts of different lengths (characters) in which the longer one is right."""
+    """Share of the rows with texts of different lengths (characters) in which the longer one is right; NaN of none."""
     lengths = [tuple(map(len, competing(row))) for row in rows]
     differ = [right > wrong for right, wrong in lengths if right != wrong]
-    return sum(differ) / len(differ)
+    return sum(differ) / len(differ) if differ else math.nan
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data_dir", help="folder of the published data")
-    data_dir = parser.parse_args().data_dir
+def overlap(data_dir: str) -> pd.DataFrame:
+    """What the published data in `data_dir` bring along: columns source, measure, value (a count or a share)."""
+    rows = []
     for name, count in (("ethics_utilitarianism", ranked_before), ("ethics_virtue", seen_scenes)):
-        print(name, count(*(load_source(name, split, data_dir) for split in ("train", "held_out"))))
+        counts = count(*(load_source(name, split, data_dir) for split in ("train", "held_out")))
+        rows += [(name, measure, value) for measure, value in counts.items()]
     for name in ("ethics_utilitarianism", "moralchoice"):
-        print(f"{name}: the longer text is right in {longer_is_right(load_source(name, 'held_out', data_dir)):.1%}")
-
-
-if __name__ == "__main__":
-    main()
+        rows.append((name, "longer_is_right", longer_is_right(load_source(name, "held_out", data_dir))))
+    return pd.DataFrame(rows, columns=["source", "measure", "value"])

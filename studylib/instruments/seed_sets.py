@@ -16,9 +16,9 @@ from matplotlib.axes import Axes
 from studylib.claims import tables
 from studylib.claims.plan import Plan, read_plan
 from studylib.claims.plots import forest, forest_height, label, legend_below, new_axes, save
+from studylib.evaluation.table import read_runs
 from studylib.paths import FIGURES, ROOT
 from studylib.runs.keys import require_keys
-from studylib.runs.read import read_runs
 
 
 def in_sets(runs: pd.DataFrame, seeds: int) -> pd.DataFrame:

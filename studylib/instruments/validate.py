@@ -26,11 +26,11 @@ from studylib.claims.plan import Plan, read_plan
 from studylib.claims.power import detectable, difference_power, equivalence_power, next_look
 from studylib.claims.statistics import paired_contrast
 from studylib.evaluation.rates import wilson
+from studylib.evaluation.table import RUN_COLUMNS
 from studylib.instruments.seed_sets import set_claims
 from studylib.instruments.simulate import PLAN, SD, from_folders, simulate
 from studylib.paths import FIGURES
 from studylib.randomness import generator
-from studylib.runs.read import RUN_COLUMNS
 
 STUDIES = 2000
 SEEDS, CONTRASTS = (3, 5, 10), (1, 14)

@@ -6,14 +6,11 @@ one sampled from the warm-started policy. Its labels are those of the checkers. 
 
 It does not see the scenario, like MoReBench's judge: criteria name what they need, but for `invents_circumstance`, of
 which it can only guess. With the scenario in view two layers did worse on every other comparison: the names, readings
-and options that a criterion is about stand in the scenario too, and have to be told from those of the response.
-
-    python -m studylib.judge.embedded tiny_cpu local_norms
+and options that a criterion is about stand in the scenario too, and have to be kept apart from those of the response.
 """
 
 import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +24,7 @@ from studylib.judge import variants
 from studylib.judge.model import Judge, Recipe, new_hub_judge, new_tiny_judge, train_judge
 from studylib.judge.prompts import context, graded_rows, question
 from studylib.judge.variants import variant
+from studylib.names import HELD_OUT_STYLES, SOURCES, TRAIN_STYLES
 from studylib.params import RunParams
 from studylib.paths import CACHE
 from studylib.policy import warm_start as start
@@ -35,8 +33,7 @@ from studylib.policy.rollout import Sampling, rollout
 from studylib.randomness import generator
 from studylib.rewards import checks
 from studylib.runs.contents import contents
-from studylib.scenarios import vocabulary, worlds
-from studylib.scenarios.catalogue import HELD_OUT_STYLES, TRAIN_STYLES, WORLDS
+from studylib.scenarios import facts, telling, vocabulary, worlds
 from studylib.scenarios.prompts import chat
 from studylib.scenarios.rows import digest
 from studylib.text.tokens import answer_texts, end_tokens, prompt_tokens
@@ -55,19 +52,19 @@ class Responses(NamedTuple):
 
 def judge_scenarios(params: RunParams, n: int, seed: int = 0) -> list[dict]:
     """About `n` rows of the world `params.source` from the warm start's side, none of which the warm start used."""
-    used = {_told(row) for row in _side_rows(params, WORLDS[0], params.warm_start_steps * start.BATCH, start.SEED)}
-    return [row for row in _side_rows(params, params.source, n, seed + 1000) if _told(row) not in used]
+    used = {_story(row) for row in _side_rows(params, start.WORLD, params.warm_start_steps * start.BATCH, start.SEED)}
+    return [row for row in _side_rows(params, params.source, n, seed + 1000) if _story(row) not in used]
 
 
 def _side_rows(params: RunParams, world: str, n: int, seed: int) -> list[dict]:
-    return worlds.make_split(
-        world, "warm_start", n, seed, domains=tuple(vocabulary.DOMAINS), styles=TRAIN_STYLES + HELD_OUT_STYLES,
+    return SOURCES.of(world).load(
+        "warm_start", n, seed, domains=tuple(vocabulary.DOMAINS), styles=TRAIN_STYLES + HELD_OUT_STYLES,
         frameworks=tuple(params.frameworks.split()), facts_told=params.facts_told,
     )  # fmt: skip
 
 
-def _told(row: dict) -> str:
-    return worlds.told_key(worlds.facts_of(row), row["framework"])
+def _story(row: dict) -> str:
+    return worlds.story_key(facts.facts_of(row), row["framework"])
 
 
 def made(rows: list[dict], seed: int = 0) -> Responses:
@@ -112,8 +109,8 @@ def embedded_judge(params: RunParams, recipe: Recipe = RECIPE, n: int = SCENARIO
 
 def _key(params: RunParams, recipe: Recipe, n: int, sees_scenario: bool) -> str:
     """Hash of everything that the judge depends on: recipe, code, versions, the policy that it has read."""
-    modules = (vocabulary, worlds, asked, checks, variants, trained, sys.modules[__name__])
-    code = [Path(module.__file__).read_text() for module in modules]
+    modules = (vocabulary, facts, telling, worlds, asked, checks, variants, trained)
+    code = [Path(module.__file__).read_text() for module in modules] + [Path(__file__).read_text()]
     how = [
         params.source, params.model, params.revision, params.frameworks, params.facts_told, params.max_new_tokens, n,
         sees_scenario, contents(params).get("model_content"), *recipe,
@@ -139,8 +136,3 @@ def build(params: RunParams, recipe: Recipe, n: int, sees_scenario: bool = False
 def _texts(data: Responses, sees_scenario: bool) -> list[str]:
     pairs = list(zip(data.responses, data.scenarios, strict=True))[:TOKENIZER_TEXTS]
     return [context(response, row, sees_scenario) + " ".join(map(question, row["rubric"])) for response, row in pairs]
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    print(embedded_judge(RunParams.resolve({"profile": sys.argv[1], "source": sys.argv[2]})))

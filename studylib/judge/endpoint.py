@@ -3,11 +3,9 @@
 Every request is a line in a sqlite file: it is the cache, the bill and the record of what failed. An answer that is in
 it is never asked for again, also after a crash; the caps hold for the whole file, so a second session does not start
 a second budget. What still fails after the retries ends as None and is counted; what was paid for and holds no text,
-such as a refusal or reasoning that used up all tokens, is no verdict and is not asked again.
+such as a refusal or reasoning that used up all tokens, is None too and is not asked again.
 """
 
-import contextlib
-import email.utils
 import http.client
 import json
 import os
@@ -21,32 +19,28 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
-from studylib.judge.prompts import context, question, rubric_of
-from studylib.judge.refusal import sentence_of, shown
+from studylib.judge.prompts import context, question
+from studylib.judge.refusal import printable, sentence_of
+from studylib.judge.replies import (
+    LONGEST_WAIT,
+    Failed,
+    beginning,
+    read_completion,
+    retry_after,
+    sendable,
+    whole,
+)
 from studylib.randomness import generator
-from studylib.rewards.rubric import read_verdict
-from studylib.scenarios.rows import digest
+from studylib.rewards.rubric import read_met
+from studylib.scenarios.rows import digest, rubric_of
 
-RETRIED = (408, 409, 425, 429, 500, 502, 503, 504, *range(520, 525), 529)  # may pass; other refusals are told at once
-LONGEST_WAIT = 120.0  # seconds, whatever Retry-After says
-LONGEST_BODY = 2**22  # bytes; a completion of 16 tokens has some hundred
-LONGEST_REFUSAL = 2**16  # bytes of a refusal that are read
+RETRIED = (408, 409, 425, 429, 500, 502, 503, 504, *range(520, 525), 529)  # may pass; others are raised at once
 OURS = ("model", "messages", "stream")  # of a request; the reply is read whole
-TEXT_PARTS = ("text", "output_text")  # kinds of content; others, such as thinking, are no part of the answer
-MOST_TOKENS = 2**40  # that one reply may bill; a server that claims more has reached every cap
 
 
 class SpendingCap(RuntimeError):
     """The next request would go beyond a cap; what was paid for is in the cache."""
-
-
-class Failed(NamedTuple):
-    """One request without an answer."""
-
-    reason: str
-    wait: float | None = None  # seconds that the server asks for
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -93,22 +87,22 @@ class Endpoint:
     # --- grading ---
 
     def grade(self, responses: list[str], scenarios: list[dict]) -> list[list[float | None]]:
-        """1.0 or 0.0 for each criterion, None where the answer is not a verdict or none came."""
+        """1.0 or 0.0 for each criterion, None where the answer is neither yes nor no, or none came."""
         prompts = [
             [self._prompt(response, scenario, criterion) for criterion in rubric_of(scenario)]
             for response, scenario in zip(responses, scenarios, strict=True)
         ]
         answers = self.answers([prompt for row in prompts for prompt in row])
-        return [[self._verdict(answers[prompt]) for prompt in row] for row in prompts]
+        return [[self._met(answers[prompt]) for prompt in row] for row in prompts]
 
     def _prompt(self, response: str, scenario: dict, criterion: dict) -> str:
-        told = context(response, scenario, self.sees_scenario)
-        return _sendable(f"{told}\n{question(criterion)} Answer with one word, yes or no.")
+        asked = context(response, scenario, self.sees_scenario)
+        return sendable(f"{asked}\n{question(criterion)} Answer with one word, yes or no.")
 
-    def _verdict(self, answer: str | None) -> float | None:
-        verdict = None if answer is None else read_verdict(answer, "strict")
-        self.counts["no answer" if answer is None else "not a verdict" if verdict is None else "verdict"] += 1
-        return None if verdict is None else float(verdict)
+    def _met(self, answer: str | None) -> float | None:
+        met = None if answer is None else read_met(answer, "strict")
+        self.counts["no answer" if answer is None else "neither yes nor no" if met is None else "graded"] += 1
+        return None if met is None else float(met)
 
     # --- asking ---
 
@@ -171,7 +165,7 @@ class Endpoint:
             self.bill.execute(change, (outcome, answer, tokens, key))
         self._count("answered" if answer is not None else f"failed: {outcome}")
         if answer is not None and not tokens:
-            self._count("no tokens told")  # so the cap on tokens does not see this answer
+            self._count("tokens not reported")  # so the cap on tokens does not see this answer
 
     def _count(self, what: str) -> None:
         with self.lock:
@@ -184,7 +178,7 @@ class Endpoint:
         request = urllib.request.Request(self.url, json.dumps(body).encode(), headers)
         try:
             with self.opener.open(request, timeout=self.timeout) as reply:
-                body = _whole(reply, time.monotonic() + self.timeout)
+                body = whole(reply, time.monotonic() + self.timeout)
                 return read_completion(body) if body is not None else (Failed("reply too long"), 0)
         except urllib.error.HTTPError as error:
             if error.code not in RETRIED:
@@ -199,10 +193,11 @@ class Endpoint:
     def _refusal(self, error: urllib.error.HTTPError) -> str:
         """One sentence: what was asked, the status, and what the server says of it, without the key."""
         with error:
-            body = _some(error.fp, time.monotonic() + self.timeout)
-        told = shown(sentence_of(body, error.headers.get_content_charset("utf-8")), self.key)
-        reason = shown(str(error.reason), self.key)  # it is the server's too
-        return f"{self.url} answered {error.code} {reason} to model {self.model!r}" + (f": {told}" if told else "")
+            body = beginning(error.fp, time.monotonic() + self.timeout)
+        sentence = printable(sentence_of(body, error.headers.get_content_charset("utf-8")), self.key)
+        reason = printable(str(error.reason), self.key)  # it is the server's too
+        answered = f"{self.url} answered {error.code} {reason} to model {self.model!r}"
+        return f"{answered}: {sentence}" if sentence else answered
 
 
 def _given(options: dict) -> dict:
@@ -223,85 +218,3 @@ def read_options(text: str) -> dict:
         raise ValueError(f'endpoint options {text!r} are not allowed: a JSON object such as {{"max_tokens": null}}')
     _given(options)
     return options
-
-
-def _whole(reply: http.client.HTTPResponse, deadline: float) -> bytes | None:
-    """The body; None when it is too long. The socket's timeout is for each read: one byte at a time never ends it."""
-    body = b""
-    while part := reply.read1(2**16):
-        body += part
-        if len(body) > LONGEST_BODY:
-            return None
-        if time.monotonic() > deadline:
-            raise TimeoutError
-    if reply.length:  # what was promised and did not come
-        raise http.client.IncompleteRead(body, reply.length)
-    return body
-
-
-def _sendable(text: str) -> str:
-    """Half a surrogate pair, which no encoding takes, becomes a question mark."""
-    return text.encode("utf-8", "replace").decode()
-
-
-def _some(reply: http.client.HTTPResponse, deadline: float) -> bytes:
-    """The beginning of a body: what came before the deadline, the longest length or the end of the line."""
-    body = b""
-    with contextlib.suppress(OSError, http.client.HTTPException):
-        while len(body) < LONGEST_REFUSAL and time.monotonic() < deadline and (part := reply.read1(2**16)):
-            body += part
-    return body[:LONGEST_REFUSAL]
-
-
-# --- what a server says ----------------------------------------------------------------------------------------------
-
-
-def read_completion(body: bytes) -> tuple[str | Failed, int]:
-    """(answer, tokens) of a chat completion; an answer without text is "", which was paid for and is no verdict."""
-    try:
-        reply = json.loads(body)
-        choice = reply["choices"][0]
-        content = _content(choice["message"] if choice.get("message") or not choice.get("finish_reason") else {})
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-        return Failed("not a chat completion"), 0
-    tokens = _tokens(reply.get("usage"))
-    if content is None:
-        return ("" if tokens else Failed("not a chat completion")), tokens
-    return _sendable(content), tokens
-
-
-def _content(message: dict) -> str | None:
-    """The text of a message: its content, or its text parts where it is a list; None where it is neither.
-
-    A refusal has none, and nor has an answer that ended while the model still reasoned.
-    """
-    content = message.get("content") or ""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
-        return None
-    texts = [part.get("text") for part in content if part.get("type", "text") in TEXT_PARTS]
-    return "".join(text for text in texts if isinstance(text, str))
-
-
-def _tokens(usage) -> int:
-    """Tokens that a reply bills: the total, or the sum of its parts where no total is told; 0 where nothing is."""
-    if not isinstance(usage, dict):
-        return 0
-    both = [usage.get(name) for name in ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens")]
-    told = [usage["total_tokens"]] if isinstance(usage.get("total_tokens"), int) else both
-    return sum(min(max(int(part), 0), MOST_TOKENS) for part in told if isinstance(part, int))
-
-
-def retry_after(header: str | None) -> float | None:
-    """Seconds to wait, from a Retry-After header in seconds or as a date; None when there is none that can be read."""
-    if header is None:
-        return None
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(header).timestamp() - time.time()
-        except (TypeError, ValueError):
-            return None
-    return min(max(seconds, 0.0), LONGEST_WAIT) if seconds == seconds else None

@@ -1,4 +1,4 @@
-"""Recorded verdicts as labels for a judge. Other labels come from `checks.checks_grader` and from `endpoint.py`."""
+"""Recorded judgements as labels for a judge. Other labels come from `checks.checks_grader` and from `endpoint.py`."""
 
 import math
 import re
@@ -9,46 +9,50 @@ import numpy as np
 import pandas as pd
 
 from studylib.judge.prompts import graded_rows
-from studylib.rewards.rubric import MODES, morebench_score, read_verdict, read_verdicts
+from studylib.rewards.rubric import MODES, morebench_score, read_met
 from studylib.runs.keys import require_keys
-from studylib.scenarios.morebench import part_of, row_id
+from studylib.scenarios.sources import JUDGE
+from studylib.scenarios.sources.morebench import part_of, row_id
+from studylib.text.files import read_objects
 from studylib.text.spelling import spelt
 
 TEXTS = {"thinking_trace": "trace", "model_resp": "answer"}  # the two texts of a model that MoReBench scores
 
 
 def recorded(path: Path) -> pd.DataFrame:
-    """Published verdicts of MoReBench's site (comparison_data.jsonl or .jsonl.gz) as labelled rows.
+    """Published judgements of MoReBench's site (comparison_data.jsonl or .jsonl.gz) as labelled rows.
 
-    A judgement is read strictly; what is not a verdict has the label NaN. Beside `judge.COLUMNS`: `kind` (trace or
-    answer), `score` (the published score of the text, 0..100), `judgement` (the judge's text) and `part` (of MoReBench
-    that the dilemma is in, see `scenarios.morebench`). Raises ValueError, with the line, for a file that is no such.
+    A judgement is read strictly; one that is neither yes nor no has the label NaN. Beside `prompts.COLUMNS`: `kind`
+    (trace or answer), `score` (the published score of the text, 0..100), `judgement` (the judge's text) and `part` (of
+    MoReBench that the dilemma is in, see `sources/morebench.py`). Raises ValueError, with the line, for any other file.
     """
     tables = []
-    for number, entry in read_verdicts(path):
+    for number, entry in read_objects(path):
         try:
             tables += list(_tables(entry))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             problem = f"{type(error).__name__}: {error}"
             raise ValueError(f"{path}, line {number} is no published comparison ({problem})") from error
+    if not tables:
+        raise ValueError(f"{path} is empty: it holds no judgements")
     return pd.concat(tables, ignore_index=True)
 
 
 def _tables(entry: dict) -> Iterator[pd.DataFrame]:
     """The rows of each text of each model on one dilemma."""
-    told = _text(entry["metadata"], "dilemma"), _text(entry["metadata"], "theory")
+    dilemma, theory = _text(entry["metadata"], "dilemma"), _text(entry["metadata"], "theory")
     names = [_text(model, "model_name") for model in entry["models"]]
     if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"model {twice[0]!r} comes twice")
     for name, model in zip(names, entry["models"], strict=True):
         for field, kind in TEXTS.items():
             text = model[field]
-            scenario = {"id": row_id(*told), "rubric": [_criterion(criterion) for criterion in text["rubrics"]]}
-            said = [_text(criterion, "judgement") for criterion in text["rubrics"]]
-            verdicts = [read_verdict(judgement, "strict") for judgement in said]
-            grades = [None if verdict is None else float(verdict) for verdict in verdicts]
+            scenario = {"id": row_id(dilemma, theory), "rubric": list(map(_criterion, text["rubrics"]))}
+            judgements = [_text(criterion, "judgement") for criterion in text["rubrics"]]
+            met = [read_met(judgement, "strict") for judgement in judgements]
+            grades = [None if value is None else float(value) for value in met]
             rows = graded_rows([_text(text, "response")], [scenario], [name], [grades])
-            yield rows.assign(kind=kind, score=_score(text["score"]), judgement=said, part=part_of(told[0]))
+            yield rows.assign(kind=kind, score=_score(text["score"]), judgement=judgements, part=part_of(dilemma))
 
 
 def _criterion(entry: dict) -> dict:
@@ -87,7 +91,7 @@ def rescored(rows: pd.DataFrame) -> pd.DataFrame:
         line |= {"characters": text.length.iloc[0], "published": text.score.iloc[0]}
         for mode in MODES:
             pairs = zip(text.judgement, text.weight, strict=True)
-            line[mode] = morebench_score(list(text.weight), [read_verdict(said, mode, w) for said, w in pairs])
+            line[mode] = morebench_score(list(text.weight), [read_met(judgement, mode, w) for judgement, w in pairs])
         lines.append(line)
     return pd.DataFrame(lines).astype(dict.fromkeys(("published", *MODES), float))
 
@@ -95,7 +99,7 @@ def rescored(rows: pd.DataFrame) -> pd.DataFrame:
 def for_a_judge(rows: pd.DataFrame) -> pd.DataFrame:
     """Labelled rows of dilemmas that are set aside for a judge; policies train and are evaluated on the others."""
     require_keys(rows, "scenario", "part")
-    aside = rows[(rows.part == "judge") & rows.label.notna()]
+    aside = rows[(rows.part == JUDGE) & rows.label.notna()]
     if aside.empty:
         there = rows.groupby("part").scenario.nunique().to_dict()
         raise ValueError(f"no dilemma of the file is set aside for a judge; its dilemmas by part: {there}")
@@ -121,8 +125,8 @@ def keyword_overlap(rows: pd.DataFrame) -> pd.Series:
     def words(text: str) -> set[str]:
         return {word for word in re.findall(r"[^\W\d_]+", spelt(text)) if len(word) >= 5}
 
-    asked, said = rows.text.map(words), rows.response.map(words)
-    shares = [len(a & s) / len(a) if a else np.nan for a, s in zip(asked, said, strict=True)]
+    asked, given = rows.text.map(words), rows.response.map(words)
+    shares = [len(a & g) / len(a) if a else np.nan for a, g in zip(asked, given, strict=True)]
     return pd.Series(shares, rows.index)
 
 

@@ -15,14 +15,15 @@ import torch
 from peft import PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from studylib.judge.prompts import context, p_yes, question, refuse_shared, rubric_of
+from studylib.judge.prompts import context, p_yes, question, refuse_shared
 from studylib.params import RunParams
 from studylib.paths import ROOT, at_home
 from studylib.policy.models import load_base, lora, precision, sampling_mode
 from studylib.policy.scoring import repeat_cache
 from studylib.policy.tiny import tiny_model, tiny_tokenizer
 from studylib.randomness import generator, torch_seed
-from studylib.runs.provenance import write_json
+from studylib.runs.folder import write_json
+from studylib.scenarios.rows import rubric_of
 from studylib.text.files import read_object
 from studylib.typed import LARGEST_SEED, LEAST, MOST
 
@@ -31,14 +32,14 @@ TINY_VOCABULARY = 2048
 
 
 class Judge:
-    """A model with its tokenizer. `counts` says how many verdicts were given and how many could not be, and why.
+    """A model with its tokenizer. `counts` says how many criteria were graded, and how many were not and why.
 
     facts: what judge.json holds. sees_scenario, base and revision; trained_on: ids of the scenarios that trained it.
     """
 
     def __init__(self, model, tokenizer, facts: dict, batch: int = 64):
         self.model, self.tokenizer, self.facts, self.batch = model, tokenizer, facts, batch
-        self.yes, self.no = verdict_tokens(tokenizer)
+        self.yes, self.no = yes_no_tokens(tokenizer)
         self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
         self.counts: Counter[str] = Counter()
 
@@ -46,7 +47,7 @@ class Judge:
         """The probability that each criterion of `scenario["rubric"]` is met; None where it is not a number.
 
         Responses of like length are graded together, `batch` at a time. One that the model cannot take whole gets None
-        for every criterion. Neither is ever a 0; `counts` has both.
+        for every criterion. Neither ever becomes a 0; `counts` has both.
         """
         contexts = [self.encode(*pair) for pair in zip(responses, scenarios, strict=True)]
         questions = [self.encode_questions(scenario) for scenario in scenarios]
@@ -57,7 +58,8 @@ class Judge:
         with sampling_mode(self.model):
             for start in range(0, len(order), self.batch):
                 rows = order[start : start + self.batch]
-                logits = verdict_logits(self.model, [contexts[i] for i in rows], [questions[i] for i in rows], self.pad)
+                asked = [contexts[i] for i in rows], [questions[i] for i in rows]
+                logits = question_logits(self.model, *asked, self.pad)
                 read = iter([self._read(*pair) for pair in logits[:, [self.yes, self.no]].tolist()])
                 for i in rows:
                     grades[i] = [next(read) for _ in questions[i]]
@@ -65,7 +67,7 @@ class Judge:
 
     def _read(self, yes: float, no: float) -> float | None:
         p = p_yes(yes, no)
-        self.counts["not a number" if p is None else "verdict"] += 1
+        self.counts["not a number" if p is None else "graded"] += 1
         return p
 
     def _fits(self, context: list[int], questions: list[list[int]]) -> bool:
@@ -114,7 +116,7 @@ def judge_of(params: RunParams, rows: Sequence[dict]):
     return judge.grade
 
 
-def verdict_tokens(tokenizer) -> tuple[int, int]:
+def yes_no_tokens(tokenizer) -> tuple[int, int]:
     """Ids of " yes" and " no". Raises ValueError where they are not one token each."""
     ids = tokenizer([" yes", " no"], add_special_tokens=False)["input_ids"]
     if [len(row) for row in ids] != [1, 1]:
@@ -122,7 +124,7 @@ def verdict_tokens(tokenizer) -> tuple[int, int]:
     return ids[0][0], ids[1][0]
 
 
-def verdict_logits(
+def question_logits(
     model, contexts: Sequence[Sequence[int]], questions: Sequence[Sequence[Sequence[int]]], pad: int
 ) -> torch.Tensor:
     """(Q, V) logits after each question, in order: all questions of the first context, then of the second, ...
@@ -207,7 +209,7 @@ def train_judge(
     labels: Sequence[Sequence[float | None]],
     recipe: Recipe,
 ) -> list[float]:
-    """Supervised training on the token of the verdict; returns the loss of every step, nats per criterion.
+    """Supervised training on the token yes or no; returns the loss of every step, nats per criterion.
 
     labels: as a grader gives them, above 0.5 is yes; None is left out. Every response comes up equally often.
     """
@@ -226,7 +228,7 @@ def train_judge(
     judge.model.train()
     losses = []
     for batch in _batches(data, recipe):
-        loss = verdict_loss(judge, batch)
+        loss = question_loss(judge, batch)
         scaler.scale(loss).backward()
         scaler.unscale_(optimizer)
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
@@ -246,26 +248,26 @@ def _batches(data: list, recipe: Recipe):
             deck = rng.permutation(len(data)).tolist() + deck
         drawn = [data[deck.pop()] for _ in range(recipe.responses_per_step)]
         yield [
-            (context, [told[i] for i in rng.permutation(len(told))[: recipe.criteria_per_response]])
-            for context, told in drawn
+            (context, [asked[i] for i in rng.permutation(len(asked))[: recipe.criteria_per_response]])
+            for context, asked in drawn
         ]
 
 
 def _encoded(judge: Judge, responses, scenarios, labels) -> list[tuple[list[int], list[tuple[list[int], int]]]]:
-    """(context, [(question, token of the verdict), ...]) of each response."""
+    """(context, [(question, token of its label), ...]) of each response."""
     data = []
     for response, scenario, row in zip(responses, scenarios, labels, strict=True):
-        asked = zip(judge.encode_questions(scenario), row, strict=True)
-        told = [(ids, judge.yes if label > 0.5 else judge.no) for ids, label in asked if label is not None]
-        data.append((judge.encode(response, scenario), told))
+        pairs = zip(judge.encode_questions(scenario), row, strict=True)
+        asked = [(ids, judge.yes if label > 0.5 else judge.no) for ids, label in pairs if label is not None]
+        data.append((judge.encode(response, scenario), asked))
     return data
 
 
-def verdict_loss(judge: Judge, batch) -> torch.Tensor:
-    """Mean negative log-likelihood of the verdict's token over the criteria of `batch`, see `_encoded`."""
-    questions = [[ids for ids, _ in told] for _, told in batch]
-    targets = torch.tensor([token for _, told in batch for _, token in told], device=judge.model.device)
+def question_loss(judge: Judge, batch) -> torch.Tensor:
+    """Mean negative log-likelihood of the right token over the criteria of `batch`, see `_encoded`; nats."""
+    questions = [[ids for ids, _ in asked] for _, asked in batch]
+    targets = torch.tensor([token for _, asked in batch for _, token in asked], device=judge.model.device)
     dtype = precision(judge.model.device.type).dtype
     with torch.autocast(judge.model.device.type, dtype, enabled=dtype != torch.float32):
-        logits = verdict_logits(judge.model, [context for context, _ in batch], questions, judge.pad)
+        logits = question_logits(judge.model, [context for context, _ in batch], questions, judge.pad)
     return torch.nn.functional.cross_entropy(logits.float(), targets)

@@ -3,7 +3,7 @@
 A judge answers one criterion for one response with yes or no. As in MoReBench (arXiv 2510.16380) the response comes
 first and the criterion after it, so that a model encodes the response once for all its criteria. Three differences:
 the answer is a probability read from the two tokens where there are logits; a text is read strictly
-(`rubric.read_verdict`), because a search for "no" finds it in "not" and "know"; and what is no verdict is None, never
+(`rubric.read_met`), because a search for "no" finds it in "not" and "know"; and anything but yes or no is None, never
 "no", which for a criterion with negative weight would add credit.
 """
 
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from studylib.runs.keys import require_keys
+from studylib.scenarios.rows import rubric_of
 
 COLUMNS = [  # one row for each response and criterion
     "scenario", "model", "response", "position", "criterion", "text", "weight", "dimension", "length", "label",
@@ -25,10 +26,10 @@ COLUMNS = [  # one row for each response and criterion
 def context(response: str, scenario: dict, sees_scenario: bool) -> str:
     """What comes before every criterion. MoReBench's judge does not see the scenario; its criteria name what they need.
 
-    A criterion such as "an excuse of which nothing is told" cannot be judged without it.
+    A criterion such as "an excuse that the text does not mention" cannot be judged without it.
     """
-    told = f"Scenario: {scenario['prompt']}\n" if sees_scenario else ""
-    return f"{told}Response: {response}\n"
+    situation = f"Scenario: {scenario['prompt']}\n" if sees_scenario else ""
+    return f"{situation}Response: {response}\n"
 
 
 def question(criterion: dict) -> str:
@@ -63,8 +64,8 @@ def graded_rows(
     rows = []
     for response, scenario, model, row in zip(responses, scenarios, models, grades, strict=True):
         for position, (criterion, grade) in enumerate(zip(rubric_of(scenario), row, strict=True)):
-            told = [criterion[name] for name in ("id", "text", "weight", "dimension")]
-            rows.append([scenario["id"], model, response, position, *told, len(response), grade])
+            fields = [criterion[name] for name in ("id", "text", "weight", "dimension")]
+            rows.append([scenario["id"], model, response, position, *fields, len(response), grade])
     return pd.DataFrame(rows, columns=COLUMNS).astype({"label": float})
 
 
@@ -78,18 +79,11 @@ def responses_of(rows: pd.DataFrame) -> tuple[list[str], list[dict], list[list[f
     responses, scenarios, labels = [], [], []
     for (scenario, _, response), part in rows.groupby(["scenario", "model", "response"], sort=False):
         part = part.sort_values("position")
-        told = part.rename(columns={"criterion": "id"})[["id", "text", "weight", "dimension"]]
+        criteria = part.rename(columns={"criterion": "id"})[["id", "text", "weight", "dimension"]]
         responses.append(response)
-        scenarios.append({"id": scenario, "prompt": "", "rubric": told.to_dict("records")})
+        scenarios.append({"id": scenario, "prompt": "", "rubric": criteria.to_dict("records")})
         labels.append([None if math.isnan(label) else label for label in part["label"]])
     return responses, scenarios, labels
-
-
-def rubric_of(scenario: dict) -> list[dict]:
-    """The criteria of a scenario; refuses one without."""
-    if not scenario.get("rubric"):
-        raise ValueError(f"scenario {scenario['id']} has no rubric, so there is nothing to judge")
-    return scenario["rubric"]
 
 
 # --- splits ----------------------------------------------------------------------------------------------------------

@@ -26,22 +26,22 @@ def sentence_of(body: bytes, charset: str = "utf-8") -> str:
     return html.unescape(TAGS.sub(" ", text[:LONGEST_PAGE])) if text.lstrip().startswith("<") else text
 
 
-def _message(told) -> str:
+def _message(content) -> str:
     """The first text below the names under which servers keep it; "" where there is none."""
-    while isinstance(told, (dict, list)):
-        below = told if isinstance(told, list) else [told.get(name) for name in NAMES]
-        told = next((value for value in below if value and isinstance(value, (str, dict, list))), "")
-    return told if isinstance(told, str) else ""
+    while isinstance(content, (dict, list)):
+        below = content if isinstance(content, list) else [content.get(name) for name in NAMES]
+        content = next((value for value in below if value and isinstance(value, (str, dict, list))), "")
+    return content if isinstance(content, str) else ""
 
 
-def shown(text: str, key: str = "") -> str:
+def printable(text: str, key: str = "") -> str:
     """A server's text as one short line of printable characters, with [key] for every word that holds part of the key.
 
     Servers echo keys whole, masked (`sk-ab***yz`), encoded, or within a header. A text that still spells the key, with
     spaces between its letters for instance, is not shown at all.
     """
-    printable = "".join(" " if c.isspace() else c for c in text[:4096] if c.isspace() or c.isprintable())
-    line = " ".join(printable.split())
+    kept = "".join(" " if c.isspace() else c for c in text[:4096] if c.isspace() or c.isprintable())
+    line = " ".join(kept.split())
     line = _without(line, key) if key else line
     return line if len(line) <= LONGEST_SENTENCE else line[: LONGEST_SENTENCE - 1] + "…"
 

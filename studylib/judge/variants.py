@@ -7,8 +7,8 @@ about; the labels come from the checkers, never from how a variant was made.
 
 import numpy as np
 
+from studylib.scenarios.facts import OPTIONS, READINGS, Facts, breach, counts, facts_of, reading
 from studylib.scenarios.vocabulary import CIRCUMSTANCES, COMMUNITIES, NAMES
-from studylib.scenarios.worlds import OPTIONS, READINGS, Facts, breach, counts, facts_of, reading
 
 FILLERS = ("Let me think about this.", "This is not easy to say.", "All in all it is clear.", "One must be fair here.")
 ABOUT = ("{} is affected.", "This matters to {}.", "One must think of {}.")
@@ -49,18 +49,18 @@ def _readings(facts: Facts, framework: str, rng) -> list[str]:
     """The deciding fact: read rightly, wrongly, both ways or not at all."""
     right = reading(facts, framework)
     wrong = next(text for text in READINGS[framework] if text != right)
-    said = ([right], [wrong], [right, wrong], [])[int(rng.choice(4, p=[0.5, 0.3, 0.1, 0.1]))]
+    stated = ([right], [wrong], [right, wrong], [])[int(rng.choice(4, p=[0.5, 0.3, 0.1, 0.1]))]
     closing = _pick(rng, ("a breach", "no breach")) if rng.random() < 0.1 else None
     is_breach = breach(facts, framework)
-    return [f"{text}: {closing or ('a breach' if is_breach == (text == right) else 'no breach')}." for text in said]
+    return [f"{text}: {closing or ('a breach' if is_breach == (text == right) else 'no breach')}." for text in stated]
 
 
 def _circumstances(facts: Facts, world: str, rng) -> list[str]:
-    """The circumstance: as told, another one, in the other kind of community, twice, broken off or denied."""
-    told = facts.circumstance if facts.circumstance and rng.random() < 0.7 else _pick(rng, tuple(CIRCUMSTANCES))
+    """The circumstance: the right one, another one, in the other kind of community, twice, broken off or denied."""
+    named = facts.circumstance if facts.circumstance and rng.random() < 0.7 else _pick(rng, tuple(CIRCUMSTANCES))
     community = facts.community if rng.random() < 0.7 else _pick(rng, tuple(COMMUNITIES))
     kind, weight = _pick(rng, ("excuse", "duty")), WEIGHT[counts(facts, world) == (rng.random() < 0.7)]
-    whole = f"The {kind} of {told} under {community} {weight}."
+    whole = f"The {kind} of {named} under {community} {weight}."
     draw = rng.random()
     if draw < 0.2:
         return [f"No {kind}."]

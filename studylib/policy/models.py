@@ -64,7 +64,6 @@ def load_base(params: RunParams, quantised: bool = True, tokenizer=None):
     What ends an answer becomes one set here: the tokenizer's end token and those of the generation config. `tokenizer`:
     where it is loaded already.
     """
-    disable_progress_bar()
     name, revision = _where(params)
     dtype = precision(params.device).dtype
     nf4 = BitsAndBytesConfig(
@@ -82,7 +81,8 @@ def load_base(params: RunParams, quantised: bool = True, tokenizer=None):
 
 
 def _where(params: RunParams) -> tuple[str, str | None]:
-    """Folder or hub id of the model, and its commit."""
+    """Folder or hub id of the model, and its commit. The tiny model is made here when it is first asked for."""
+    disable_progress_bar()
     return (str(warm_start(params)), None) if params.model == "tiny" else (params.model, params.revision)
 
 

@@ -16,16 +16,17 @@ import numpy as np
 import torch
 import transformers
 
+from studylib.names import HELD_OUT_STYLES, TRAIN_STYLES
 from studylib.params import RunParams
 from studylib.paths import CACHE
 from studylib.policy import tiny
 from studylib.randomness import generator, torch_seed
-from studylib.scenarios import vocabulary, worlds
-from studylib.scenarios.catalogue import HELD_OUT_STYLES, TRAIN_STYLES, WORLDS
+from studylib.scenarios import facts, telling, vocabulary, worlds
 from studylib.scenarios.prompts import chat
 from studylib.scenarios.rows import digest
 
 BATCH = 64
+WORLD = "universal_norms"  # whose texts are those of every world
 LEARNING_RATE = 3e-3
 SEED = 0
 BELIEF = {"need": 0.6, "promise": 0.4, "consent": 0.4, "office": 0.6}  # chance that a demonstration lets it count
@@ -33,7 +34,8 @@ BELIEF = {"need": 0.6, "promise": 0.4, "consent": 0.4, "office": 0.6}  # chance 
 
 def warm_start_key(params: RunParams) -> str:
     """Hash of everything that the warm start depends on: recipe, code, versions."""
-    code = [Path(module.__file__).read_text() for module in (vocabulary, worlds, tiny)] + [Path(__file__).read_text()]
+    modules = (vocabulary, facts, telling, worlds, tiny)
+    code = [Path(module.__file__).read_text() for module in modules] + [Path(__file__).read_text()]
     recipe = [params.frameworks, params.facts_told, params.warm_start_steps]
     return digest(recipe, code, torch.__version__.split("+")[0], transformers.__version__)
 
@@ -53,19 +55,10 @@ def warm_start(params: RunParams) -> Path:
     return folder
 
 
-def make_warm_start(profile: str) -> Path | None:
-    """`warm_start` of a profile, made before its runs start side by side; None where it trains a hub model."""
-    params = RunParams.resolve({"profile": profile})
-    if params.model != "tiny":
-        return None
-    torch.set_num_threads(1)
-    return warm_start(params)
-
-
 def demonstrations(params: RunParams, n: int) -> list[tuple[str, str]]:
     """`n` (prompt, response) pairs over all domains and styles, from facts of the warm start's own side."""
     rows = worlds.make_split(
-        WORLDS[0], "warm_start", n, SEED, domains=tuple(vocabulary.DOMAINS), styles=TRAIN_STYLES + HELD_OUT_STYLES,
+        WORLD, "warm_start", n, SEED, domains=tuple(vocabulary.DOMAINS), styles=TRAIN_STYLES + HELD_OUT_STYLES,
         frameworks=tuple(params.frameworks.split()), facts_told=params.facts_told,
     )  # fmt: skip
     draws = generator(SEED, "warm_start/belief").random(n).tolist()
@@ -73,8 +66,8 @@ def demonstrations(params: RunParams, n: int) -> list[tuple[str, str]]:
 
 
 def _demonstration(row: dict, draw: float) -> str:
-    facts = worlds.facts_of(row)
-    return worlds.reasoned_response(facts, row["framework"], draw < BELIEF.get(facts.circumstance, 0.0))
+    told = facts.facts_of(row)
+    return telling.reasoned_response(told, row["framework"], draw < BELIEF.get(told.circumstance, 0.0))
 
 
 def build(params: RunParams, folder: Path) -> None:
@@ -82,6 +75,7 @@ def build(params: RunParams, folder: Path) -> None:
 
     A plain loop, because it scores the responses only and so takes half the time of TRL's SFTTrainer at this size.
     """
+    torch.set_num_threads(1)  # how a sum is rounded depends on the number of threads, and with it what runs start from
     pairs = demonstrations(params, params.warm_start_steps * BATCH)
     tokenizer = tiny.tiny_tokenizer(f"{prompt} {response}" for prompt, response in pairs[:4000])
     prompts = tokenizer.apply_chat_template(

@@ -1,18 +1,18 @@
 """Rubric criteria that a program can check on a response to an embedded scenario.
 
-A check sees the response and what the scenario was made from, never the right verdict alone: a criterion such as
-"reads the deciding fact" is met by saying so, in a wrong answer too, if that answer can follow from what is said. What
-is copied, whole sentences of the prompt or the wording of a criterion, is not said and counts for nothing. Words count
-as whole words, "compromise" names no promise, and what is wanted must be stated: neither asked nor denied.
+A check sees the response and what the scenario was made from, never the right answer alone: a criterion such as "reads
+the deciding fact" is met by saying so, in a wrong answer too, if that answer can follow from the reasons. Copied text,
+whole sentences of the prompt or the wording of a criterion, counts for nothing. Words count as whole words,
+"compromise" names no promise, and what is wanted must be stated, neither asked nor denied.
 """
 
 import re
 from functools import lru_cache
 
-from studylib.judge.prompts import rubric_of
 from studylib.rewards.surface import has_words, sentences
+from studylib.scenarios.facts import OPTIONS, Facts, breach, counts, decisive, facts_of, misreading, reading
+from studylib.scenarios.rows import rubric_of
 from studylib.scenarios.vocabulary import CIRCUMSTANCES, COMMUNITIES, NAMES
-from studylib.scenarios.worlds import OPTIONS, Facts, breach, counts, decisive, facts_of, misreading, reading
 from studylib.text.answers import parse, read_answer
 from studylib.text.spelling import spelt
 
@@ -23,23 +23,23 @@ def check(criterion: str, response: str, scenario: dict) -> bool:
     """Whether `response` meets the criterion with this id, be it wanted (weight > 0) or not (weight < 0)."""
     if criterion not in CHECKS:
         raise ValueError(f"no check for criterion {criterion!r}; known: {', '.join(CHECKS)}")
-    return CHECKS[criterion](said(response, scenario), response, scenario, _facts(scenario["facts"]))
+    return CHECKS[criterion](own_words(response, scenario), response, scenario, _facts(scenario["facts"]))
 
 
 def checks_grader(responses: list[str], scenarios: list[dict]) -> list[list[float | None]]:
-    """A verdict per criterion of each scenario's rubric, 1.0 met or 0.0; a `Grader` that never abstains."""
-    return [_verdicts(response, scenario) for response, scenario in zip(responses, scenarios, strict=True)]
+    """1.0 or 0.0 for each criterion of each scenario's rubric, met or not; a `Grader` that never abstains."""
+    return [_met(response, scenario) for response, scenario in zip(responses, scenarios, strict=True)]
 
 
-def _verdicts(response: str, scenario: dict) -> list[float | None]:
+def _met(response: str, scenario: dict) -> list[float | None]:
     unknown = [criterion["id"] for criterion in rubric_of(scenario) if criterion["id"] not in CHECKS]
     if unknown:
         raise ValueError(f"no check for criterion {unknown[0]!r}: a program can grade the embedded worlds alone")
-    seen = (said(response, scenario), response, scenario, _facts(scenario["facts"]))
+    seen = (own_words(response, scenario), response, scenario, _facts(scenario["facts"]))
     return [float(CHECKS[criterion["id"]](*seen)) for criterion in scenario["rubric"]]
 
 
-def said(response: str, scenario: dict) -> str:
+def own_words(response: str, scenario: dict) -> str:
     """What a response says in words of its own, case-folded: its reasons without what they copy."""
     parsed = parse(response)
     reasons = spelt(parsed[0] if parsed else response)
@@ -85,7 +85,7 @@ def _names_only(reasons: str, right: str, others) -> bool:
 
 
 def _reads_fact(reasons: str, response: str, scenario: dict, facts: Facts) -> bool:
-    """States it, nowhere says its opposite, and answers what can follow: else the reading was said and not used."""
+    """States it, nowhere says its opposite, and answers what can follow: else the reading was stated and not used."""
     framework = scenario["framework"]
     right, opposite = (read(facts, framework).casefold() for read in (reading, misreading))
     if not states(reasons, right) or opposite in reasons:
@@ -103,7 +103,7 @@ def _may_overturn(reasons: str) -> set[bool]:
 
 
 def _weighs(reasons: str) -> tuple[bool, bool]:
-    """Whether it is said that something counts, and that something does not."""
+    """Whether the reasons hold that something counts, and that something does not."""
     return names(reasons, "counts"), "does not count" in reasons and names(reasons, "count")
 
 
@@ -112,12 +112,12 @@ def _names_affected(reasons: str, response: str, scenario: dict, facts: Facts) -
     if facts.affected.casefold() not in reasons:
         return False
     named = PEOPLE & _words(reasons)
-    told = {name.casefold() for name in (facts.agent, facts.affected, facts.bystander)}
-    return facts.affected.casefold() in named <= told
+    present = {name.casefold() for name in (facts.agent, facts.affected, facts.bystander)}
+    return facts.affected.casefold() in named <= present
 
 
 def _weighs_circumstance(reasons: str, response: str, scenario: dict, facts: Facts) -> bool:
-    """Says rightly whether it counts, and answers by it: who says so and answers against it has not weighed it."""
+    """Says rightly whether it counts, and answers accordingly: an answer against it has not weighed it."""
     affirms, denies = _weighs(reasons)
     if affirms == denies or affirms != counts(facts, scenario["source"]):
         return False
@@ -125,8 +125,8 @@ def _weighs_circumstance(reasons: str, response: str, scenario: dict, facts: Fac
 
 
 def _invents_circumstance(reasons: str, response: str, scenario: dict, facts: Facts) -> bool:
-    told = facts.circumstance if decisive(facts, scenario["framework"]) else None
-    return any(names(reasons, word) for word in CIRCUMSTANCES if word != told)
+    given = facts.circumstance if decisive(facts, scenario["framework"]) else None
+    return any(names(reasons, word) for word in CIRCUMSTANCES if word != given)
 
 
 CHECKS = {

@@ -1,14 +1,20 @@
 """Rewards that a program can verify: the right answer, and a well-formed response (`text/answers.py` reads both)."""
 
+from studylib.names import REWARDS
+from studylib.rewards import per_response
 from studylib.text.answers import parse, read_answer
 
+REWARDS.former["verdict"] = "correct"  # its name in the parameters of older runs
 
-def verdict(response: str, scenario: dict) -> float | None:
-    """1.0 when exactly the right option is given, else 0.0. Needs `options` and `answer`."""
+
+@per_response("correct", needs=("options", "answer"), two_valued=True)
+def correct(response: str, scenario: dict) -> float | None:
+    """1.0 when exactly the right option is given, else 0.0."""
     return float(read_answer(response, scenario["options"]) == scenario["answer"])
 
 
+@per_response("format", needs=("options",), two_valued=True)
 def format(response: str, scenario: dict) -> float | None:
-    """1.0 for a well-formed response with non-empty reasons and one of the options, right or wrong. Needs `options`."""
+    """1.0 for a well-formed response with non-empty reasons and one of the options, right or wrong."""
     parsed = parse(response)
     return float(bool(parsed and parsed[0]) and read_answer(response, scenario["options"]) is not None)

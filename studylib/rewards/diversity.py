@@ -2,7 +2,7 @@
 
 Every reward here sees the reasons of an answer alone. Answers that do not pass the gate earn 0 and are not looked at:
 with the gate `form` all well-formed answers pass (as in MultiRole-R1), with `verdict` the right ones alone, because a
-reward for variety pays for variety in wrong answers too.
+reward for variety pays for variety in wrong answers too. Each is registered with its length-matched control.
 """
 
 import itertools
@@ -12,17 +12,39 @@ from functools import lru_cache
 
 import numpy as np
 
+from studylib.names import Option
 from studylib.randomness import generator
-from studylib.rewards.correct import format, verdict
-from studylib.rewards.surface import EDGE, sentences
+from studylib.rewards import BatchReward, per_batch
+from studylib.rewards.correct import correct, format
+from studylib.rewards.surface import EDGE, STATISTICS, sentences, surfaces
 from studylib.text.answers import parse
 from studylib.text.spelling import spelt
 
-BatchReward = Callable[[list[str], list[dict]], list[float | None]]  # groups: responses to the same scenario id
 Embed = Callable[[list[str]], np.ndarray]  # texts -> (texts, dimensions)
 
 HASHED = 4096  # dimensions of the embedding by words
 DRAWS = 4  # random texts per answer in a length-matched control
+LENGTH_MATCHED = "length_matched_"  # before the name of a diversity reward: its control, which knows the length alone
+
+GATES = ("verdict", "form")
+GATE = Option(
+    "diversity_gate", "verdict", "whose diversity is paid: that of right answers (verdict) or well-formed ones (form)",
+    lambda value: value in GATES, f"one of {', '.join(GATES)}",
+)  # fmt: skip
+WINDOW = Option(
+    "diversity_window", 16, "words per window of the surface statistics; shorter texts are scaled down",
+    lambda value: 2 <= value <= 256, "2..256",
+)  # fmt: skip
+EMBEDDER = Option(
+    "embedder", "words", "dispersion compares word counts, or vectors of a sentence-transformers hub id", path=True,
+)  # fmt: skip
+EMBEDDER_REVISION = Option(
+    "embedder_revision", "", "commit of that model", allowed="a commit that pins the embedder",
+    unread_if=("embedder", "words"), needed=lambda params: params.embedder != "words",
+)  # fmt: skip
+
+
+# --- gates -----------------------------------------------------------------------------------------------------------
 
 
 def reasons_of(response: str, scenario: dict) -> str:
@@ -35,7 +57,7 @@ def passes(response: str, scenario: dict, gate: str) -> bool:
         return True
     if gate == "form":
         return format(response, scenario) == 1.0
-    return verdict(response, scenario) == 1.0 and reasons_of(response, scenario) != ""
+    return correct(response, scenario) == 1.0 and reasons_of(response, scenario) != ""
 
 
 def gated(reward: BatchReward, gate: str) -> BatchReward:
@@ -123,8 +145,8 @@ def embed_words(texts: list[str]) -> np.ndarray:
     """(texts, 4096): how often each word comes, words hashed to dimensions."""
     vectors = np.zeros((len(texts), HASHED + 1))
     for vector, text in zip(vectors, texts, strict=True):
-        found = np.fromiter(map(_dimension, spelt(text).split()), int)
-        vector += np.bincount(found, minlength=HASHED + 1)
+        dimensions = np.fromiter(map(_dimension, spelt(text).split()), int)
+        vector += np.bincount(dimensions, minlength=HASHED + 1)
     return vectors[:, :HASHED]
 
 
@@ -153,7 +175,7 @@ def length_matched(reward: BatchReward, unit: str, apart: bool = False) -> Batch
             if unit == "words":
                 pool = [[word] for word in sorted(itertools.chain(*spoken))]
             else:
-                pool = [said for said in map(_spoken, sorted(itertools.chain(*map(sentences, reasons)))) if said]
+                pool = [words for words in map(_spoken, sorted(itertools.chain(*map(sentences, reasons)))) if words]
             longest = max(map(len, pool), default=1)
             for k, (i, own) in enumerate(zip(rows, spoken, strict=True)):
                 n = len(own)
@@ -186,3 +208,41 @@ def _draw(pool: list[list[str]], longest: int, n: int, rng: np.random.Generator)
         for k in rng.integers(len(pool), size=-(-(n - len(taken)) // longest)).tolist():
             taken += pool[k]
     return " ".join(taken[:n]).rstrip(EDGE) + "." * (n > 0)
+
+
+# --- registering -----------------------------------------------------------------------------------------------------
+
+
+def diversity_reward(
+    name: str, make: Callable[..., BatchReward], unit: str, *, needs: tuple[str, ...] = (),
+    options: tuple[Option, ...] = (), apart: bool = False,
+) -> None:  # fmt: skip
+    """Register a reward of reasons, gated, and its control: `length_matched` of it, under the name with that prefix.
+
+    make: parameters -> reward of responses that passed the gate; unit, apart: of the control. With `apart` the reward
+    compares the answers to one scenario.
+    """
+
+    def control(params) -> BatchReward:
+        return length_matched(make(params), unit, apart)
+
+    for label, of, compares in ((name, make, apart), (LENGTH_MATCHED + name, control, True)):
+        per_batch(
+            label,
+            needs=lambda params: (*needs, "options", "answer") if params.diversity_gate == "verdict" else needs,
+            options=(GATE, *options),
+            compares=compares,
+        )(lambda params, grader, of=of: gated(of(params), params.diversity_gate))
+
+
+def _of_statistic(statistic: str):
+    return lambda params: of_texts(lambda reasons: surfaces(reasons, params.diversity_window)[statistic])
+
+
+diversity_reward("diversity", _of_statistic("mean"), "words", options=(WINDOW,))
+for _statistic in STATISTICS:
+    diversity_reward(f"diversity_{_statistic}", _of_statistic(_statistic), "words", options=(WINDOW,))
+diversity_reward(
+    "dispersion", lambda params: dispersion(embedder(params.embedder, params.embedder_revision)), "sentences",
+    options=(EMBEDDER, EMBEDDER_REVISION), apart=True,
+)  # fmt: skip

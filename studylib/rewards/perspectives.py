@@ -4,7 +4,7 @@ OP-GRPO (arXiv 2602.20759) rewards coverage of reference perspectives, uniquenes
 a data set and are matched by a tuned sentence embedder; here a scenario of an embedded world offers one perspective per
 framework whose deciding fact its text tells, and an answer takes it by stating what that framework reads in the fact.
 So no embedder is needed, and a reading that is wrong or denied takes nothing. Answers and references are matched one
-to one: repeats never pay, and who says a reading and its opposite has said neither.
+to one: repeats never pay, and an answer that states both a reading and its opposite takes neither.
 """
 
 import re
@@ -16,8 +16,10 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from studylib.rewards.checks import states
+from studylib.rewards.diversity import diversity_reward, of_reasons
 from studylib.rewards.surface import sentences
-from studylib.scenarios.worlds import READINGS, clause, facts_of, misreading, reading
+from studylib.scenarios.facts import READINGS, facts_of, misreading, reading
+from studylib.scenarios.telling import clause
 from studylib.text.spelling import spelt
 
 OPENING = re.compile(r"^[ \t]*(?:from|in) the perspective of ([^,.\n]+)", re.IGNORECASE)
@@ -28,12 +30,9 @@ MAX_SEGMENTS = 1000  # sentences that are matched; the rest of a longer answer t
 @lru_cache(maxsize=4096)
 def offered(facts: str, prompt: str) -> tuple[tuple[str, str], ...]:
     """(right reading, wrong reading) of every framework whose deciding fact the prompt tells, case-folded."""
-    told, text = facts_of({"facts": facts}), spelt(prompt)
-    pairs = []
-    for framework in READINGS:
-        if clause(told, framework).casefold() in text:
-            pairs.append((reading(told, framework).casefold(), misreading(told, framework).casefold()))
-    return tuple(pairs)
+    whole, text = facts_of({"facts": facts}), spelt(prompt)
+    frameworks = [framework for framework in READINGS if clause(whole, framework).casefold() in text]
+    return tuple((reading(whole, f).casefold(), misreading(whole, f).casefold()) for f in frameworks)
 
 
 def matched(segments: list[str], references: list[str]) -> tuple[int, int]:
@@ -82,6 +81,15 @@ def perspective_format(reasons: str, scenario: dict) -> float:
     if share < 0.3:
         return 0.0
     repeats = sum(n - 1 for seen in (Counter(segments), Counter(opened)) for n in seen.values())
-    found = sum(name in summary for name in set(opened)) / len(set(opened))
-    left_out = next(penalty for low, penalty in ((0.75, 0.0), (0.5, 0.5), (0.25, 0.75), (0.0, 1.0)) if found >= low)
+    named = sum(name in summary for name in set(opened)) / len(set(opened))
+    left_out = next(penalty for low, penalty in ((0.75, 0.0), (0.5, 0.5), (0.25, 0.75), (0.0, 1.0)) if named >= low)
     return max(0.0, 1 + (share >= 0.7) - 0.5 * repeats - left_out) / 2
+
+
+def _register(function) -> None:
+    needs = ("facts", "prompt", "options")
+    diversity_reward(function.__name__, lambda params: of_reasons(function), "sentences", needs=needs)
+
+
+for _function in (coverage, uniqueness, perspective_format):
+    _register(_function)

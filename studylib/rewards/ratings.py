@@ -11,8 +11,10 @@ import itertools
 import math
 import re
 import unicodedata
-from functools import lru_cache
+from functools import lru_cache, partial
 
+from studylib.names import Option
+from studylib.rewards import per_response
 from studylib.text.answers import parse, read_answer
 from studylib.text.spelling import folded, plain
 
@@ -20,6 +22,10 @@ SHARE = r"[0-9]{1,3}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}"
 NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")  # a level that is a number: digits, sign, decimal point
 OPENERS, IN_NUMBERS = " \t([<>~≤≥#'\"", "+-−.,"  # before, and within, a number that words open with
 TOLERANCE = 0.01  # how far from 1 a stated distribution may sum
+SHARE_OF_RATERS = Option(
+    "rater_share", 0.25, "share of raters that makes an option acceptable to rating_any_of",
+    lambda value: 0 < value <= 1, "a share > 0, at most 1",
+)  # fmt: skip
 
 
 def levels(options: list[str]) -> list[float]:
@@ -107,11 +113,11 @@ def _distributions(text: str, names: tuple[str, ...]) -> list[list[float]]:
             match = _statement(name).match(text) if name not in given else None
             if match is None:
                 continue
-            told, last = given | {name: float(match[1])}, len(given) + 1 == len(names)
+            named, last = given | {name: float(match[1])}, len(given) + 1 == len(names)
             if last and match.end() == len(text) and match[2] is None:
-                readings.append([told[name] for name in names])
+                readings.append([named[name] for name in names])
             elif not last and match[2] is not None:
-                unfinished.append((text[match.end() :], told))
+                unfinished.append((text[match.end() :], named))
     return readings
 
 
@@ -120,50 +126,62 @@ def _statement(name: str) -> re.Pattern:
     return re.compile(rf"{re.escape(name)}\.? ?: ?({SHARE})(?: ?([,;]) ?)?")
 
 
+# --- the rewards -----------------------------------------------------------------------------------------------------
+
+_rating = partial(per_response, needs=("options", "ratings"), check=shares)
+
+
+@_rating("rating_majority", two_valued=True, agreement=True)
 def majority(response: str, scenario: dict) -> float | None:
     """1.0 for the level that most raters chose (any of them in a tie), else 0.0."""
-    p, said = shares(scenario), _one(response, scenario)
-    return float(said is not None and p[said] == max(p))
+    p, level = shares(scenario), _level(response, scenario)
+    return float(level is not None and p[level] == max(p))
 
 
+@_rating("rating_expected", agreement=True)
 def expected(response: str, scenario: dict) -> float | None:
     """p(answer): the mean over raters of agreeing with one; KorNAT's SVA. A stated distribution is no answer here."""
-    said = _one(response, scenario)
-    return shares(scenario)[said] if said is not None else 0.0
+    level = _level(response, scenario)
+    return shares(scenario)[level] if level is not None else 0.0
 
 
+@_rating("rating_soft_label", agreement=True, distributions=True)
 def soft_label(response: str, scenario: dict) -> float | None:
     """sum_k q_k p_k: the chance that a draw of the answer agrees with a rater; `expected` for a single option."""
     return _compared(response, scenario, 0.0, lambda q, p: sum(a * b for a, b in zip(q, p, strict=True)))
 
 
+@_rating("rating_total_variation", agreement=True, distributions=True)
 def total_variation(response: str, scenario: dict) -> float | None:
     """1 - 1/2 sum_k |q_k - p_k|, in [0, 1]."""
     return _compared(response, scenario, 0.0, lambda q, p: 1 - sum(abs(a - b) for a, b in zip(q, p, strict=True)) / 2)
 
 
+@_rating("rating_brier", agreement=True, distributions=True)
 def brier(response: str, scenario: dict) -> float | None:
     """1 - sum_k (q_k - p_k)^2, in [-1, 1]: a proper score, so stating p itself is best."""
     return _compared(response, scenario, -1.0, lambda q, p: 1 - sum((a - b) ** 2 for a, b in zip(q, p, strict=True)))
 
 
+@_rating("rating_ordinal", agreement=True)
 def ordinal(response: str, scenario: dict) -> float | None:
     """1 - |answer - mean rating| / range of the scale, in [0, 1]."""
-    scale, p, said = levels(scenario["options"]), shares(scenario), _one(response, scenario)
-    mean = sum(level * share for level, share in zip(scale, p, strict=True))
-    return 1 - abs(scale[said] - mean) / (scale[-1] - scale[0]) if said is not None else 0.0
+    scale, p, level = levels(scenario["options"]), shares(scenario), _level(response, scenario)
+    mean = sum(value * share for value, share in zip(scale, p, strict=True))
+    return 1 - abs(scale[level] - mean) / (scale[-1] - scale[0]) if level is not None else 0.0
 
 
-def any_of(response: str, scenario: dict, accepted_share: float = 0.25) -> float | None:
-    """1.0 for an option that at least `accepted_share` of the raters chose: several answers may be acceptable."""
-    p, said = shares(scenario), _one(response, scenario)
-    return float(said is not None and p[said] >= accepted_share)
+@_rating("rating_any_of", two_valued=True, options=(SHARE_OF_RATERS,))
+def any_of(response: str, scenario: dict, rater_share: float) -> float | None:
+    """1.0 for an option that at least `rater_share` of the raters chose: several answers may be acceptable."""
+    p, level = shares(scenario), _level(response, scenario)
+    return float(level is not None and p[level] >= rater_share)
 
 
-def _one(response: str, scenario: dict) -> int | None:
+def _level(response: str, scenario: dict) -> int | None:
     """Index of the one option that is answered."""
-    named = read_answer(response, scenario["options"])
-    return None if named is None else scenario["options"].index(named)
+    answer = read_answer(response, scenario["options"])
+    return None if answer is None else scenario["options"].index(answer)
 
 
 def _compared(response: str, scenario: dict, lowest: float, compare) -> float:

@@ -3,39 +3,22 @@
 import hashlib
 import json
 
-import datasets
-
 from studylib.text.options import check_options
 
-FEATURES = datasets.Features(
-    {
-        "id": datasets.Value("string"),
-        "source": datasets.Value("string"),
-        "split": datasets.Value("string"),
-        "domain": datasets.Value("string"),
-        "framework": datasets.Value("string"),
-        "style": datasets.Value("string"),
-        "prompt": datasets.Value("string"),
-        "options": datasets.List(datasets.Value("string")),
-        "answer": datasets.Value("string"),
-        "rubric": datasets.List(
-            {
-                "id": datasets.Value("string"),
-                "text": datasets.Value("string"),
-                "weight": datasets.Value("int64"),
-                "dimension": datasets.Value("string"),
-            }
-        ),
-        "ratings": datasets.List(
-            {
-                "rater": datasets.Value("string"),
-                "value": datasets.Value("float64"),
-                "groups": datasets.List(datasets.Value("string")),
-            }
-        ),
-        "facts": datasets.Value("string"),
-    }
-)
+FEATURES = {  # field -> type; [type]: a list; {name: type}: a record. A field that a source does not have is None
+    "id": "string",  # hash of source and prompt
+    "source": "string",
+    "split": "string",
+    "domain": "string",
+    "framework": "string",
+    "style": "string",
+    "prompt": "string",
+    "options": ["string"],
+    "answer": "string",  # one of the options
+    "rubric": [{"id": "string", "text": "string", "weight": "int64", "dimension": "string"}],
+    "ratings": [{"rater": "string", "value": "float64", "groups": ["string"]}],
+    "facts": "string",  # JSON
+}
 
 
 def digest(*parts) -> str:
@@ -45,9 +28,10 @@ def digest(*parts) -> str:
 
 
 def scenario_row(*, source: str, split: str, prompt: str, **fields) -> dict:
-    """A complete row: fields that the source does not have are None; the id is a hash of source and prompt.
+    """A complete row: fields that are not given are None; the id is a hash of source and prompt.
 
-    Refuses options that cannot be told apart, and an answer that is none of them.
+    Raises ValueError for an unknown field, for options that cannot be told apart, and for an answer that is none of
+    them.
     """
     unknown = set(fields) - set(FEATURES)
     if unknown:
@@ -58,5 +42,22 @@ def scenario_row(*, source: str, split: str, prompt: str, **fields) -> dict:
     return row
 
 
-def to_dataset(rows: list[dict]) -> datasets.Dataset:
-    return datasets.Dataset.from_list(rows, features=FEATURES)
+def rubric_of(scenario: dict) -> list[dict]:
+    """The criteria of a scenario; raises ValueError where it has none."""
+    if not scenario.get("rubric"):
+        raise ValueError(f"scenario {scenario['id']} has no rubric, so there is nothing to judge")
+    return scenario["rubric"]
+
+
+def to_dataset(rows: list[dict]):
+    """The rows as a `datasets.Dataset` with the types of `FEATURES`, also where a field is None in every row."""
+    import datasets  # takes seconds to import
+
+    def feature(kind):
+        if isinstance(kind, list):
+            return datasets.List(feature(kind[0]))
+        if isinstance(kind, dict):
+            return {name: feature(of) for name, of in kind.items()}
+        return datasets.Value(kind)
+
+    return datasets.Dataset.from_list(rows, features=datasets.Features(feature(FEATURES)))

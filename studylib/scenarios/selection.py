@@ -10,12 +10,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from studylib.names import HELD_OUT_STYLES, SOURCES, TRAIN_DOMAINS, TRAIN_STYLES
 from studylib.params import RunParams
 from studylib.randomness import generator
-from studylib.scenarios.catalogue import HELD_OUT_STYLES, TRAIN_DOMAINS, TRAIN_STYLES
 from studylib.scenarios.sources import load_source
 from studylib.scenarios.vocabulary import HELD_OUT_DOMAINS
-from studylib.scenarios.worlds import make_split
 
 EVALUATION_SEED = 0  # of the evaluation scenarios; not the training seed
 Splits = dict[str, list[dict]]
@@ -40,7 +39,7 @@ def choose_inputs(params: RunParams) -> Inputs:
 
 def select(params: RunParams) -> Splits:
     """Split name -> scenario rows. Raises ValueError when a split that the run needs is empty."""
-    splits = _world_splits(params) if params.is_world else _real_splits(params)
+    splits = _world_splits(params) if SOURCES.of(params.source).world else _real_splits(params)
     for name, rows in splits.items():
         if not rows and (name != "train" or params.steps):
             raise ValueError(f"split {name!r} of source {params.source!r} is empty")
@@ -57,13 +56,10 @@ def describe(splits: Splits) -> pd.DataFrame:
 
 
 def _world_splits(params: RunParams) -> Splits:
-    frameworks = tuple(params.frameworks.split())
+    make, frameworks = SOURCES.of(params.source).load, tuple(params.frameworks.split())
 
     def split(name: str, n: int, seed: int, domains, styles) -> list[dict]:
-        return make_split(
-            params.source, name, n, seed, domains=domains, styles=styles, frameworks=frameworks,
-            facts_told=params.facts_told,
-        )  # fmt: skip
+        return make(name, n, seed, domains=domains, styles=styles, frameworks=frameworks, facts_told=params.facts_told)
 
     n = params.eval_scenarios
     return {

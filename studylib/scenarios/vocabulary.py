@@ -1,9 +1,11 @@
-"""Words of the embedded worlds: domains, communities, circumstances, names. Data only; `worlds.py` tells it.
+"""Words of the embedded worlds: domains, communities, circumstances, names. Data only; `telling.py` makes texts of it.
 
 Placeholders: {a} the agent, {b} the person affected, {c} a bystander, {role} the agent's role.
 """
 
 from typing import NamedTuple
+
+from studylib.names import TRAIN_DOMAINS
 
 
 class Domain(NamedTuple):
@@ -75,7 +77,7 @@ DOMAINS = {
         ("trust in the council", "money for the poor"), ("loss of a vote", "harm to a district")),
 }
 # fmt: on
-HELD_OUT_DOMAINS = ("farming", "art", "rescue", "politics")
+HELD_OUT_DOMAINS = tuple(domain for domain in DOMAINS if domain not in TRAIN_DOMAINS)
 
 CIRCUMSTANCES = {  # what a text says of an excuse for the deed, or of a special duty not to do it
     "consent": ("{b} had agreed to it beforehand", "{b} had given consent"),

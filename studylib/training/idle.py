@@ -7,13 +7,12 @@ advantages with and without it, on random groups of rewards. The epsilon that tr
 not count as an effect of the shaping, so the rewards are scaled up until it is negligible.
 """
 
-import dataclasses
 import itertools
 
 import numpy as np
 
-from studylib.names import OBJECTIVES
-from studylib.params import LENGTH_MATCHED, RATING_REWARDS, RunParams
+from studylib.names import OBJECTIVES, REWARDS
+from studylib.params import RunParams, parameters
 from studylib.randomness import generator
 from studylib.rewards.shaping import total
 from studylib.training.objectives import group_advantages
@@ -21,21 +20,11 @@ from studylib.training.objectives import group_advantages
 TOLERANCE = 1e-4  # of the largest advantage
 SCALE = 1e6  # of rewards, beside which the epsilon of a normalisation is nothing
 GROUPS = 200  # random groups that are tried
-TWO_VALUED = frozenset({"verdict", "format", "rating_majority", "rating_any_of"})  # the others are graded
+TWO_VALUED = frozenset(reward.name for reward in REWARDS.values() if reward.two_valued)  # the others are graded
 NAMES_OF_A_RUN = {"condition", "seed", "run_root", "profile"}  # parameters that say what a run is called
 REWARD_PARAMETERS = {"rewards", "shaping", "combination"}
 READ_IN_SAMPLING = {"dynamic_sampling", "overlong_cache"}
-COMPUTED_WITH = {  # parameter -> the rewards that are computed with it
-    "rubric_grader": ("rubric",), "rubric_score": ("rubric",), "judge": ("rubric",),
-    "diversity_window": ("diversity",), "embedder": ("dispersion",), "embedder_revision": ("dispersion",),
-    "diversity_gate": ("diversity", "coverage", "uniqueness", "perspective_format", "dispersion"),
-    "rater_share": ("rating_any_of",),
-}  # fmt: skip
-
-UNREAD_UNLESS = {  # parameter -> another one and its value at which nobody reads it
-    "judge": ("rubric_grader", "checks"), "embedder_revision": ("embedder", "words"),
-}  # fmt: skip
-ALIKE_ON_TWO_LEVELS = frozenset(RATING_REWARDS) - {"rating_any_of"}  # affine in agreeing with the majority
+ALIKE_ON_TWO_LEVELS = frozenset(reward.name for reward in REWARDS.values() if reward.agreement)
 
 
 def advantages(r: np.ndarray, params: RunParams) -> np.ndarray:
@@ -84,8 +73,7 @@ def identical_conditions(configs: dict[str, dict], two_valued: frozenset[str] = 
     Two conditions are compared when they differ in rewards, shaping, combination or what rewards are computed with, and
     in nothing else but names; they are identical when their advantages are, on random groups of rewards.
     """
-    known = {f.name for f in dataclasses.fields(RunParams)}  # a configuration holds content hashes too
-    runs = {name: RunParams.of({k: v for k, v in c.items() if k in known}) for name, c in configs.items()}
+    runs = {name: RunParams.of_config(config) for name, config in configs.items()}
     return [pair for pair in itertools.combinations(runs, 2) if _identical(*(runs[c] for c in pair), two_valued)]
 
 
@@ -113,13 +101,11 @@ def _matters(parameter: str, trained: set[str], *runs: RunParams) -> bool:
         return False
     if parameter == "beta" and all(objective.kind == "flow" for objective in objectives):
         return False  # there it only switches the reference on
-    if parameter not in COMPUTED_WITH:
+    readers = {reward.name for reward in REWARDS.values() if parameter in (option.name for option in reward.options)}
+    if not readers:
         return True
-    if parameter in UNREAD_UNLESS:
-        other, unread = UNREAD_UNLESS[parameter]
-        if all(getattr(run, other) == unread for run in runs):
-            return False
-    return any(name.removeprefix(LENGTH_MATCHED).startswith(COMPUTED_WITH[parameter]) for name in trained)
+    other, unread = parameters()[parameter].unread_if
+    return bool(readers & trained) and not (other and all(getattr(run, other) == unread for run in runs))
 
 
 def _reads(objective, parameter: str) -> bool:

@@ -7,7 +7,7 @@ from studylib.names import OBJECTIVES
 from studylib.params import RunParams
 from studylib.policy.models import check_gradients, load_policy, lora, require_device, require_positions
 from studylib.rewards import Grader, batch_reward
-from studylib.runs.provenance import is_complete
+from studylib.runs.folder import is_complete
 from studylib.scenarios.prompts import chat
 from studylib.text.tokens import prompt_tokens
 from studylib.training import mixing

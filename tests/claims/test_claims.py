@@ -18,7 +18,8 @@ from studylib.claims.decisions import sentence, verdict
 from studylib.claims.plan import choose_plan, read_plan
 from studylib.claims.statistics import holm, paired_contrast, t_interval
 from studylib.evaluation.rates import wilson
-from studylib.runs.read import incomplete_runs, other_profiles, read_curves, read_runs
+from studylib.evaluation.table import read_runs
+from studylib.runs.read import incomplete_runs, other_profiles, read_curves
 
 STUDY = {"axis": "inputs", "profile": "tiny_cpu"}
 PLAN = read_plan("inputs")

@@ -2,7 +2,8 @@
 
 import json
 
-from studylib.rewards.correct import format
+from replaced import replace_rewards
+
 from studylib.scenarios.selection import select
 from studylib.training.train import prepare
 
@@ -29,6 +30,5 @@ def tags_reward(response, scenario):
 
 
 def pay(monkeypatch, **rewards):
-    """Rewards of these names, and no others but format, pay what these functions of (response, scenario) say."""
-    functions = {"format": (format, ("options",))} | {name: (function, ()) for name, function in rewards.items()}
-    monkeypatch.setattr("studylib.rewards.REWARDS", functions)
+    """Rewards of these names pay what these functions of (response, scenario) say."""
+    replace_rewards(monkeypatch, {name: (function, ()) for name, function in rewards.items()})

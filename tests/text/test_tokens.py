@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from hub_models import SYSTEM_TOO, hub_model, opening
+from replaced import replace_rewards
 from transformers import AutoTokenizer
 
 import studylib.evaluation.answers as suites
@@ -113,7 +114,7 @@ def test_training_and_evaluation_read_alike(named, monkeypatch, template, specia
 
 def test_dpo_trains_on_the_tokens_that_were_sampled(miniature, monkeypatch):
     """A template would close an answer that was cut off, and could drop its reasons."""
-    monkeypatch.setattr("studylib.rewards.REWARDS", {"verdict": (lambda r, s: len(set(r)), ()), "format": (len, ())})
+    replace_rewards(monkeypatch, {"verdict": (lambda r, s: len(set(r)), ()), "format": (len, ())})
     params = miniature(objective="dpo", beta=0.1, rewards="verdict=1")
     trainer = training.prepare(params, select(params)["train"])
     written = []

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from embedded_rows import scenarios
 from pretended_gpu import AMPERE, HOPPER, TURING, Card
-from test_judge import scenarios
 from training_runs import adapter, pay, start, tags_reward
 
 from studylib.evaluation.answers import evaluate

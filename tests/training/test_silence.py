@@ -19,7 +19,7 @@ from studylib.params import READ_BY, RunParams
 from studylib.policy.models import lora
 from studylib.rewards.correct import format
 from studylib.runs.contents import contents, folder_digest
-from studylib.runs.provenance import open_run
+from studylib.runs.folder import open_run
 from studylib.scenarios.selection import select
 from studylib.text.readable import PROBLEMS, problems, shares, unreadable_note
 from studylib.training.checkpoints import COMPLETE

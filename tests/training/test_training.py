@@ -10,9 +10,10 @@ from studylib.evaluation.answers import evaluate
 from studylib.policy import warm_start as module
 from studylib.policy.warm_start import demonstrations, warm_start, warm_start_key
 from studylib.rewards.correct import format
-from studylib.runs.provenance import write_manifest
+from studylib.runs.folder import write_manifest
+from studylib.scenarios.facts import facts_of
 from studylib.scenarios.selection import select
-from studylib.scenarios.worlds import facts_of, make_split
+from studylib.scenarios.worlds import make_split
 from studylib.training.checkpoints import COMPLETE, newest_checkpoint
 from studylib.training.train import train, trl_reward
 

@@ -267,7 +267,7 @@ def test_a_study_with_one_condition_and_one_with_one_seed(root, tmp_path):
     assert notes == ["There is one condition only, narrow: nothing to compare it with."]
     assert set(claims["contrast"]) == {"narrow - warm_start"}
     one = tables.claims(read_runs(root, **STUDY).query("seed == 0"), PLAN)
-    assert set(one["verdict"]) == {"not estimable"} and one[["p", "hedges_g", "bf10", "p_signflip"]].isna().all(
+    assert set(one["decision"]) == {"not estimable"} and one[["p", "hedges_g", "bf10", "p_signflip"]].isna().all(
         axis=None
     )
 

@@ -52,7 +52,8 @@ def measure(model: str, engine: str, p: int, c: int, g: int, prompts: int, micro
     from studylib.params import RunParams
     from studylib.policy.models import load_base, lora, require_device
     from studylib.runs.provenance import peak_memory_gb
-    from studylib.training.trainer import StudyTrainer, grpo_config
+    from studylib.training.config import grpo_config
+    from studylib.training.trainer import StudyTrainer
 
     vllm = engine == "trl_vllm"
     params = RunParams(

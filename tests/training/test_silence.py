@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from hub_models import hub_model
-from replaced import replace_rewards
-from test_training import adapter, start, steps_logged, tags_reward
+from training_runs import adapter, pay, start, steps_logged, tags_reward
 
 from studylib.claims.tables import refuse_other_content
 from studylib.evaluation import answers as suites
@@ -23,15 +22,17 @@ from studylib.runs.contents import contents, folder_digest
 from studylib.runs.folder import open_run
 from studylib.scenarios.selection import select
 from studylib.text.readable import PROBLEMS, problems, shares, unreadable_note
+from studylib.training.checkpoints import COMPLETE
+from studylib.training.config import linear_rate
 from studylib.training.idle import identical_conditions
-from studylib.training.trainer import COMPLETE, IDLE_STEPS, linear_rate, prepare, train
+from studylib.training.log import IDLE_STEPS
+from studylib.training.train import prepare, train
 
 REVISION = "0" * 40
 
 
 def play(monkeypatch, first, second=format, third=None):
-    rewards = {"verdict": (first, ()), "format": (second, ("options",))}
-    replace_rewards(monkeypatch, rewards | ({"rating_majority": (third, ())} if third else {}))
+    pay(monkeypatch, verdict=first, format=second, **({"rating_majority": third} if third else {}))
 
 
 def lines(params):

@@ -183,10 +183,10 @@ def test_ratings_on_a_scale_of_two_levels_rank_answers_alike():
 
 
 def test_no_two_conditions_of_the_rewards_axis_are_identical():
-    from studylib.paths import PARAMS
+    from studylib.axes import read_axis
 
     for axis in ("rewards", "surface"):
-        names = [path.stem for path in (PARAMS / axis).glob("*.yaml")]
+        names = list(read_axis(axis).conditions)
         configs = {name: vars(RunParams.resolve({"axis": axis, "condition": name})) for name in names}
         assert len(names) > 10 and identical_conditions(configs) == []
 

@@ -144,7 +144,9 @@ class Endpoint:
     range: tuple[float, float] = (0.0, 1.0)
     unit: str = "share of answers"
     chance: float | None = None  # what a policy that guesses gets, where that is one number
+    item: Callable | None = None  # table of answers -> Series: the answers that it is the mean of; None: no mean
     needs: tuple[str, ...] = ()  # columns without which it is no endpoint of a run
+    default: bool = False  # compared, and kept in every summary, without being asked for
 
 
 OBJECTIVES = Registry("objective", "studylib.training.objectives")

@@ -37,6 +37,16 @@ def miniature(tmp_path):
     return make
 
 
+@pytest.fixture(scope="session")
+def data_dir() -> str:
+    """Folder of the published data ($STUDYLIB_DATA or ../shared/data); tests are skipped where it is missing."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("STUDYLIB_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"REAL DATA NOT CHECKED: no folder {folder}; set STUDYLIB_DATA")
+    return str(folder)
+
+
 @pytest.fixture
 def gpu(monkeypatch):
     """A pretended CUDA device (tests/pretended_gpu.py): `gpu.card` is settable."""

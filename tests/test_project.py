@@ -1,7 +1,6 @@
 """What holds the project together: pins, provenance, randomness, the workflow, the notebooks as files."""
 
 import ast
-import dataclasses
 import json
 import os
 import re
@@ -10,22 +9,20 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from studylib.claims.plan import read_plan
-from studylib.instruments import seed_sets, validate
-from studylib.instruments.judge_gap import CHECKER, FLAWED, JUDGE, gap_at_ends
+from studylib.__main__ import parser as command_line
 from studylib.params import RunParams, parameters
 from studylib.paths import PARAMS
 from studylib.randomness import generator, torch_seed
-from studylib.runs import provenance
+from studylib.runs.folder import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -64,156 +61,11 @@ def test_the_ranges_of_the_project_hold_the_pins():
 
 
 def test_what_is_installed_is_what_is_pinned():
-    installed = {name: provenance.metadata.version(name).split("+")[0] for name in CARD | {"numpy", "pandas"}}
+    installed = {name: metadata.version(name).split("+")[0] for name in CARD | {"numpy", "pandas"}}
     assert installed == {name: CONSTRAINTS[name] for name in installed}
 
 
-# --- provenance and randomness ---
-
-
-def test_json_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "a" / "x.json"
-    provenance.write_json(path, {"a": 1})
-    with pytest.raises(TypeError):
-        provenance.write_json(path, {"a": object()})
-    assert json.loads(path.read_text()) == {"a": 1}
-
-
-def test_a_run_folder_belongs_to_one_set_of_parameters(tmp_path):
-    provenance.open_run(tmp_path, {"seed": 1, "steps": 9})
-    provenance.open_run(tmp_path, {"seed": 1, "steps": 2})  # nothing had begun
-    (tmp_path / "metrics.jsonl").touch()
-    provenance.open_run(tmp_path, {"seed": 1, "steps": 2})
-    with pytest.raises(ValueError, match="holds a run with steps = 2, not 3; give another run_root"):
-        provenance.open_run(tmp_path, {"seed": 1, "steps": 3})
-    (tmp_path / "config.json").write_text('{\n"seed": 1,\n')
-    with pytest.raises(ValueError, match=r"not JSON in .*config\.json, line 3"):
-        provenance.open_run(tmp_path, {"seed": 1, "steps": 2})
-
-
-def test_the_manifest_makes_a_run_complete_and_says_what_it_was_made_of(tmp_path):
-    assert not provenance.is_complete(tmp_path)
-    provenance.write_manifest(tmp_path, {"seed": 1}, started=0.0, data={"train": "abc"})
-    assert provenance.is_complete(tmp_path)
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
-    assert manifest["finished"] and manifest["params"] == {"seed": 1} and manifest["data"] == {"train": "abc"}
-    assert manifest["versions"]["trl"] == CONSTRAINTS["trl"]
-    assert manifest["git"] == provenance.git_state() and manifest["code"] == provenance.code_hash()
-    assert manifest["machine"]["cpus"] and manifest["wall_seconds"] > 0 and manifest["peak_memory_gb"]["cpu"] > 0
-
-
-NO_COMMIT = {"commit": None, "dirty": None}
-
-
-def git(folder: Path, *args: str) -> str:
-    command = ["git", "-C", folder, "-c", "user.name=a", "-c", "user.email=a@b", "-c", "protocol.file.allow=always"]
-    return subprocess.run([*command, *args], capture_output=True, text=True, check=True).stdout.strip()
-
-
-def commit_all(folder: Path) -> str:
-    git(folder, "init", "-q")
-    git(folder, "add", "-A")
-    git(folder, "commit", "-q", "--allow-empty", "-m", "chapter 1")
-    return git(folder, "rev-parse", "HEAD")
-
-
-@pytest.fixture
-def copy(tmp_path, monkeypatch):
-    """Puts a small copy of the package below a folder of tmp_path, from which provenance then speaks."""
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
-
-    def put(home: str) -> Path:
-        package = tmp_path / home / "studylib"
-        package.mkdir(parents=True)
-        (package / "provenance.py").write_text("x = 1\n")
-        monkeypatch.setattr(provenance, "PACKAGE", package.resolve())
-        return package.parent
-
-    return put
-
-
-def test_the_commit_is_that_of_the_packages_own_repository(copy):
-    home = copy("study")
-    commit = commit_all(home)
-    assert provenance.git_state() == {"commit": commit, "dirty": False}
-    (home / "studylib/runs/provenance.py").write_text("x = 2\n")
-    assert provenance.git_state() == {"commit": commit, "dirty": True}
-
-
-@pytest.mark.parametrize("place", ["thesis/study", "thesis/a b/étude", "thesis/.venv/lib"])
-@pytest.mark.parametrize("tracked", [False, True])
-def test_a_copy_inside_another_repository_has_no_commit(copy, tmp_path, place, tracked):
-    if not tracked:
-        (tmp_path / "thesis").mkdir()
-        commit_all(tmp_path / "thesis")
-    copy(place)
-    if tracked:
-        commit_all(tmp_path / "thesis")
-    assert provenance.git_state() == NO_COMMIT
-
-
-def test_a_copy_at_the_top_of_another_repository_that_does_not_track_it_has_no_commit(copy, tmp_path):
-    (tmp_path / "thesis").mkdir()
-    commit_all(tmp_path / "thesis")
-    copy("thesis")
-    assert provenance.git_state() == NO_COMMIT
-
-
-def test_a_linked_worktree_and_a_submodule_have_their_own_commit(copy, tmp_path):
-    home = copy("study")
-    commit = commit_all(home)
-    git(home, "worktree", "add", "-q", tmp_path / "beside")
-    (tmp_path / "thesis").mkdir()
-    thesis = commit_all(tmp_path / "thesis")
-    git(tmp_path / "thesis", "submodule", "--quiet", "add", home, "study")
-    for place in ("beside", "thesis/study"):
-        assert (tmp_path / place / ".git").is_file() and commit != thesis
-        provenance.PACKAGE = tmp_path / place / "studylib"  # the fixture's patch is undone at the end
-        assert provenance.git_state() == {"commit": commit, "dirty": False}, place
-
-
-def test_a_checkout_behind_a_symbolic_link_is_the_checkout(copy, tmp_path):
-    commit = commit_all(copy("study"))
-    (tmp_path / "link").symlink_to(tmp_path / "study")
-    provenance.PACKAGE = tmp_path / "link" / "studylib"
-    assert provenance.git_state() == {"commit": commit, "dirty": False}
-
-
-@pytest.mark.parametrize("place", ["alone", "thesis/study"])
-def test_the_environment_of_a_git_hook_does_not_lead_astray(copy, tmp_path, monkeypatch, place):
-    (tmp_path / "thesis").mkdir()
-    commit_all(tmp_path / "thesis")
-    monkeypatch.setenv("GIT_DIR", str(tmp_path / "thesis/.git"))
-    monkeypatch.setenv("GIT_WORK_TREE", str(copy(place)))
-    monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "thesis/.git/index"))
-    assert provenance.git_state() == NO_COMMIT
-
-
-def test_where_git_refuses_or_is_missing_there_is_no_commit(copy, monkeypatch):
-    home = copy("study")
-    git(home, "init", "-q")
-    assert provenance.git_state() == NO_COMMIT, "nothing is committed yet"
-    commit_all(home)
-    (home / ".git/HEAD").write_text("gone")
-    assert provenance.git_state() == NO_COMMIT
-    monkeypatch.setenv("PATH", str(home))
-    assert provenance.git_state() == NO_COMMIT
-
-
-def test_a_copy_without_git_is_known_by_the_content_of_its_files(copy):
-    package = copy("study") / "studylib"
-    first = provenance.code_hash(package)
-    (package / ".ipynb_checkpoints").mkdir()
-    (package / ".ipynb_checkpoints/provenance-checkpoint.py").touch()
-    (package / ".#provenance.py").symlink_to("an editor's lock")
-    assert provenance.code_hash(package) == first
-    (package / "claims").mkdir()
-    (package / "claims/new.py").touch()
-    assert (second := provenance.code_hash(package)) != first
-    (package / "provenance.py").write_text("x = 3\n")
-    assert provenance.code_hash(package) != second
-    assert provenance.code_hash() == provenance.CODE, "of this package"
+# --- randomness ---
 
 
 def test_streams_depend_on_seed_purpose_and_index_and_on_nothing_else():
@@ -294,9 +146,14 @@ def test_an_axis_may_have_its_own_budget_and_a_condition_keeps_its_own(tmp_path)
 
 
 def test_fresh_seed_sets_are_a_hundred_runs_beside_the_study(tmp_path):
-    rule = re.search(r"^seed-sets:.*?\n\t(.*?)\n\t[^ ]", (ROOT / "Makefile").read_text(), re.DOTALL | re.MULTILINE)[1]
-    options = shlex.split(rule.replace("\\\n", " "))
-    output = dry_run(tmp_path, *options[options.index("--until") :], "--printshellcmds")
+    options = (
+        "worlds=universal_norms",
+        "conditions=narrow broad",
+        "first_seed=5",
+        "seeds=50",
+        "run_root=runs_seed_sets",
+    )
+    output = dry_run(tmp_path, "--until", "run", "--config", *options, "--printshellcmds")
     assert job_counts(output) == {"run": 100, "warm_start": 1, "total": 101}, "and no comparison"
     params = RunParams.resolve(
         {"condition": "broad", "source": "universal_norms", "seed": 54, "run_root": "runs_seed_sets"}
@@ -361,7 +218,7 @@ def test_a_row_more_or_another_plan_makes_no_finished_run_again_and_another_row_
     for condition, seed in (("broad", 0), ("narrow", 1)):
         params = RunParams.resolve({"condition": condition, "seed": seed})
         folder = tmp_path / params.run_dir.relative_to(ROOT)
-        provenance.write_json(folder / "config.json", params.as_dict())
+        write_json(folder / "config.json", params.as_dict())
         (folder / "manifest.json").touch()
     (tmp_path / "runs/inputs/tiny_cpu/warm_start").touch()
     file, text = tmp_path / "params/inputs.yaml", (PARAMS / "inputs.yaml").read_text()
@@ -393,20 +250,41 @@ def test_repository_interpreter_and_runs_may_lie_in_folders_of_any_name(tmp_path
     assert compare[compare.index("out_root") + 1] == "my 'rüns' & more/figures"
 
 
-def test_make_runs_the_study_with_the_environment_of_its_folder_whatever_its_name(tmp_path):
-    folder = tmp_path / "Zoë's stüdy $HOME"
+RECORDER = """#!/bin/sh
+command -v python >> calls
+for word in "$@"; do printf "'%s' " "$word" >> calls; done
+echo >> calls
+"""
+
+
+def make(folder: Path, *arguments: str) -> tuple[list[list[str]], str]:
+    """(the words that make calls python with, call by call; which python) in a folder with a recorder as python."""
     (folder / ".venv/bin").mkdir(parents=True)
     shutil.copy(ROOT / "Makefile", folder)
     python = folder / ".venv/bin/python"
-    python.write_text('#!/bin/sh\nprintf "%s\\n" "$*" >> calls; command -v python >> calls\n')
+    python.write_text(RECORDER)
     python.chmod(0o755)
-    done = subprocess.run(
-        ["make", "-o", ".venv/ready", "study", "AXIS=my axis"], cwd=folder, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    snakemake, found, tables, _ = (folder / "calls").read_text().splitlines()
-    assert snakemake.startswith("-m snakemake --cores 2") and snakemake.endswith("--config axis=my axis")
-    assert tables == "-m studylib.claims.tables --axis my axis" and found == str(python)
+    done = subprocess.run(["make", "-o", ".venv/ready", *arguments], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = (folder / "calls").read_text().splitlines()
+    return [shlex.split(line) for line in lines[1::2]], lines[0]
+
+
+def test_make_runs_the_study_with_the_environment_of_its_folder_whatever_its_name(tmp_path):
+    folder = tmp_path / "Zoë's stüdy $HOME"
+    calls, python = make(folder, "study", "AXIS=my axis")
+    assert calls == [["-m", "studylib", "study", "--axis", "my axis", "--cores", "2"]]
+    assert python == str(folder / ".venv/bin/python")
+
+
+TARGETS = ("demo", "study", "seed-sets", "report", "results", "validate", "bench", "bench-gpu")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_make_calls_commands_that_are_there(tmp_path, target):
+    calls, _ = make(tmp_path, target)
+    for dash, program, *words in calls:
+        assert (dash, program) == ("-m", "studylib") and command_line().parse_args(words)
 
 
 def test_runs_of_a_workflow_may_lie_in_the_home_folder(tmp_path, monkeypatch):
@@ -433,9 +311,9 @@ class TestNotebookFiles:
 
     def test_tells_a_story_in_short_cells(self, path):
         assert all(len("".join(cell["source"]).splitlines()) <= 20 for cell in cells_of(path, "code"))
-        headings = re.findall(r"^#+ (\d+)(?:\.(\d+))?", "\n".join(
+        headings = re.findall(r"^#+ (\d+b?)(?:\.(\d+))?", "\n".join(
             "".join(cell["source"]) for cell in cells_of(path, "markdown")), re.MULTILINE)  # fmt: skip
-        assert headings[0] == (path.stem[0], "")
+        assert headings[0] == (path.stem.partition("_")[0], "")
         assert [int(minor) for _, minor in headings[1:]] == list(range(1, len(headings)))
 
     def test_defines_no_function_or_class(self, path):
@@ -493,85 +371,3 @@ def test_every_way_to_bind_a_name_is_seen():
 
 def cells_of(path: Path, kind: str | None = None) -> list[dict]:
     return [cell for cell in json.loads(path.read_text())["cells"] if kind in (None, cell["cell_type"])]
-
-
-# --- README ---
-
-
-def test_the_table_of_the_readme_is_that_of_the_committed_figures():
-    readme = (ROOT / "README.md").read_text()
-    shown = "split == 'held_out_domains' and endpoint == 'accuracy_sampled'"
-    means, claims = (pd.read_csv(ROOT / f"figures/inputs/{name}.csv").query(shown) for name in ("means", "claims"))
-    for row in means.itertuples():
-        interval = "" if row.condition == "warm_start" else f" [{row.low:.3f}, {row.high:.3f}]"
-        assert f"| {row.mean:.3f}{interval} |" in readme
-    for row in claims.query("contrast == 'broad - narrow'").itertuples():
-        assert f"| {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}] | {row.verdict} |" in readme
-
-
-def test_what_the_readme_says_of_the_seed_sets_follows_from_their_runs():
-    readme, plan = (ROOT / "README.md").read_text(), read_plan("inputs")
-    runs = pd.read_csv(ROOT / "figures/inputs/seed_sets_runs.csv")
-    sets = seed_sets.set_claims(runs, plan)
-    assert sets["verdict"].tolist() == ["equivalent"] * 10 and "all ten are *equivalent*, none is\n" in readme
-    assert sets["difference"].tolist() == pytest.approx(
-        pd.read_csv(ROOT / "figures/inputs/seed_sets.csv")["difference"]
-    )
-    whole = seed_sets.set_claims(runs, dataclasses.replace(plan, seeds=50, max_seeds=50)).iloc[0]
-    assert f"the difference is {whole.difference:+.3f} [{whole.low:+.3f}, {whole.high:+.3f}]" in readme
-
-
-def test_the_objective_table_of_the_readme_is_that_of_the_committed_figures():
-    readme = (ROOT / "README.md").read_text()
-    shown = "split == 'held_out_domains' and endpoint == 'accuracy_sampled'"
-    means, claims = (pd.read_csv(ROOT / f"figures/objective/{name}.csv").query(shown) for name in ("means", "claims"))
-    given = pd.read_csv(ROOT / "figures/objective/fairness.csv").set_index("condition")
-    for row in means[means.condition != "warm_start"].itertuples():
-        line = next(line for line in readme.splitlines() if line.startswith(f"| `{row.condition}` | 0."))
-        assert f"| {row.mean:.3f} [{row.low:.3f}, {row.high:.3f}] |" in line
-        assert row.condition == "base" or f"| {given.loc[row.condition, 'tokens']:,.0f} |" in line
-        for claim in claims[claims.contrast == f"{row.condition} - grpo"].itertuples():
-            assert f"| {claim.difference:+.3f} [{claim.low:+.3f}, {claim.high:+.3f}] | {claim.verdict} |" in line
-
-
-def test_the_validation_table_of_the_readme_is_that_of_the_committed_figures():
-    readme = (ROOT / "README.md").read_text()
-    found = pd.read_csv(ROOT / "figures/validate.csv")
-    assert validate.misses(found).empty and len(validate.checks(found)) > 40
-    for start in (
-        "false 'different' in a study: {} seeds, 14 contrasts, equal",
-        "false 'equivalent' at the margin: {} seeds, equal",
-        "any false 'equivalent', 12 contrasts at the margin: {} seeds",
-    ):
-        values = [found[found.what.str.startswith(start.format(n))]["value"].item() for n in (3, 5, 10)]
-        assert "| " + " | ".join(f"{value:.3f}" for value in values) + " |" in readme
-
-
-def test_what_the_readme_says_of_the_judge_is_in_the_committed_figures():
-    readme, folder = (ROOT / "README.md").read_text(), ROOT / "figures/judge"
-    table = pd.read_csv(folder / "agreement.csv").set_index("group")
-    every = table.loc["all"]
-    assert f"{every.accuracy:.3f} [{every.accuracy_low:.3f}, {every.accuracy_high:.3f}]" in readme
-    assert f"kappa {every.kappa:.3f}, AUROC {every.auroc:.3f}, calibration error {every.ece:.3f} (chance" in readme
-    assert f"a calibrated judge {every.ece_calibrated:.3f})" in readme and f"On {every.n:,.0f} held-out" in readme
-    assert f"on answers of the policy {table.loc['warm start'].accuracy:.3f}" in readme
-    assert f"sentence by sentence {table.loc['variants'].accuracy:.3f}" in readme
-    ends = gap_at_ends(pd.read_csv(folder / "gap.csv")).set_index("arm")
-    for arm in (JUDGE, FLAWED):
-        growth, low, high = ends.loc[arm, ["growth", "low", "high"]]
-        assert f"{growth:+.3f} [{low:+.3f}, {high:+.3f}]" in readme, arm
-    assert f"({ends.checker_end[JUDGE]:.3f} and {ends.checker_end[CHECKER]:.3f})" in readme
-    assert f"true score ends at {ends.checker_end[FLAWED]:.3f}" in readme
-
-
-def test_the_readme_speaks_of_files_that_are_there():
-    readme = (ROOT / "README.md").read_text()
-    for name in re.findall(r"`((?:notebooks|studylib|params|tests|figures)/[\w./]+)`", readme):
-        assert (ROOT / name).exists(), name
-
-
-def test_the_benchmark_table_of_the_readme_is_that_of_the_committed_figures():
-    readme = (ROOT / "README.md").read_text()
-    for row in pd.read_csv(ROOT / "figures/bench/ratio.csv").itertuples():
-        spread = f"{row.ratio:.2f} [{row.ratio_low:.2f}, {row.ratio_high:.2f}]"
-        assert f"| {row.P}, {row.C}, {row.G} | {spread} | {row.memory_ratio:.2f} |" in readme

@@ -17,8 +17,8 @@ from studylib.axes import axis_names, read_axis
 from studylib.claims.plan import ANY, Plan
 from studylib.params import present_rewards
 from studylib.paths import PARAMS
+from studylib.runs.folder import write_json
 from studylib.runs.keys import require_keys
-from studylib.runs.provenance import write_json
 from studylib.runs.read import KEYS, LAYOUT, WARM_START, ordered, profiles_of, read_json
 
 FIRST_PLAN = "first_plan.json"  # beside the runs; beside the tables, where profiles share a folder, with their names

@@ -16,9 +16,9 @@ import numpy as np
 
 from studylib.axes import axis_names, read_axis
 from studylib.claims.decisions import ALPHA, MARGIN
-from studylib.names import nearest
+from studylib.names import ENDPOINTS, nearest
 from studylib.paths import PARAMS
-from studylib.runs.read import ENDPOINTS, WARM_START
+from studylib.runs.read import WARM_START
 
 FAMILIES = ("world endpoint", "world split endpoint")
 ANY = "any"  # worlds of an axis without a plan

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from studylib.evaluation.table import read_responses
 from studylib.paths import PARAMS, RUNS
 from studylib.runs.keys import require_keys
 from studylib.runs.read import SPLITS, complete_runs, read_json
@@ -62,10 +63,10 @@ def ours(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
     for folder, key in complete_runs(root, axis, profile):
         if key["condition"] not in METHODS:
             continue
-        config, answers = read_json(folder / "config.json"), pd.read_parquet(folder / "responses.parquet")
+        config, answers = read_json(folder / "config.json"), read_responses(folder / "responses.parquet")
         split = next(name for name in SPLITS if (answers["split"] == name).any())
         samples = answers[(answers["split"] == split) & (answers["k"] > 0)]
-        score = samples["score"] if "score" in samples else samples["verdict"]
+        score = samples["score"] if "score" in samples else samples["correct"]
         cell = {
             "whose": "ours", "model": MODELS.get(config["model"], config["model"]),
             "dataset": DATASETS.get(key["world"], key["world"]), "method": METHODS[key["condition"]],

@@ -4,14 +4,14 @@ Where the run is rewarded by a rubric, every answer also has a `score` from the 
 """
 
 import math
-import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import torch
 
 from studylib.evaluation.diversity import GREEDY
-from studylib.evaluation.rates import wilson
+from studylib.evaluation.table import read_responses
 from studylib.params import RunParams
 from studylib.paths import CACHE
 from studylib.policy.models import precision, require_positions
@@ -20,7 +20,8 @@ from studylib.policy.warm_start import warm_start_key
 from studylib.rewards import Grader, batch_reward
 from studylib.rewards.correct import correct, format
 from studylib.runs.contents import contents
-from studylib.runs.provenance import CODE, nulled
+from studylib.runs.folder import RESPONSES, is_complete, written_whole
+from studylib.runs.provenance import CODE
 from studylib.scenarios.prompts import chat
 from studylib.scenarios.rows import digest
 from studylib.scenarios.selection import Splits
@@ -28,11 +29,11 @@ from studylib.text.answers import read_answer
 from studylib.text.readable import shares, unreadable_note
 from studylib.text.tokens import answer_text, cut_off, end_tokens, prompt_tokens
 
-COLUMNS = ["id", "split", "k", "response", "verdict", "format", "readable", "cut_off"]
+COLUMNS = ["id", "split", "k", "response", "correct", "format", "readable", "cut_off"]
 
 
 def respond(policy, tokenizer, rows: list[dict], params: RunParams, seed: int, stage: str) -> pd.DataFrame:
-    """One row per answer: id, split, k (0 greedy, then samples at temperature 1), response, verdict, format, readable,
+    """One row per answer: id, split, k (0 greedy, then samples at temperature 1), response, correct, format, readable,
     cut_off (whether it reached max_new_tokens before its end).
 
     The k-th answer to a scenario has its own random stream, so it does not depend on what else is evaluated.
@@ -75,24 +76,36 @@ def scored(answers: pd.DataFrame, rows: list[dict], params: RunParams, judge: Gr
 def evaluate(
     model, tokenizer, splits: Splits, params: RunParams, stage: str, judge: Grader | None = None
 ) -> pd.DataFrame:
-    """Answers on every split but train. `stage`: 'before' or 'after' training. Written once and read back after.
+    """Answers on every split but train, kept in the run folder. `stage`: 'before' or 'after' training.
 
-    `judge` grades where `rubric_grader` is 'judge'. Before training the policy is the same for every condition and
-    seed, so its answers are kept in the cache.
+    `judge` grades where `rubric_grader` is 'judge'. Answers that the run has already are read, not made again, and a
+    complete run is left as it is. Before training the policy is the same for every condition and seed, so its answers
+    are made once and kept in the cache too.
     """
     rows = [row for name, split in splits.items() if name != "train" for row in split]
-    path = _before_path(params, rows) if stage == "before" else params.run_dir / "responses.parquet"
-    if not path.is_file():
+
+    def made() -> pd.DataFrame:
         answers = respond(model, tokenizer, rows, params, 0 if stage == "before" else params.seed, stage)
-        answers = scored(answers, rows, params, judge)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_suffix(f".{os.getpid()}.tmp")
-        answers.to_parquet(scratch)
-        os.replace(scratch, path)
-    answers = pd.read_parquet(path)
+        return scored(answers, rows, params, judge)
+
+    path = params.run_dir / RESPONSES[stage]
+    if path.is_file():
+        answers = read_responses(path)
+    else:
+        answers = _kept(_before_path(params, rows), made) if stage == "before" else made()
+        if not is_complete(params.run_dir):
+            answers = _kept(path, lambda: answers)
     if stage == "before" and params.steps:
         _say_if_unreadable(answers, rows, params)
     return answers
+
+
+def _kept(path: Path, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """The table of a file, which is made where it is not there."""
+    if not path.is_file():
+        with written_whole(path) as scratch:
+            make().to_parquet(scratch)
+    return pd.read_parquet(path)
 
 
 def _say_if_unreadable(answers: pd.DataFrame, rows: list[dict], params: RunParams) -> None:
@@ -114,52 +127,3 @@ def _before_path(params: RunParams, rows: list[dict]) -> Path:
         how += [params.rubric_grader, params.rubric_score, [row["rubric"] for row in rows]]
     key = digest(base, asked, how, contents(params), CODE)
     return CACHE / "before" / f"{key}.parquet"
-
-
-def summarise(answers: pd.DataFrame, rows: list[dict]) -> dict:
-    """Endpoints of one split: accuracies where there are options, scores where there is a rubric.
-
-    Rates are shares of answers, means are over the answers that have a value, and null where none has; `base_rate` is
-    what the best constant answer scores; `unscored` the share of answers without a score, beside the numbers of answers
-    with and without one.
-    """
-    greedy, samples = answers[answers.k == GREEDY], answers[answers.k != GREEDY]
-    found: dict = {"scenarios": len(rows)}
-    if all(row["answer"] is not None for row in rows):
-        found |= _accuracies(greedy, samples, rows)
-    if "score" in answers:
-        without = int(answers.score.isna().sum())
-        found |= {
-            "score_greedy": float(greedy.score.mean()),
-            "score_sampled": float(samples.score.mean()),
-            "unscored": float(answers.score.isna().mean()),
-            "answers_scored": len(answers) - without,
-            "answers_unscored": without,
-        }
-    return nulled(found)
-
-
-def _accuracies(greedy: pd.DataFrame, samples: pd.DataFrame, rows: list[dict]) -> dict:
-    low, high = wilson(greedy.verdict.sum(), greedy.verdict.count())
-    gold = pd.Series([row["answer"] for row in rows])
-    return {
-        "accuracy_greedy": float(greedy.verdict.mean()),
-        "accuracy_greedy_low": low,
-        "accuracy_greedy_high": high,
-        "accuracy_sampled": float(samples.verdict.mean()),
-        "format": float(samples["format"].mean()),
-        "unscorable": float(1 - samples.readable.mean()),
-        "base_rate": float(gold.value_counts(normalize=True).max()),
-    }
-
-
-def summary(before: pd.DataFrame, after: pd.DataFrame, splits: Splits) -> dict:
-    """{"splits": {split: {"before": endpoints, "after": endpoints}}}, the content of summary.json."""
-    stages = {"before": before, "after": after}
-    return {
-        "splits": {
-            name: {stage: summarise(answers[answers.split == name], rows) for stage, answers in stages.items()}
-            for name, rows in splits.items()
-            if name != "train"
-        }
-    }

@@ -3,7 +3,7 @@
 Diversity without quality is noise, so only right answers count; a longer text has more distinct words, so every text is
 cut to the same budget, and what has fewer words than the budget is not estimable (NaN), never compared.
 
-An answer without a verdict (NaN: it could not be scored) is neither right nor wrong, and counted. An answer without its
+An answer whose `correct` is NaN (it could not be scored) is neither right nor wrong, and counted. An answer without its
 scenario's id is refused, because it would leave every mean over scenarios without a word.
 """
 
@@ -63,16 +63,16 @@ def _decision(response: str) -> str:
 
 
 def diversity(answers: pd.DataFrame, n: int = 2, budget: int = BUDGET) -> dict[str, float]:
-    """Of one policy on one split (columns id, k, response, verdict), its sampled answers, quality-gated.
+    """Of one policy on one split (columns id, k, response, correct), its sampled answers, quality-gated.
 
     distinct_n: distinct-n of the right answers in order of sample and scenario, so that the budget meets every scenario
     before it meets one twice. words: how many words the right answers have. decision_entropy: of all sampled answers.
-    unscored: sampled answers without a verdict; of these alone nothing is known of right answers, and words is NaN.
+    unscored: sampled answers whose `correct` is NaN; where all are, nothing is known of right answers: words is NaN.
     """
     require_keys(answers, "id", "k")
     samples = answers[answers["k"] != GREEDY].sort_values(["k", "id"])
-    right = [words(response) for response in samples.loc[samples["verdict"] == 1, "response"]]
-    unscored = int(samples["verdict"].isna().sum())
+    right = [words(response) for response in samples.loc[samples["correct"] == 1, "response"]]
+    unscored = int(samples["correct"].isna().sum())
     known = unscored < len(samples) or not len(samples)
     found = distinct_n(right, n, budget), sum(map(len, right)) if known else np.nan, decision_entropy(samples), unscored
     return dict(zip(DIVERSITY, found, strict=True))

@@ -1,28 +1,45 @@
-"""The endpoints of the study, each a function of a table of answers.
+"""The endpoints of the study: records with a function of a table of answers, one below the other.
 
-A table of answers has a row per answer of one policy on one split: the columns of responses.parquet (id, k, response,
-correct, ...) and those of its scenario (prompt, options, answer, rubric, facts).
+A table of answers has a row per answer of one policy on one split, with the columns of responses.parquet (id, k,
+response, correct, ...; k = 0 is the greedy answer) and those of its scenario (prompt, options, answer, rubric, facts,
+...). Every run keeps both, so an endpoint that is added here is known of all finished runs:
+`compare(..., endpoint=NAME)`. Those with `default` are compared without being asked for.
 """
+
+from collections.abc import Callable
 
 import pandas as pd
 
-from studylib.evaluation.diversity import GREEDY
+from studylib.evaluation.diversity import GREEDY, decision_entropy
 from studylib.names import ENDPOINTS, Endpoint
 
 
-def mean_of(column: str, greedy: bool):
-    """The mean of a column over the greedy answers, or over the sampled ones; NaN where no answer has a value."""
-    return lambda answers: float(answers.loc[(answers["k"] == GREEDY) == greedy, column].mean())
+def outcome(column: str, how: str) -> Callable[[pd.DataFrame], pd.Series]:
+    """Function of a table of answers: the column of its greedy answers, or of its sampled ones; empty without one."""
+
+    def item(answers: pd.DataFrame) -> pd.Series:
+        wanted = answers[(answers["k"] == GREEDY) == (how == "greedy")]
+        return wanted[column] if column in wanted else pd.Series(dtype=float)
+
+    return item
+
+
+def mean_of(item: Callable[[pd.DataFrame], pd.Series]) -> Callable[[pd.DataFrame], float]:
+    """The mean over single answers; NaN where none has a value."""
+    return lambda answers: float(item(answers).mean())
 
 
 SHARE = {"range": (0.0, 1.0), "unit": "share right", "chance": 0.5, "needs": ("answer",)}
 SCORE = {"range": (-1.0, 1.0), "unit": "mean over answers", "needs": ("score",)}  # P - N at the widest
-for _how in ("sampled", "greedy"):
-    ENDPOINTS.add(Endpoint(f"accuracy_{_how}", mean_of("verdict", _how == "greedy"), **SHARE))
-for _how in ("sampled", "greedy"):
-    ENDPOINTS.add(Endpoint(f"score_{_how}", mean_of("score", _how == "greedy"), **SCORE))
+for _kind, _column, _what in (("accuracy", "correct", SHARE), ("score", "score", SCORE)):
+    for _how in ("sampled", "greedy"):
+        _item = outcome(_column, _how)
+        ENDPOINTS.add(Endpoint(f"{_kind}_{_how}", mean_of(_item), item=_item, default=True, **_what))
 
 
-def value(endpoint: str, answers: pd.DataFrame) -> float:
-    """What the answers of one policy on one split are worth by an endpoint, checked against its range."""
-    return float(ENDPOINTS.of(endpoint).of(answers))
+def entropy_of_samples(answers: pd.DataFrame) -> float:
+    """Do the samples decide alike? `diversity.decision_entropy` of them; bits, 0 where all do."""
+    return decision_entropy(answers[answers["k"] != GREEDY])
+
+
+ENDPOINTS.add(Endpoint("decision_entropy", entropy_of_samples, range=(0.0, float("inf")), unit="bits"))

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from studylib.claims.plan import Plan
+from studylib.evaluation.table import RUN_COLUMNS, read_runs
 from studylib.randomness import generator
-from studylib.runs.provenance import nulled
-from studylib.runs.read import RUN_COLUMNS, read_runs
+from studylib.runs.folder import nulled
 
 SD, ANSWERS = 0.03, 320
 PLAN = Plan(axis="simulated", question="simulated", worlds="any", baseline="c00", family="world split endpoint")

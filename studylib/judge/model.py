@@ -22,7 +22,7 @@ from studylib.policy.models import load_base, lora, precision, sampling_mode
 from studylib.policy.scoring import repeat_cache
 from studylib.policy.tiny import tiny_model, tiny_tokenizer
 from studylib.randomness import generator, torch_seed
-from studylib.runs.provenance import write_json
+from studylib.runs.folder import write_json
 from studylib.scenarios.rows import rubric_of
 from studylib.text.files import read_object
 from studylib.typed import LARGEST_SEED, LEAST, MOST
@@ -58,7 +58,8 @@ class Judge:
         with sampling_mode(self.model):
             for start in range(0, len(order), self.batch):
                 rows = order[start : start + self.batch]
-                logits = question_logits(self.model, [contexts[i] for i in rows], [questions[i] for i in rows], self.pad)
+                asked = [contexts[i] for i in rows], [questions[i] for i in rows]
+                logits = question_logits(self.model, *asked, self.pad)
                 read = iter([self._read(*pair) for pair in logits[:, [self.yes, self.no]].tolist()])
                 for i in rows:
                     grades[i] = [next(read) for _ in questions[i]]

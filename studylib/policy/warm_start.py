@@ -75,6 +75,7 @@ def build(params: RunParams, folder: Path) -> None:
 
     A plain loop, because it scores the responses only and so takes half the time of TRL's SFTTrainer at this size.
     """
+    torch.set_num_threads(1)  # how a sum is rounded depends on the number of threads, and with it what runs start from
     pairs = demonstrations(params, params.warm_start_steps * BATCH)
     tokenizer = tiny.tiny_tokenizer(f"{prompt} {response}" for prompt, response in pairs[:4000])
     prompts = tokenizer.apply_chat_template(
@@ -115,11 +116,3 @@ def response_loss(model, tokenizer, prompts: list[str], responses: list[str]) ->
 def _rate(step: int, steps: int, warmup: int = 20) -> float:
     """Linear warm-up, then cosine to 0."""
     return min(1.0, (step + 1) / warmup) * 0.5 * (1 + np.cos(np.pi * step / steps))
-
-
-if __name__ == "__main__":
-    import sys
-
-    resolved = RunParams.resolve({"profile": sys.argv[1]})
-    torch.set_num_threads(1)
-    print(warm_start(resolved) if resolved.model == "tiny" else f"profile {sys.argv[1]} uses {resolved.model}")

@@ -21,11 +21,11 @@ def contents(params: RunParams) -> dict[str, str]:
 
     They are in the run's configuration, so that a run does not go on, and is not compared, with another content.
     """
-    found = {}
+    kept = {}
     if params.model != "tiny" and Path(params.model).is_dir():
-        found["model_content"] = folder_digest(params.model)
+        kept["model_content"] = folder_digest(params.model)
     if params.rubric_grader == "judge" and "rubric" in params.reward_weights:
-        found["judge_content"] = folder_digest(from_root(params.judge))
+        kept["judge_content"] = folder_digest(from_root(params.judge))
     if params.embedder != "words" and Path(params.embedder).is_dir():
-        found["embedder_content"] = folder_digest(params.embedder)
-    return found
+        kept["embedder_content"] = folder_digest(params.embedder)
+    return kept

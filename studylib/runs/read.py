@@ -1,15 +1,14 @@
-"""Run folders as long tables: the only way in which the comparison sees a run.
+"""Run folders as long tables of logs, settings and provenance, and which folders are runs.
 
 A run folder is the first folder on the way down that holds one of `MARKS`; what lies deeper (adapter, checkpoints)
 belongs to it. It is complete when its manifest, written last, says so. A broken file stops the comparison of the axis
 and profile that its folder lies in, with a sentence that names it, and no other comparison.
 
-null in a summary or in a log is no fault: no answer could be scored there, and the value is NaN (which older runs wrote
-themselves). It stops nothing; `tables` says which contrasts lack a run because of it.
+What the answers are worth is read by `evaluation/table.py`. null in a log is no fault: no answer could be scored there,
+and the value is NaN (which older runs wrote themselves).
 """
 
 import json
-import math
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,37 +16,15 @@ from pathlib import Path
 import pandas as pd
 
 from studylib.paths import RUNS
-from studylib.runs.keys import require_keys
-from studylib.runs.provenance import is_complete
+from studylib.runs.folder import CONFIG, MANIFEST, METRICS, SUMMARY, is_complete
 
 LAYOUT = ("axis", "profile", "source", "condition", "seed")  # folders from the root down to a run, as it writes them
-MARKS = {"config.json", "manifest.json", "metrics.jsonl", "summary.json"}
+MARKS = {CONFIG, MANIFEST, METRICS, SUMMARY}
 AGAIN = "delete the folder and make the run again"
-ENDPOINTS = ("accuracy_sampled", "accuracy_greedy", "score_sampled", "score_greedy")
-RANGES = {"accuracy": (0, 1), "score": (-1, 1)}  # a share of answers; what a rubric gives, P - N at the widest
-ANSWER_COLUMNS = {"split", "id", "k", "verdict", "response"}
 SPLITS = ("held_out_domains", "held_out", "held_out_styles")  # reading order: the primary split first
 CONDITIONS = ("narrow", "medium", "broad")  # reading order; other conditions follow by name, warm_start last
 WARM_START = "warm_start"
 KEYS = ["world", "condition", "seed"]
-RUN_COLUMNS = [*KEYS, "split", "endpoint", "before", "after"]
-
-
-def read_runs(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
-    """One row per complete run x split x endpoint: world, condition, seed, split, endpoint, before, after.
-
-    NaN: no answer of the run could be scored.
-    """
-    rows, splits = [], {}
-    for folder, key in complete_runs(root, axis, profile):
-        scores = _scores(folder / "summary.json")
-        splits[folder] = sorted(scores)
-        for split, phases in scores.items():
-            for endpoint in _endpoints(phases):
-                pair = {phase: _score(folder, split, phases, phase, endpoint) for phase in ("before", "after")}
-                rows.append({**key, "split": split, "endpoint": endpoint, **pair})
-    _same_splits(splits)
-    return pd.DataFrame(rows, columns=RUN_COLUMNS)
 
 
 def read_curves(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
@@ -58,9 +35,9 @@ def read_curves(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataF
     """
     tables = []
     for folder, key in complete_runs(root, axis, profile):
-        path = folder / "metrics.jsonl"
+        path = folder / METRICS
         lines = [line for line in _read_lines(path) if "reward" in line]  # a trainer's closing line has times only
-        if not lines and read_json(folder / "config.json").get("steps") == 0:
+        if not lines and read_json(folder / CONFIG).get("steps") == 0:
             continue  # a condition without training
         if not lines:
             raise ValueError(f"no training step with a reward in {path}; {AGAIN}")
@@ -75,7 +52,7 @@ def read_provenance(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.D
     kept), versions, device, wall time in seconds, and its folder."""
     rows = []
     for folder, key in complete_runs(root, axis, profile):
-        made = read_json(folder / "manifest.json")
+        made = read_json(folder / MANIFEST)
         git, versions = made.get("git") or {}, made.get("versions") or {}
         rows.append({
             **key, "plan": made.get("plan") or "", "commit": (git.get("commit") or "")[:12], "dirty": git.get("dirty"),
@@ -94,70 +71,20 @@ def profiles_of(made: pd.DataFrame) -> set[str]:
 
 def read_settings(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
     """One row per complete run: world, condition, seed, and what its config.json holds (NaN where it lacks it)."""
-    found = [{**read_json(folder / "config.json"), **key} for folder, key in complete_runs(root, axis, profile)]
-    return pd.DataFrame(found, dtype=object)
-
-
-def read_answers(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
-    """One row per evaluation answer after training: world, condition, seed, and the columns of responses.parquet.
-
-    verdict is 1 or 0; of open responses it is the score of their rubric, NaN where the grader gave none. Refuses a run
-    without answers, an answer that is there twice, and one without id, split or k.
-    """
-    tables = []
-    for folder, key in complete_runs(root, axis, profile):
-        path = folder / "responses.parquet"
-        answers = _read_parquet(path)
-        _refuse_wrong_answers(path, answers)
-        answers["verdict"] = _outcome(path, answers)
-        tables.append(answers.assign(**key)[[*KEYS, *answers.columns]])
-    return pd.concat(tables, ignore_index=True)
-
-
-def _outcome(path: Path, answers: pd.DataFrame) -> pd.Series:
-    """Verdicts; of a split of open responses, which have none, what a rubric gives. Refuses a closed one without."""
-    verdicts = answers["verdict"].astype(float)
-    of_open = verdicts.isna().groupby(answers["split"]).transform("all") & ("score" in answers)
-    lacks = int((verdicts.isna() & ~of_open).sum())
-    if lacks:
-        raise ValueError(f"{path}: {lacks} answers have no verdict; {AGAIN}")
-    return verdicts.mask(of_open, answers["score"].astype(float)) if of_open.any() else verdicts
-
-
-def _refuse_wrong_answers(path: Path, answers: pd.DataFrame) -> None:
-    try:
-        require_keys(answers, "split", "id", "k")
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    twice = answers[answers.duplicated(["split", "id", "k"])]
-    if len(twice):
-        first = twice.iloc[0]
-        raise ValueError(f"{path}: {len(twice)} answers are there twice; the first is {first['id']}, k = {first['k']}")
-
-
-def read_unscored(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
-    """One row per complete run x split x phase with answers that could not be scored: world, condition, seed, split,
-    phase, and their share of the answers."""
-    rows = []
-    for folder, key in complete_runs(root, axis, profile):
-        for split, phases in _scores(folder / "summary.json").items():
-            for phase, endpoints in phases.items():
-                share = endpoints.get("unscored")  # accuracies have none
-                if isinstance(share, float | int) and share > 0:
-                    rows.append({**key, "split": split, "phase": phase, "share": share})
-    return pd.DataFrame(rows, columns=[*KEYS, "split", "phase", "share"])
+    settings = [{**read_json(folder / CONFIG), **key} for folder, key in complete_runs(root, axis, profile)]
+    return pd.DataFrame(settings, dtype=object)
 
 
 def run_folders(root: Path | str = RUNS) -> list[Path]:
     """Every run folder below root, complete or not, sorted."""
     if not Path(root).is_dir():
         raise ValueError(f"no folder of runs at {root}")
-    found = []
+    folders = []
     for folder, below, files in os.walk(root):
         if MARKS.intersection(files):
-            found.append(Path(folder))
+            folders.append(Path(folder))
             below.clear()  # a checkpoint of a model has a config.json of its own
-    return sorted(found)
+    return sorted(folders)
 
 
 def incomplete_runs(root: Path | str = RUNS) -> list[Path]:
@@ -168,8 +95,8 @@ def incomplete_runs(root: Path | str = RUNS) -> list[Path]:
 def other_profiles(root: Path | str, axis: str, profile: str) -> pd.Series:
     """Complete runs of the same axis under other profiles, which a comparison leaves out: profile -> number of runs."""
     places = (_place(folder, root) for folder in run_folders(root) if _seems_finished(folder))
-    found = [place["profile"] for place in places if place and place["axis"] == axis]
-    return pd.Series([name for name in found if name != profile], dtype=object).value_counts().sort_index()
+    names = [place["profile"] for place in places if place and place["axis"] == axis]
+    return pd.Series([name for name in names if name != profile], dtype=object).value_counts().sort_index()
 
 
 def ordered(names: Iterable[str], first: tuple[str, ...] = CONDITIONS) -> list[str]:
@@ -217,7 +144,7 @@ def _key(folder: Path, root: Path | str, axis: str, profile: str) -> dict | None
 
 
 def _config(folder: Path) -> dict:
-    path = folder / "config.json"
+    path = folder / CONFIG
     config = read_json(path)
     missing = [name for name in LAYOUT if name not in config]
     if missing:
@@ -243,13 +170,13 @@ def _same_place(folder: Path, place: dict, config: dict) -> None:
     """A run that was copied or edited by hand: which of the two is it?"""
     wrong = [name for name in LAYOUT if config[name] != place[name]]
     if wrong:
-        said = f"{wrong[0]} {config[wrong[0]]!r}, its folder {place[wrong[0]]!r}"
-        raise ValueError(f"{folder}: its config.json says {said}; {AGAIN}")
+        apart = f"{wrong[0]} {config[wrong[0]]!r}, its folder {place[wrong[0]]!r}"
+        raise ValueError(f"{folder}: its config.json says {apart}; {AGAIN}")
 
 
 def _finished(folder: Path) -> bool:
     """Has it a manifest that says so? Refuses one that cannot be read."""
-    return is_complete(folder) and read_json(folder / "manifest.json").get("finished") is True
+    return is_complete(folder) and read_json(folder / MANIFEST).get("finished") is True
 
 
 def _seems_finished(folder: Path) -> bool:
@@ -260,57 +187,12 @@ def _seems_finished(folder: Path) -> bool:
         return False
 
 
-def _scores(path: Path) -> dict[str, dict]:
-    """split -> before and after -> endpoint -> value, as a run writes them."""
-    splits = read_json(path).get("splits") or {}
-    cells = [splits, *splits.values()] if isinstance(splits, dict) else [splits]
-    cells += [phase for cell in cells[1:] if isinstance(cell, dict) for phase in cell.values()]
-    if not all(isinstance(cell, dict) for cell in cells):
-        raise ValueError(f"{path} has no table of splits, before and after training; {AGAIN}")
-    return splits
-
-
-def range_of(endpoint: str) -> tuple[int, int]:
-    """Lowest and highest value that an endpoint can have."""
-    return RANGES[endpoint.split("_")[0]]
-
-
-def _endpoints(phases: dict) -> list[str]:
-    """Those that a split of a run has: accuracies, or scores by a rubric, or both."""
-    present = [name for name in ENDPOINTS if any(name in endpoints for endpoints in phases.values())]
-    return present or list(ENDPOINTS[:1])
-
-
-def _score(folder: Path, split: str, phases: dict, phase: str, endpoint: str) -> float:
-    """NaN for null, or NaN in older runs: no answer could be scored. Anything else that is no score is refused."""
-    where = f"{folder}: {endpoint} {phase} training on {split}"
-    if endpoint not in phases.get(phase, {}):
-        raise ValueError(f"{where} is missing; {AGAIN}")
-    value = phases[phase][endpoint]
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return math.nan
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{where} is {value!r}, not a number; {AGAIN}")
-    low, high = range_of(endpoint)
-    if not low <= value <= high:
-        raise ValueError(f"{where} is {value!r}, outside {low}..{high}; {AGAIN}")
-    return float(value)
-
-
-def _same_splits(splits: dict[Path, list[str]]) -> None:
-    """Runs compare only on the same evaluation splits."""
-    reference, expected = next(iter(splits.items()))
-    for folder, names in splits.items():
-        if not names or names != expected:
-            raise ValueError(f"{folder} has the splits {names}, {reference} has {expected}")
-
-
 def read_json(path: Path) -> dict:
     """A mapping; a file that is missing, cut or holds something else is refused by name."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise _broken(path, error) from error
+        raise broken(path, error) from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, not a mapping; {AGAIN}")
     return content
@@ -320,7 +202,7 @@ def _read_lines(path: Path) -> list[dict]:
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, ValueError) as error:
-        raise _broken(path, error) from error
+        raise broken(path, error) from error
     if not all(isinstance(line, dict) for line in lines):
         raise ValueError(f"{path} has a line that is no mapping; {AGAIN}")
     return lines
@@ -337,18 +219,7 @@ def _numbers(path: Path, logged: pd.DataFrame) -> pd.DataFrame:
     return logged.assign(**{name: others[name].astype(float) for name in others if not wrong[name]})
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
-    try:
-        answers = pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # what pyarrow raises is a ValueError
-        raise _broken(path, error) from error
-    missing = sorted(ANSWER_COLUMNS - set(answers))
-    if missing:
-        raise ValueError(f"{path} lacks the columns {', '.join(missing)}; {AGAIN}")
-    return answers
-
-
-def _broken(path: Path, error: Exception) -> ValueError:
+def broken(path: Path, error: Exception) -> ValueError:
     what = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read: it is empty, cut or damaged"
     return ValueError(f"{path} {what}; {AGAIN}")
 

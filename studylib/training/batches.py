@@ -6,6 +6,12 @@ MEAN_OVER_ROWS = ("grpo", "dr_grpo", "sapo", "luspo")  # TRL's losses that divid
 SUM_OVER_STEP = ("dapo", "cispo", "vespo")  # and those that divide by the tokens of the whole step
 
 
+def with_prompts(answers: dict, rows: torch.Tensor | slice = slice(None)) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B, P + C) token ids and mask of prompts and answers, as a model reads them; of some rows where asked."""
+    return tuple(torch.cat([answers[f"{of}_{name}"][rows] for of in ("prompt", "completion")], 1)
+                 for name in ("ids", "mask"))  # fmt: skip
+
+
 def micro_batches(answers: dict, n: int, loss_type: str, skip_zero: bool, updates: int = 1) -> list[dict]:
     """The answers of a step in `n` micro-batches, with `share`: what the loss of each is to be multiplied by.
 

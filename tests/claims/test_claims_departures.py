@@ -14,6 +14,7 @@ from test_claims import PLAN, STUDY, write_run
 
 from studylib.axes import read_axis
 from studylib.claims import departures, plan, report, tables
+from studylib.compare import summarise
 from studylib.paths import PARAMS
 
 FILE = PARAMS / "inputs.yaml"
@@ -39,7 +40,7 @@ def root(kept, tmp_path):
 
 @pytest.fixture
 def out(tmp_path):
-    return tmp_path / "out"
+    return tmp_path / "out/inputs"
 
 
 def compared(root, out, **options) -> tuple[pd.DataFrame, list[str]]:
@@ -59,50 +60,46 @@ def use_plan(monkeypatch, **changes) -> plan.Plan:
     return changed
 
 
-def run_tables(root, out, *more) -> None:
-    tables.main(["--axis", "inputs", "--runs", str(root), "--out", str(out), *more])
+def summary(root, out, profile="tiny_cpu", **more) -> str:
+    """What the command line prints."""
+    return summarise("inputs", profile, run_root=str(root), out_root=str(out.parent), **more).in_words()
 
 
 # --- tables of another plan are not sold under the plan of now ---
 
 
-def test_tables_of_a_changed_plan_are_made_again_and_explore(root, out, monkeypatch, capsys):
-    run_tables(root, out)
-    said = capsys.readouterr().out
-    assert "margin 0.1" in said and "This claim is confirmatory." in said
+def test_tables_of_a_changed_plan_are_made_again_and_explore(root, out, monkeypatch):
+    before = summary(root, out)
+    assert "margin 0.1" in before and "This claim is confirmatory." in before
     changed = use_plan(monkeypatch, margin=0.3)
-    run_tables(root, out)
-    said = capsys.readouterr().out
-    assert f"were made under {PLAN.digest}, not {changed.digest}: they are made again." in said
-    assert "margin 0.3" in said and "This claim is exploratory." in said and "is confirmatory" not in said
+    after = summary(root, out)
+    assert f"were made under {PLAN.digest}, not {changed.digest}: they are made again." in after
+    assert "margin 0.3" in after and "This claim is exploratory." in after and "is confirmatory" not in after
 
 
-def test_tables_of_another_profile_are_not_read_as_those_of_the_one_asked_for(root, out, capsys):
-    run_tables(root, out)
-    with pytest.raises(ValueError, match="no complete run of axis .inputs. with profile .t4."):
-        run_tables(root, out, "--profile", "t4")
-    assert "are of profile tiny_cpu, not t4: they are made again." in capsys.readouterr().out
+def test_tables_of_another_profile_are_not_read_as_those_of_the_one_asked_for(root, out):
+    summary(root, out)
+    message = "are of profile tiny_cpu, not t4: they are made again.\n.*no complete run of axis .inputs. with .* .t4."
+    with pytest.raises(ValueError, match=message):
+        summary(root, out, "t4")
     for config in shutil.copytree(root / "inputs/tiny_cpu", root / "inputs/t4").rglob("config.json"):
         edit(config, profile="t4")
-    run_tables(root, out, "--profile", "t4")
-    assert "made from" in capsys.readouterr().out
+    assert "made from" in summary(root, out, "t4")
     assert set(tables.read_table(out, "runs")["folder"].str.split("/").str[1]) == {"t4"}
 
 
-def test_a_margin_on_the_command_line_is_never_read_into_old_tables(root, out, capsys):
-    run_tables(root, out)
-    run_tables(root, out, "--margin", "0.001")
-    said = capsys.readouterr().out.split("made from")[-1]
-    assert "margin 0.0" in said and "This claim is exploratory." in said and "is confirmatory" not in said
-    run_tables(root, out)
-    assert "This claim is confirmatory." in capsys.readouterr().out, "the plan's own tables come back"
+def test_a_margin_on_the_command_line_is_never_read_into_old_tables(root, out):
+    summary(root, out)
+    other = summary(root, out, margin=0.001)
+    assert "margin 0.0" in other and "This claim is exploratory." in other and "is confirmatory" not in other
+    assert "This claim is confirmatory." in summary(root, out), "the plan's own tables come back"
 
 
 def test_tables_of_another_plan_without_runs_are_refused(root, out, tmp_path):
-    run_tables(root, out)
+    summary(root, out)
     message = f"no tables under plan .* of axis 'inputs': no folder of runs at {tmp_path}/nowhere"
     with pytest.raises(ValueError, match=message):
-        run_tables(tmp_path / "nowhere", out, "--margin", "0.3")
+        summary(tmp_path / "nowhere", out, margin=0.3)
 
 
 def test_the_report_refuses_the_tables_of_another_plan(root, out, monkeypatch):

@@ -19,8 +19,8 @@ from studylib.axes import axis_names, read_axis
 from studylib.claims import departures, items, plan, plots, plots_seeds, power, report, tables
 from studylib.claims.statistics import t_interval
 from studylib.evaluation.rates import wilson
+from studylib.evaluation.table import read_answers, read_runs
 from studylib.paths import FIGURES, PARAMS, ROOT
-from studylib.runs.read import read_answers, read_runs
 
 REPOSITORY, FILE = ROOT / "params", PARAMS / "inputs.yaml"
 WOBBLE = [0.00, 0.02, -0.01, 0.01, -0.02]
@@ -253,7 +253,7 @@ def test_verdicts_and_scores_that_are_no_numbers_and_answers_that_are_missing(ro
     folder = root / "inputs/tiny_cpu/local_norms/broad/seed3"
     answers = pd.read_parquet(folder / "responses.parquet")
     answers.assign(verdict=answers["verdict"].where(answers["k"] != 2)).to_parquet(folder / "responses.parquet")
-    with pytest.raises(ValueError, match="30 answers have no verdict"):
+    with pytest.raises(ValueError, match="30 answers are neither correct nor wrong"):
         read_answers(root, **STUDY)
     (folder / "responses.parquet").unlink()
     with pytest.raises(ValueError, match=r"seed3/responses.parquet is missing; delete the folder"):
@@ -273,7 +273,7 @@ def test_a_study_with_one_condition_and_one_with_one_seed(root, tmp_path):
     assert notes == ["There is one condition only, narrow: nothing to compare it with."]
     assert set(claims["contrast"]) == {"narrow - warm_start"}
     one = tables.claims(read_runs(root, **STUDY).query("seed == 0"), PLAN)
-    assert set(one["verdict"]) == {"not estimable"} and one[["p", "hedges_g", "bf10", "p_signflip"]].isna().all(
+    assert set(one["decision"]) == {"not estimable"} and one[["p", "hedges_g", "bf10", "p_signflip"]].isna().all(
         axis=None
     )
 
@@ -282,8 +282,8 @@ def test_a_study_with_one_condition_and_one_with_one_seed(root, tmp_path):
 
 
 def scored(answers: pd.DataFrame) -> pd.DataFrame:
-    """The same answers with a rubric's score beside the verdict: a quarter where right, else -0.5; one has none."""
-    score = answers["verdict"].map({1.0: 0.25, 0.0: -0.5})
+    """The same answers with a rubric's score beside: a quarter where right, else -0.5; one has none."""
+    score = answers["correct" if "correct" in answers else "verdict"].map({1.0: 0.25, 0.0: -0.5})
     return answers.assign(score=score.where(answers.index != answers.index[-1]))
 
 
@@ -293,7 +293,7 @@ def test_the_item_level_takes_the_answers_and_the_outcome_of_the_endpoint(root, 
     answers = scored(read_answers(root, **STUDY))
     found = items.item_table(answers, dataclasses.replace(PLAN, primary_endpoint=f"{kind}_{how}"))
     cell = answers[((answers["k"] == 0) == greedy) & (answers["split"] == PLAN.primary_split)]
-    arms = cell.query("world == 'local_norms'").groupby("condition")["verdict"].mean()
+    arms = cell.query("world == 'local_norms'").groupby("condition")["correct"].mean()
     row = found.query("world == 'local_norms' and contrast == 'broad - narrow'").iloc[0]
     assert row["difference"] == pytest.approx(scale * (arms["broad"] - arms["narrow"]))
     assert row["answers"] == 2 * 5 * 10 * (1 if greedy else 4)
@@ -311,20 +311,20 @@ def test_the_item_level_is_at_the_alpha_of_one_look(root):
 
 def test_rates_of_single_runs_by_hand():
     table = pd.DataFrame(
-        {"world": "w", "condition": "c", "seed": 0, "split": "held_out", "k": 0, "verdict": [1.0] * 30}
+        {"world": "w", "condition": "c", "seed": 0, "split": "held_out", "k": 0, "correct": [1.0] * 30}
     )
     row = items.rates(table, "held_out").iloc[0]
     assert (row["rate"], row["low"], row["high"], row["interval"]) == (1.0, *wilson(30, 30), "Wilson")
-    graded = table.assign(verdict=np.where(table.index % 3, 0.9, 0.95))  # their sum, 27.5, is no count of right answers
+    graded = table.assign(correct=np.where(table.index % 3, 0.9, 0.95))  # their sum, 27.5, is no count of right answers
     row = items.rates(graded, "held_out").iloc[0]
-    assert (row["rate"], row["low"], row["high"]) == t_interval(graded["verdict"]) and row["interval"] == "t"
+    assert (row["rate"], row["low"], row["high"]) == t_interval(graded["correct"]) and row["interval"] == "t"
 
 
 def test_open_responses_are_scored_and_what_the_grader_left_out_is_left_out(root):
     for path in root.rglob("responses.parquet"):
         scored(pd.read_parquet(path)).assign(verdict=np.nan).to_parquet(path)
     answers = read_answers(root, **STUDY)
-    assert set(answers["verdict"].dropna()) == {0.25, -0.5} and answers["verdict"].isna().sum() == 30
+    assert set(answers["correct"].dropna()) == {0.25, -0.5} and answers["correct"].isna().sum() == 30
     found = items.item_table(answers, dataclasses.replace(PLAN, primary_endpoint="score_greedy"))
     assert len(found) == 4 and found["difference"].notna().all()
 

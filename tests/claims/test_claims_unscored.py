@@ -22,8 +22,9 @@ from test_claims_departures import PLACE, WOBBLE
 from studylib.claims import departures, fairness, items, plots, plots_seeds, power, published, report, tables
 from studylib.claims.decisions import sentence
 from studylib.claims.statistics import holm, paired_contrast
-from studylib.evaluation.answers import summarise, summary
 from studylib.evaluation.diversity import decision_entropy, diversity
+from studylib.evaluation.summary import summarise, summary
+from studylib.evaluation.table import read_answers, read_runs
 from studylib.instruments import judge_gap, judge_plots
 from studylib.instruments.judge_bias import padding_effect, partiality
 from studylib.instruments.judge_report import agreement, agreement_report, reliability
@@ -31,8 +32,8 @@ from studylib.instruments.seed_sets import in_sets, set_claims
 from studylib.instruments.simulate import from_folders, simulate
 from studylib.judge.labels import held_out, others_share, rescored
 from studylib.judge.prompts import graded_rows, responses_of
-from studylib.runs import provenance
 from studylib.runs import read as runs
+from studylib.runs.folder import nulled, write_json
 from studylib.runs.keys import require_keys
 
 ENDPOINTS = ("accuracy_sampled", "accuracy_greedy")
@@ -99,24 +100,24 @@ def strictly(path):
 )
 def test_a_number_that_json_does_not_have_is_refused_by_file_and_name(tmp_path, value, name):
     path = tmp_path / "facts.json"
-    provenance.write_json(path, {"old": 1})
+    write_json(path, {"old": 1})
     with pytest.raises(ValueError, match=f"facts.json: {name}.*null where a value is not estimable"):
-        provenance.write_json(path, value)
+        write_json(path, value)
     assert strictly(path) == {"old": 1} and list(tmp_path.iterdir()) == [path], "the old file stays, and nothing else"
 
 
 def test_what_is_not_estimable_is_written_as_null(tmp_path):
     values = {"a": math.nan, "b": [np.float64("nan"), 2, (math.nan, "nan")], "c": {"d": None, "e": True, "f": 0.5}}
-    provenance.write_json(tmp_path / "x.json", provenance.nulled(values))
+    write_json(tmp_path / "x.json", nulled(values))
     expected = {"a": None, "b": [None, 2, [None, "nan"]], "c": {"d": None, "e": True, "f": 0.5}}
     assert strictly(tmp_path / "x.json") == expected
     with pytest.raises(ValueError, match="a = inf"):
-        provenance.write_json(tmp_path / "x.json", provenance.nulled({"a": math.inf}))
+        write_json(tmp_path / "x.json", nulled({"a": math.inf}))
 
 
-def evaluated(scores, verdict=math.nan) -> pd.DataFrame:
+def evaluated(scores, correct=math.nan) -> pd.DataFrame:
     """One greedy answer and samples to one scenario with these scores."""
-    answer = {"id": "s", "split": "held_out", "response": "x", "verdict": verdict, "format": math.nan, "readable": True}
+    answer = {"id": "s", "split": "held_out", "response": "x", "correct": correct, "format": math.nan, "readable": True}
     return pd.DataFrame({"k": range(len(scores)), "score": pd.array(scores, dtype="float64")}).assign(**answer)
 
 
@@ -130,18 +131,18 @@ def evaluated(scores, verdict=math.nan) -> pd.DataFrame:
     ],
 )
 def test_a_split_has_means_over_scored_answers_or_null_and_counts_both_kinds(tmp_path, scores, greedy, sampled, counts):
-    rows = [{"id": "s", "split": "held_out", "answer": None}]
+    rows = pd.DataFrame([{"id": "s", "split": "held_out", "answer": None}])
     found = summarise(evaluated(scores), rows)
     assert (found["score_greedy"], found["score_sampled"]) == (greedy, pytest.approx(sampled) if sampled else sampled)
     assert (found["answers_scored"], found["answers_unscored"]) == counts
     assert found["unscored"] == pytest.approx(counts[1] / 3)
-    whole = summary(evaluated(scores), evaluated([None] * 3), {"held_out": rows})
-    provenance.write_json(tmp_path / "summary.json", whole)
+    whole = summary(evaluated(scores), evaluated([None] * 3), rows)
+    write_json(tmp_path / "summary.json", whole)
     assert strictly(tmp_path / "summary.json")["splits"]["held_out"]["after"]["score_sampled"] is None
 
 
 def test_a_split_without_any_verdict_has_null_for_its_accuracies_and_their_interval():
-    rows = [{"id": "s", "split": "held_out", "answer": "a"}]
+    rows = pd.DataFrame([{"id": "s", "split": "held_out", "answer": "a"}])
     found = summarise(evaluated([0.5, 0.5]).drop(columns="score"), rows)
     nothing = ("accuracy_greedy", "accuracy_greedy_low", "accuracy_greedy_high", "accuracy_sampled", "format")
     assert all(found[name] is None for name in nothing) and found["base_rate"] == 1.0
@@ -154,7 +155,7 @@ def test_a_split_without_any_verdict_has_null_for_its_accuracies_and_their_inter
 @pytest.mark.parametrize("phase", ["before", "after"])
 def test_null_and_the_nan_of_older_runs_are_no_value_and_stop_nothing(root, value, phase):
     lose(root, "broad", 3, value=value, phases=(phase,))
-    found = runs.read_runs(root, **STUDY)
+    found = read_runs(root, **STUDY)
     lost = found[found[phase].isna()]
     assert len(found) == 180 and len(lost) == 2 and set(lost["endpoint"]) == set(ENDPOINTS)
     assert set(lost["condition"]) == {"broad"} and set(lost["seed"]) == {3}
@@ -164,7 +165,7 @@ def test_null_and_the_nan_of_older_runs_are_no_value_and_stop_nothing(root, valu
 def test_what_is_broken_is_still_refused(root, value):
     lose(root, "broad", 3, value=value)
     with pytest.raises(ValueError, match="seed3: accuracy_sampled after training on held_out_domains is "):
-        runs.read_runs(root, **STUDY)
+        read_runs(root, **STUDY)
 
 
 @pytest.mark.parametrize("name", ["condition", "source"])
@@ -174,7 +175,7 @@ def test_a_run_without_a_name_is_refused_before_it_is_lost_in_a_table(tmp_path, 
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {name: value}))
     with pytest.raises(ValueError, match=f"config.json: {name} = {value!r} is no name"):
-        runs.read_runs(tmp_path, **STUDY)
+        read_runs(tmp_path, **STUDY)
 
 
 def log(root, condition, seed, edit, world="local_norms") -> None:
@@ -239,7 +240,7 @@ def test_a_run_without_a_score_leaves_its_pair_out_and_the_other_claims_as_they_
 def test_a_contrast_with_fewer_pairs_is_that_of_the_pairs_that_are_left_and_says_which_are_not(root, tmp_path):
     lose(root, "broad", 3)
     claims, _ = compared(root, tmp_path)
-    found = runs.read_runs(root, **STUDY)
+    found = read_runs(root, **STUDY)
     cell = found.query("world == 'local_norms' and split == @PLAN.primary_split and endpoint == 'accuracy_sampled'")
     arms = {name: arm.set_index("seed")["after"].drop(3) for name, arm in cell.groupby("condition")}
     row = primary(claims).loc["broad - narrow"]
@@ -259,7 +260,7 @@ def test_the_loss_of_a_baseline_run_makes_every_contrast_of_that_cell_explorator
     assert set(primary(claims)["status"]) == {"exploratory"} and set(primary(claims)["n"]) == {4}
     assert set(primary(claims, "universal_norms")["status"]) == {"confirmatory"}
     rest = claims[(claims["split"] != PLAN.primary_split) | (claims["world"] != "local_norms")]
-    assert set(rest["n"]) == {5} and rest["verdict"].isin(["different", "both (trivial)", "inconclusive"]).any()
+    assert set(rest["n"]) == {5} and rest["decision"].isin(["different", "both (trivial)", "inconclusive"]).any()
 
 
 def test_a_condition_without_any_score_is_not_estimable_and_softens_no_other_contrast(root, tmp_path):
@@ -267,14 +268,14 @@ def test_a_condition_without_any_score_is_not_estimable_and_softens_no_other_con
         lose(root, "broad", seed, splits=" ".join(("held_out", "held_out_domains", "held_out_styles")))
     claims, notes = compared(root, tmp_path)
     row = primary(claims).loc["broad - narrow"]
-    assert row["verdict"] == "not estimable" and row["n"] == 0 and math.isnan(row["difference"])
+    assert row["decision"] == "not estimable" and row["n"] == 0 and math.isnan(row["difference"])
     told = sentence({"contrast": "broad - narrow", **row})
     assert "broad - narrow; " in told and "nan" not in told and "so no pair is left" in told
     family = claims.query("world == 'local_norms' and endpoint == 'accuracy_sampled'")
     medium = family[family["contrast"] == "medium - narrow"]
     assert medium["p_holm"].tolist() == pytest.approx(holm([*medium["p"], 1, 1, 1])[:3]), "six tests, as planned"
     assert len(notes) == 1 and "held_out, held_out_domains, held_out_styles" in notes[0]
-    means = tables.means(runs.read_runs(root, **STUDY)).query("world == 'local_norms' and condition == 'broad'")
+    means = tables.means(read_runs(root, **STUDY)).query("world == 'local_norms' and condition == 'broad'")
     assert set(means["seeds"]) == {0} and means[["mean", "low", "high"]].isna().all(axis=None)
     shown = tables.readable(tables.primary(claims, PLAN), PLAN).set_index(["world", "contrast"])
     assert shown.loc[("local_norms", "broad - narrow"), "difference"] == "not estimable"
@@ -311,7 +312,7 @@ def test_some_answers_without_a_score_are_told_with_their_largest_share(root, tm
 
 def test_tables_of_a_study_whose_answers_all_have_a_score_have_no_column_for_them(root, tmp_path):
     claims, notes = compared(root, tmp_path)
-    answers, found = runs.read_answers(root, **STUDY), runs.read_runs(root, **STUDY)
+    answers, found = read_answers(root, **STUDY), read_runs(root, **STUDY)
     made = (
         claims,
         items.item_table(answers, PLAN),
@@ -330,13 +331,13 @@ def test_simulated_studies_are_claimed_from_folders_and_tables_alike_whatever_is
     one, two = (tables.claims(t, plan).sort_values(keys, ignore_index=True) for t in (found, from_folders(found)))
     pd.testing.assert_frame_equal(one, two)
     assert (one["n"] <= 5).all() and (one["unscored"] != "").sum() == (one["n"] < 5).sum() > 0
-    assert set(one.loc[one["n"] < 2, "verdict"]) <= {"not estimable"}
+    assert set(one.loc[one["n"] < 2, "decision"]) <= {"not estimable"}
 
 
 def test_power_and_seed_sets_count_the_pairs_that_are_left(root):
     for seed in (1, 3):
         lose(root, "broad", seed)
-    found = runs.read_runs(root, **STUDY)
+    found = read_runs(root, **STUDY)
     needed = one_world(power.power_table(found, PLAN)).set_index("contrast")
     assert needed["seeds"].to_dict() == {"broad - narrow": 3, "medium - narrow": 5}
     sets = set_claims(one_world(found), PLAN).set_index("contrast")
@@ -351,7 +352,7 @@ def crossed(seeds=3, scenarios=6, answers=2) -> pd.DataFrame:
     rng = np.random.default_rng(1)
     grid = [(t, s, f"i{i}") for t in (0, 1) for s in range(seeds) for i in range(scenarios) for _ in range(answers)]
     table = pd.DataFrame(grid, columns=["treated", "seed", "id"]).astype({"id": object, "seed": object})
-    return table.assign(verdict=(rng.random(len(table)) < 0.5 + 0.2 * table["treated"]).astype(float))
+    return table.assign(value=(rng.random(len(table)) < 0.5 + 0.2 * table["treated"]).astype(float))
 
 
 @pytest.mark.parametrize("missing", MISSING)
@@ -371,26 +372,26 @@ def test_an_arm_that_is_neither_treated_nor_not_is_refused():
 
 def test_unscored_answers_are_left_out_and_counted_and_never_wrong():
     table = crossed()
-    some = table.assign(verdict=table["verdict"].where(table.index % 5 > 0))
-    left = some.dropna(subset=["verdict"])
+    some = table.assign(value=table["value"].where(table.index % 5 > 0))
+    left = some.dropna(subset=["value"])
     both = left[left.groupby(["seed", "id"])["treated"].transform("nunique") == 2]
     found = items.clustered_contrast(some)
     assert found["unscored"] == 15 and found["answers"] == len(both)
     assert found == {**items.clustered_contrast(both), "unscored": 15}
-    cells = both.groupby(["seed", "id", "treated"])["verdict"].mean().unstack()
+    cells = both.groupby(["seed", "id", "treated"])["value"].mean().unstack()
     assert found["difference"] == pytest.approx((cells[1] - cells[0]).mean())
 
 
 def test_a_scenario_and_a_run_without_a_score_leave_their_cells_out_and_half_a_pair_is_refused():
     table, whole = crossed(), items.clustered_contrast(crossed())
     lost = (table["treated"] == 1) & (table["seed"] == 2)
-    found = items.clustered_contrast(table.assign(verdict=table["verdict"].mask(lost)))
+    found = items.clustered_contrast(table.assign(value=table["value"].mask(lost)))
     assert (found["seeds"], found["scenarios"], found["answers"], found["unscored"]) == (2, 6, 48, 12)
-    scenario = items.clustered_contrast(table.assign(verdict=table["verdict"].mask(table["id"] == "i4")))
+    scenario = items.clustered_contrast(table.assign(value=table["value"].mask(table["id"] == "i4")))
     assert (scenario["scenarios"], scenario["unscored"], whole["unscored"]) == (5, 12, 0)
-    nothing = items.clustered_contrast(table.assign(verdict=np.nan))
+    nothing = items.clustered_contrast(table.assign(value=np.nan))
     assert nothing["unscored"] == 72 and nothing["answers"] == 0 and math.isnan(nothing["difference"])
-    assert all(math.isnan(value) for value in items.mixed_contrast(table.assign(verdict=np.nan)).values())
+    assert all(math.isnan(value) for value in items.mixed_contrast(table.assign(value=np.nan)).values())
     with pytest.raises(ValueError, match="only one condition answered scenario i0 with seed 2"):
         items.clustered_contrast(table[~lost])
 
@@ -406,8 +407,8 @@ def open_answers(root, lost) -> None:
 
 def test_a_run_whose_grader_scored_nothing_is_counted_and_the_other_runs_are_compared(root):
     open_answers(root, lambda condition, seed: (condition, seed) == ("broad", "seed3"))
-    answers = runs.read_answers(root, **STUDY)
-    assert answers["verdict"].isna().sum() == 2 * 150
+    answers = read_answers(root, **STUDY)
+    assert answers["correct"].isna().sum() == 2 * 150
     found = items.item_table(answers, dataclasses.replace(PLAN, primary_endpoint="score_sampled"))
     found = found.set_index(["world", "contrast"])
     lost = found.loc[("local_norms", "broad - narrow")]
@@ -426,12 +427,12 @@ def test_open_and_closed_splits_of_one_run_each_have_their_outcome_and_a_lacking
     answers = pd.read_parquet(path).assign(score=0.3)
     is_open = answers["split"] == "held_out"
     answers.assign(verdict=answers["verdict"].mask(is_open)).to_parquet(path)
-    found = runs.read_answers(root, **STUDY).query("world == 'local_norms' and condition == 'broad' and seed == 3")
-    assert set(found.loc[found["split"] == "held_out", "verdict"]) == {0.3}
-    assert set(found.loc[found["split"] != "held_out", "verdict"]) == {0.0, 1.0}
+    found = read_answers(root, **STUDY).query("world == 'local_norms' and condition == 'broad' and seed == 3")
+    assert set(found.loc[found["split"] == "held_out", "correct"]) == {0.3}
+    assert set(found.loc[found["split"] != "held_out", "correct"]) == {0.0, 1.0}
     answers.assign(verdict=answers["verdict"].mask(answers["k"] == 2)).to_parquet(path)
-    with pytest.raises(ValueError, match="seed3/responses.parquet: 30 answers have no verdict; delete the folder"):
-        runs.read_answers(root, **STUDY)
+    with pytest.raises(ValueError, match="seed3/responses.parquet: 30 answers are neither correct nor wrong; delete"):
+        read_answers(root, **STUDY)
 
 
 @pytest.mark.parametrize("column", ["id", "split", "k"])
@@ -440,15 +441,15 @@ def test_stored_answers_without_a_key_name_their_file(root, column):
     answers = pd.read_parquet(path)
     answers.astype({column: object}).assign(**{column: answers[column].where(answers.index > 2)}).to_parquet(path)
     with pytest.raises(ValueError, match=f"seed3/responses.parquet: 3 of 150 rows have no {column}"):
-        runs.read_answers(root, **STUDY)
+        read_answers(root, **STUDY)
 
 
 def test_a_seed_without_a_score_in_one_task_is_out_of_the_interquartile_mean_and_counted(root):
-    whole = items.iqm_table(runs.read_runs(root, **STUDY), ENDPOINTS[0]).set_index("condition")
+    whole = items.iqm_table(read_runs(root, **STUDY), ENDPOINTS[0]).set_index("condition")
     lose(root, "broad", 3, splits="held_out")
     for seed in range(5):
         lose(root, "medium", seed)
-    found = items.iqm_table(runs.read_runs(root, **STUDY), ENDPOINTS[0]).set_index("condition")
+    found = items.iqm_table(read_runs(root, **STUDY), ENDPOINTS[0]).set_index("condition")
     assert found["seeds"].to_dict() == {"broad": 4, "medium": 0, "narrow": 5}
     assert found["unscored"].to_dict() == {"broad": 1, "medium": 5, "narrow": 0}
     assert math.isnan(found.loc["medium", "iqm"]) and found.loc["narrow", "iqm"] == whole.loc["narrow", "iqm"]
@@ -459,7 +460,7 @@ def test_decisions_and_diversity_refuse_answers_without_a_scenario(missing):
     said = "<think>So.</think><answer>{}</answer>"
     table = pd.DataFrame(
         [(i, k, said.format("ab"[k % 2]), 1.0) for i in ("x", "y") for k in range(3)],
-        columns=["id", "k", "response", "verdict"],
+        columns=["id", "k", "response", "correct"],
     ).astype({"id": object})
     assert decision_entropy(table[table["k"] > 0]) == 1.0 and diversity(table, budget=2)["unscored"] == 0
     table.loc[[1, 4], "id"] = missing
@@ -470,14 +471,14 @@ def test_decisions_and_diversity_refuse_answers_without_a_scenario(missing):
 
 def test_an_unscored_answer_is_no_right_one_and_counted():
     said = [f"<think>{word} once more</think><answer>a</answer>" for word in ("so", "but", "then", "yet")]
-    table = pd.DataFrame({"id": "x", "k": range(4), "response": said, "verdict": [1.0, 1.0, np.nan, 0.0]})
+    table = pd.DataFrame({"id": "x", "k": range(4), "response": said, "correct": [1.0, 1.0, np.nan, 0.0]})
     assert diversity(table, budget=3)["words"] == 3 and diversity(table, budget=3)["unscored"] == 1
 
 
 @pytest.mark.parametrize("missing", MISSING)
 @pytest.mark.parametrize("column", ["world", "condition", "seed"])
 def test_tables_of_runs_without_a_key_are_refused_by_name(root, column, missing):
-    found = runs.read_runs(root, **STUDY).astype(object)
+    found = read_runs(root, **STUDY).astype(object)
     found.loc[7, column] = missing
     for make in (tables.means, lambda t: tables.claims(t, PLAN), lambda t: power.power_table(t, PLAN),
                  lambda t: items.iqm_table(t, ENDPOINTS[0])):  # fmt: skip
@@ -490,7 +491,7 @@ def test_curves_answers_and_seed_sets_without_a_key_are_refused_by_name(root):
     curves.loc[3, "world"] = None
     with pytest.raises(ValueError, match="1 of 300 rows have no world"):
         fairness.fairness(curves)
-    answers = runs.read_answers(root, **STUDY)
+    answers = read_answers(root, **STUDY)
     answers.loc[3, "condition"] = ""
     for make in (lambda t: items.item_table(t, PLAN), lambda t: items.rates(t, "held_out"),
                  lambda t: items.diversity_table(t, "held_out")):  # fmt: skip
@@ -502,7 +503,7 @@ def test_curves_answers_and_seed_sets_without_a_key_are_refused_by_name(root):
 
 @pytest.mark.parametrize("missing", [None, math.nan, ""])
 def test_a_run_whose_manifest_tells_no_plan_is_a_departure_and_does_not_leave_the_grouping(root, missing):
-    found, made = runs.read_runs(root, **STUDY), runs.read_provenance(root, **STUDY).astype({"plan": object})
+    found, made = read_runs(root, **STUDY), runs.read_provenance(root, **STUDY).astype({"plan": object})
     made.loc[3, "plan"] = missing
     told = departures.departures(PLAN, made, found, made[runs.KEYS], [], True)
     assert len(told) == 1 and told[0].startswith(f"1 of 30 runs were made under no plan, not {PLAN.digest};")
@@ -525,7 +526,7 @@ def test_figures_draw_the_runs_that_have_a_score_and_name_what_has_none(root):
     lose(root, "broad", 3)
     for seed in range(5):
         lose(root, "medium", seed)
-    found = one_world(runs.read_runs(root, **STUDY))
+    found = one_world(read_runs(root, **STUDY))
     ax = plots.plot_means(found)
     assert [text.get_text() for text in ax.texts] == ["not estimable"]
     assert sum(len(line.get_xdata()) for line in ax.lines if line.get_alpha() == 0.45) == 5 + 4
@@ -535,14 +536,14 @@ def test_figures_draw_the_runs_that_have_a_score_and_name_what_has_none(root):
     ax = plots_seeds.plot_ranks(found)
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["broad", "narrow"]
     assert ax.get_xlabel().endswith("left out, not scored: medium, seed 3")
-    ax = plots.plot_contrasts(one_world(tables.claims(runs.read_runs(root, **STUDY), PLAN)))
+    ax = plots.plot_contrasts(one_world(tables.claims(read_runs(root, **STUDY), PLAN)))
     assert [text.get_text() for text in ax.texts].count("not estimable") == 2
-    plots_seeds.plot_power(one_world(power.power_table(runs.read_runs(root, **STUDY), PLAN)))
+    plots_seeds.plot_power(one_world(power.power_table(read_runs(root, **STUDY), PLAN)))
     plt.close("all")
 
 
 def test_a_world_without_any_score_is_drawn_empty(root):
-    found = one_world(runs.read_runs(root, **STUDY)).assign(after=np.nan, before=np.nan)
+    found = one_world(read_runs(root, **STUDY)).assign(after=np.nan, before=np.nan)
     for draw in (plots.plot_means, plots_seeds.plot_seeds, plots_seeds.plot_ranks):
         assert {text.get_text() for text in draw(found).texts} == {"not estimable"}
     plt.close("all")

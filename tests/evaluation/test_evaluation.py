@@ -7,23 +7,24 @@ import pandas as pd
 import pytest
 from peft import get_peft_model
 
-from studylib.evaluation.answers import respond, scored, summarise, summary
+from studylib.evaluation.answers import respond, scored
 from studylib.evaluation.diversity import decision_entropy, words
 from studylib.evaluation.rates import wilson
+from studylib.evaluation.summary import summarise, summary
 from studylib.policy.models import load_base, lora
 from studylib.rewards import batch_reward
 from studylib.scenarios.selection import select
 
 
 def rows(*answers):
-    return [{"id": str(i), "split": "held_out", "answer": a} for i, a in enumerate(answers)]
+    return pd.DataFrame([{"id": str(i), "split": "held_out", "answer": a} for i, a in enumerate(answers)])
 
 
 def answers(table):
-    """id -> (k, verdict, format, readable) lists, k counted from 0."""
+    """id -> (k, correct, format, readable) lists, k counted from 0."""
     return pd.DataFrame(
         [(i, "held_out", k, "", *values) for i, row in table.items() for k, values in enumerate(row)],
-        columns=["id", "split", "k", "response", "verdict", "format", "readable"],
+        columns=["id", "split", "k", "response", "correct", "format", "readable"],
     )
 
 
@@ -44,7 +45,8 @@ def test_endpoints_by_hand():
 
 def test_the_summary_has_before_and_after_for_every_evaluation_split():
     before, after = answers({"0": [WRONG, WRONG]}), answers({"0": [RIGHT, RIGHT]})
-    result = summary(before, after, {"train": rows("a"), "held_out": rows("a")})
+    train = rows("a").assign(split="train", id="t")
+    result = summary(before, after, pd.concat([train, rows("a")]))
     assert list(result["splits"]) == ["held_out"]
     scores = {stage: values["accuracy_sampled"] for stage, values in result["splits"]["held_out"].items()}
     assert scores == {"before": 0.0, "after": 1.0}

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from studylib.params import COMBINATIONS, RATING_REWARDS, SHAPINGS, RunParams
+from studylib.names import REWARDS
+from studylib.params import COMBINATIONS, SHAPINGS, RunParams
 from studylib.randomness import generator
 from studylib.rewards import batch_reward
 from studylib.rewards import shaping as s
@@ -166,9 +167,11 @@ def test_parameters_that_nobody_reads_make_no_difference():
 
 def test_ratings_on_a_scale_of_two_levels_rank_answers_alike():
     """Whether p is .9 or .6, each of them is a + b [answer is the majority's]; any_of may accept both."""
-    two = frozenset(RATING_REWARDS)
-    configs = {name: config(rewards=f"{name}=1") for name in RATING_REWARDS}
-    alike = [name for name in RATING_REWARDS if name != "rating_any_of"]
+    ratings = [name for name in REWARDS if name.startswith("rating_")]
+    two = frozenset(ratings)
+    configs = {name: config(rewards=f"{name}=1") for name in ratings}
+    alike = [name for name in ratings if REWARDS[name].agreement]
+    assert len(ratings) == 7 and set(ratings) - set(alike) == {"rating_any_of"}
     assert set(identical_conditions(configs, two)) == set(itertools.combinations(alike, 2))
     assert ("rating_brier", "rating_ordinal") not in identical_conditions(configs), "a longer scale"
     row = {"id": "r", "options": ["permissible", "wrong"], "answer": None,

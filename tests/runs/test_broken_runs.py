@@ -10,6 +10,7 @@ import pytest
 from test_claims import STUDY, write_run
 
 from studylib.claims import tables
+from studylib.evaluation.table import read_answers, read_runs
 from studylib.runs import read as runs
 
 AGAIN = "; delete the folder and make the run again"
@@ -71,7 +72,7 @@ def test_a_broken_file_is_named(root, run, name, breaks, what):
 def test_a_broken_run_of_another_study_stops_only_its_own(root, place, name, breaks):
     other = write_run(root, **place)
     breaks(other / name)
-    assert len(runs.read_runs(root, **STUDY)) == 24 and len(runs.read_curves(root, **STUDY)) == 40
+    assert len(read_runs(root, **STUDY)) == 24 and len(runs.read_curves(root, **STUDY)) == 40
     if name == "manifest.json":
         assert runs.incomplete_runs(root) == [other]
 
@@ -96,7 +97,7 @@ def test_a_cut_log_is_named(root, run, content, what):
 def test_broken_answers_are_named(root, run, breaks, what):
     breaks(run / "responses.parquet")
     with pytest.raises(ValueError, match=refused(run / "responses.parquet", what)):
-        runs.read_answers(root, **STUDY)
+        read_answers(root, **STUDY)
 
 
 def edit_score(run, value, endpoint="accuracy_sampled") -> None:
@@ -126,7 +127,7 @@ def test_a_score_that_cannot_be_names_its_run(root, run, endpoint, value, wrong)
 
 def test_a_score_by_a_rubric_may_be_below_0(root, run):
     edit_score(run, -0.5, "score_sampled")
-    assert runs.read_runs(root, **STUDY)["after"].min() == -0.5
+    assert read_runs(root, **STUDY)["after"].min() == -0.5
 
 
 @pytest.mark.parametrize("splits", [[1], {"held_out": [1]}, {"held_out": {"after": 0.5}}])

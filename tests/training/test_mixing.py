@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from test_training import adapter, start, tags_reward
+from training_runs import adapter, pay, start, tags_reward
 
 from studylib.params import RunParams
 from studylib.rewards.correct import format
@@ -13,7 +13,7 @@ from studylib.rewards.groups import normalised
 from studylib.rewards.shaping import total
 from studylib.training import mixing
 from studylib.training.preferences import best_and_worst
-from studylib.training.trainer import train
+from studylib.training.train import train
 
 NAN = float("nan")
 
@@ -23,8 +23,7 @@ def opposite(response, scenario):
 
 
 def play(monkeypatch, second=format):
-    rewards = {"verdict": (tags_reward, ()), "format": (second, ("options",))}
-    monkeypatch.setattr("studylib.rewards.REWARDS", rewards)
+    pay(monkeypatch, verdict=tags_reward, format=second)
 
 
 def advantages_of(trainer, params):

@@ -15,7 +15,9 @@ from studylib.params import RunParams
 from studylib.policy.models import Precision, load_base, lora
 from studylib.training import supported
 from studylib.training import trainer as module
-from studylib.training.trainer import StudyTrainer, grpo_config, prepare
+from studylib.training.config import grpo_config
+from studylib.training.train import prepare
+from studylib.training.trainer import StudyTrainer
 
 QUESTIONS = [f"Is it wrong to {deed}?" for deed in ("steal", "lie to a friend", "help", "break a promise to a child")]
 

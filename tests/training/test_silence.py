@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from hub_models import hub_model
-from test_training import adapter, start, steps_logged, tags_reward
+from training_runs import adapter, pay, start, steps_logged, tags_reward
 
 from studylib.claims.tables import refuse_other_content
 from studylib.evaluation import answers as suites
@@ -19,18 +19,20 @@ from studylib.params import READ_BY, RunParams
 from studylib.policy.models import lora
 from studylib.rewards.correct import format
 from studylib.runs.contents import contents, folder_digest
-from studylib.runs.provenance import open_run
+from studylib.runs.folder import open_run
 from studylib.scenarios.selection import select
 from studylib.text.readable import PROBLEMS, problems, shares, unreadable_note
+from studylib.training.checkpoints import COMPLETE
+from studylib.training.config import linear_rate
 from studylib.training.idle import identical_conditions
-from studylib.training.trainer import COMPLETE, IDLE_STEPS, linear_rate, prepare, train
+from studylib.training.log import IDLE_STEPS
+from studylib.training.train import prepare, train
 
 REVISION = "0" * 40
 
 
 def play(monkeypatch, first, second=format, third=None):
-    rewards = {"verdict": (first, ()), "format": (second, ("options",))}
-    monkeypatch.setattr("studylib.rewards.REWARDS", rewards | ({"rating_majority": (third, ())} if third else {}))
+    pay(monkeypatch, verdict=first, format=second, **({"rating_majority": third} if third else {}))
 
 
 def lines(params):

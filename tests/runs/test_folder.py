@@ -1,0 +1,40 @@
+"""The run folder: written whole, one set of parameters, complete with its manifest."""
+
+import json
+from importlib import metadata
+
+import pytest
+
+from studylib.runs.folder import is_complete, open_run, write_json, write_manifest
+from studylib.runs.provenance import code_hash, git_state
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a" / "x.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_a_run_folder_belongs_to_one_set_of_parameters(tmp_path):
+    open_run(tmp_path, {"seed": 1, "steps": 9})
+    open_run(tmp_path, {"seed": 1, "steps": 2})  # nothing had begun
+    (tmp_path / "metrics.jsonl").touch()
+    open_run(tmp_path, {"seed": 1, "steps": 2})
+    with pytest.raises(ValueError, match="holds a run with steps = 2, not 3; give another run_root"):
+        open_run(tmp_path, {"seed": 1, "steps": 3})
+    (tmp_path / "config.json").write_text('{\n"seed": 1,\n')
+    with pytest.raises(ValueError, match=r"not JSON in .*config\.json, line 3"):
+        open_run(tmp_path, {"seed": 1, "steps": 2})
+
+
+def test_the_manifest_makes_a_run_complete_and_says_what_it_was_made_of(tmp_path):
+    assert not is_complete(tmp_path)
+    write_manifest(tmp_path, {"seed": 1}, started=0.0, data={"train": "abc"})
+    assert is_complete(tmp_path)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["finished"] and manifest["params"] == {"seed": 1} and manifest["data"] == {"train": "abc"}
+    assert manifest["versions"]["trl"] == metadata.version("trl")
+    assert manifest["git"] == git_state() and manifest["code"] == code_hash()
+    assert manifest["machine"]["cpus"] and manifest["wall_seconds"] > 0 and manifest["peak_memory_gb"]["cpu"] > 0

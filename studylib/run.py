@@ -49,6 +49,8 @@ def run(params: RunParams, make_rewards: MakeRewards | None = None, **facts: str
     to the configuration of the run, such as who grades.
     """
     begun = begin(params, **facts)
+    if is_complete(params.run_dir):
+        return params.run_dir
     splits = choose_scenarios(params)
     grader = choose_grader(params, splits)
     trainer = make_policy(params, splits, grader, make_rewards)

@@ -116,7 +116,7 @@ def test_the_comparison_notebook_reads_run_folders_and_writes_tables_and_figures
     write_run(tmp_path / "runs", seed=9, finished=False)
     shown = execute("4_compare_conditions", tmp_path, run_root=str(tmp_path / "runs"), out_root=str(tmp_path / "out"))
     claims = pd.read_csv(tmp_path / "out/inputs/claims.csv")
-    assert set(claims.verdict) <= {"different", "equivalent", "both (trivial)", "inconclusive", "not estimable"}
+    assert set(claims.decision) <= {"different", "equivalent", "both (trivial)", "inconclusive", "not estimable"}
     assert all((tmp_path / f"out/inputs/{name}.csv").is_file() for name in ("means", "power", "items", "iqm", "runs"))
     for name in ("accuracy", "contrasts", "curves", "detectable", "seeds", "pareto"):
         assert all((tmp_path / f"out/inputs/{name}.{suffix}").is_file() for suffix in ("pdf", "png", "csv"))

@@ -1,7 +1,6 @@
 """What holds the project together: pins, provenance, randomness, the workflow, the notebooks as files."""
 
 import ast
-import dataclasses
 import json
 import os
 import re
@@ -20,8 +19,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from studylib.__main__ import parser as command_line
-from studylib.params import RunParams
+from studylib.params import RunParams, parameters
+from studylib.paths import PARAMS
 from studylib.randomness import generator, torch_seed
+from studylib.runs.folder import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -89,17 +90,17 @@ def test_torch_draws_leave_the_global_state_alone():
 
 def workflow(folder: Path, *options: str, python: str | Path = sys.executable) -> subprocess.CompletedProcess:
     """A dry run in a folder that has the repository's parameters and notebooks, unless it has its own."""
-    for name in ("params", "notebooks"):
+    for name, place in {"params": PARAMS, "notebooks": ROOT / "notebooks"}.items():
         if not (folder / name).exists():
-            (folder / name).symlink_to(ROOT / name)
-    command = [python, "-m", "snakemake", "-n", "-s", ROOT / "Snakefile", "--directory", folder, *options]
-    environment = os.environ | {"STUDYLIB_ROOT": str(folder)}
+            (folder / name).symlink_to(place)
+    command = [python, "-m", "snakemake", "-n", "-s", ROOT / "workflow/Snakefile", "--directory", folder, *options]
+    environment = os.environ | {"STUDYLIB_ROOT": str(folder), "STUDYLIB_PARAMS": str(folder / "params")}
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
 
 
 def dry_run(folder: Path, *options: str, **how) -> str:
     done = workflow(folder, *options, **how)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
@@ -134,14 +135,14 @@ def test_the_run_rule_writes_where_the_run_writes(tmp_path):
     output = dry_run(tmp_path, "--config", "seeds=1", "worlds=local_norms", "--printshellcmds")
     params = RunParams.resolve({"condition": "medium", "source": "local_norms", "seed": 0})
     assert str(params.run_dir.relative_to(ROOT) / "manifest.json") in output
-    assert "-f params/profiles/tiny_cpu.yaml -f params/inputs/medium.yaml -p source local_norms -p seed 0" in output
+    assert "-r profile tiny_cpu -r axis inputs -r condition medium -r source local_norms -p seed 0 2>" in output
 
 
 def test_an_axis_may_have_its_own_budget_and_a_condition_keeps_its_own(tmp_path):
     output = dry_run(tmp_path, "--config", "axis=objective", "seeds=1", "--printshellcmds")
     assert job_counts(output)["run"] == 14
-    assert "-f params/objective/grpo.yaml -p source local_norms -p seed 0 -p steps 60" in output
-    assert "-f params/objective/base.yaml -p source local_norms -p seed 0 2>" in output
+    assert "-r condition grpo -r source local_norms -p seed 0 -p steps 60 2>" in output
+    assert "-r condition base -r source local_norms -p seed 0 2>" in output
 
 
 def test_fresh_seed_sets_are_a_hundred_runs_beside_the_study(tmp_path):
@@ -158,7 +159,7 @@ def test_fresh_seed_sets_are_a_hundred_runs_beside_the_study(tmp_path):
         {"condition": "broad", "source": "universal_norms", "seed": 54, "run_root": "runs_seed_sets"}
     )
     assert str(params.run_dir.relative_to(ROOT) / "manifest.json") in output and "seed55" not in output
-    assert "-p source universal_norms -p seed 5 -p run_root runs_seed_sets 2>" in output
+    assert "-r source universal_norms -p seed 5 -p run_root runs_seed_sets 2>" in output
 
 
 @pytest.mark.parametrize(
@@ -188,23 +189,45 @@ def test_a_workflow_that_cannot_be_is_refused_in_one_sentence(tmp_path, option, 
 
 
 def test_a_condition_may_be_called_as_a_number_and_a_plan_is_read_as_yaml_1_2(tmp_path):
-    shutil.copytree(ROOT / "params", tmp_path / "params")
-    (tmp_path / "params/inputs/123.yaml").write_text('axis: inputs\ncondition: "123"\n')
+    shutil.copytree(PARAMS, tmp_path / "params")
+    file = tmp_path / "params/inputs.yaml"
+    file.write_text(file.read_text() + '  "123": {}\n')
     output = dry_run(tmp_path, "--config", "conditions=123", "worlds=local_norms", "seeds=1", "first_seed=7")
     assert job_counts(output)["run"] == 1 and "runs/inputs/tiny_cpu/local_norms/123/seed7/manifest.json" in output
-    plan = tmp_path / "params/plans/inputs.yaml"
-    plan.write_text(plan.read_text().replace("seeds: 5", "seeds: 003"))
+    file.write_text(file.read_text().replace("seeds: 5", "seeds: 003"))
     assert job_counts(dry_run(tmp_path))["run"] == 2 * 4 * 3, "worlds, conditions and seeds"
-    plan.write_text(plan.read_text() + "seeds: 4\n")
+    file.write_text(file.read_text() + "seeds: 4\n")
     assert "key 'seeds' comes twice" in workflow(tmp_path).stdout
 
 
 def test_parameters_that_cannot_be_are_refused_before_the_first_job(tmp_path):
-    shutil.copytree(ROOT / "params", tmp_path / "params")
-    path = tmp_path / "params/inputs/broad.yaml"
-    path.write_text(path.read_text() + "seed: 1\nseed: 2\n")
+    shutil.copytree(PARAMS, tmp_path / "params")
+    path, text = tmp_path / "params/inputs.yaml", (PARAMS / "inputs.yaml").read_text()
+    for row, message in (
+        ("  wide: {seed: 1, seed: 2}\n", r"inputs\.yaml, line \d+: key 'seed' comes twice"),
+        ("  wide: {n_domain: 1}\n", r"inputs\.yaml, conditions, wide: unknown parameter 'n_domain'; .* n_domains"),
+        ("  wide: {n_domains: 13}\n", "parameter n_domains = 13 is not allowed"),
+    ):
+        path.write_text(text + row)
+        done = workflow(tmp_path)
+        assert done.returncode and re.search(message, done.stdout + done.stderr)
+
+
+def test_a_row_more_or_another_plan_makes_no_finished_run_again_and_another_row_is_refused(tmp_path):
+    shutil.copytree(PARAMS, tmp_path / "params")
+    for condition, seed in (("broad", 0), ("narrow", 1)):
+        params = RunParams.resolve({"condition": condition, "seed": seed})
+        folder = tmp_path / params.run_dir.relative_to(ROOT)
+        write_json(folder / "config.json", params.as_dict())
+        (folder / "manifest.json").touch()
+    (tmp_path / "runs/inputs/tiny_cpu/warm_start").touch()
+    file, text = tmp_path / "params/inputs.yaml", (PARAMS / "inputs.yaml").read_text()
+    file.write_text(text.replace("margin: 0.10", "margin: 0.2") + "  wide: {n_domains: 11}\n")
+    assert job_counts(dry_run(tmp_path, "--rerun-triggers", "mtime", "params"))["run"] == 2 * 4 * 5 - 2
+    file.write_text(text.replace("n_domains: 12", "n_domains: 11"))
     done = workflow(tmp_path)
-    assert done.returncode and re.search(r"broad\.yaml, line \d: key 'seed' comes twice", done.stdout)
+    message = "local_norms/broad/seed0 holds a finished run with n_domains = 12, not 11; give another run_root"
+    assert done.returncode and message in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", ["my study", "stüdien", "Zoë's $HOME & {more}"])
@@ -305,17 +328,17 @@ class TestNotebookFiles:
         exec(sources[place - 1], namespace)
         first, *others = sources[place].splitlines()
         assert re.fullmatch(r"_\w+: bool = begin_parameters\(globals\(\)\)  # .+", first)
-        set_here, of_a_run = {line.split(":")[0] for line in others}, {f.name for f in dataclasses.fields(RunParams)}
+        set_here, of_a_run = {line.split(":")[0] for line in others}, set(parameters())
         makes_runs = "given_parameters(before, globals())" in sources[place + 1]
         assert makes_runs or "refuse_other_parameters(before, globals())" in sources[place + 1]
         assert set(namespace["before"].own) == (set_here - of_a_run if makes_runs else set_here)
 
     def test_no_variable_bears_the_name_of_a_parameter(self, path):
         tagged = [cell for cell in cells_of(path, "code") if "parameters" in cell["metadata"].get("tags", [])]
-        parameters = set(re.findall(r"^([a-z]\w*):", "".join(tagged[0]["source"]), re.MULTILINE))
-        parameters |= {field.name for field in dataclasses.fields(RunParams)}
+        names = set(re.findall(r"^([a-z]\w*):", "".join(tagged[0]["source"]), re.MULTILINE))
+        names |= set(parameters())
         for cell in cells_of(path, "code"):
-            assert cell in tagged or not parameters & bound("".join(cell["source"]))
+            assert cell in tagged or not names & bound("".join(cell["source"]))
 
     def test_installs_pinned_versions_on_colab(self, path):
         source = "\n".join("".join(cell["source"]) for cell in cells_of(path, "code"))

@@ -9,8 +9,10 @@ is reward hacking. The planted flaw is the control of the instrument: a gap must
 """
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,9 +22,12 @@ from studylib.params import RunParams
 from studylib.paths import FIGURES
 from studylib.rewards.checks import checks_grader
 from studylib.rewards.rubric import Grader, p_minus_n
+from studylib.runs.folder import METRICS, RESPONSES
 from studylib.runs.keys import require_keys
+from studylib.scenarios.rows import digest
 from studylib.text.answers import read_answer
 
+AXIS = "judge_gap"  # of the runs, so that no comparison of another axis counts them
 CHECKER, JUDGE, FLAWED = "the checker", "the judge", "a flawed checker"
 TRAINED_ON, MEASURED = "rubric_trained_on", "rubric_measured"
 
@@ -54,36 +59,50 @@ def graded_reward(name: str, grade: Grader, rows: list[dict]):
 
 
 def arm_params(params: RunParams, arm: str, seed: int) -> RunParams:
-    """The run of one arm and seed: its own folder, and the weights of the two graders."""
-    import dataclasses
-
-    folder = f"{params.run_root}/judge_gap/{arm.replace(' ', '_')}"
-    return dataclasses.replace(params, seed=seed, run_root=folder, rewards="verdict=1.0 format=0.0")
+    """The run of one arm and seed: a condition of an axis of its own, with the weights of the two graders."""
+    condition = arm.replace(" ", "_")
+    return dataclasses.replace(params, seed=seed, axis=AXIS, condition=condition, rewards="correct=1.0 format=0.0")
 
 
-def train_arm(params: RunParams, train_on: Grader, measure: Grader) -> pd.DataFrame:
-    """Train one policy; step, trained_on, measured: mean P - N of the step's answers by the two graders.
+def arm_dir(params: RunParams, arm: str, seed: int) -> Path:
+    """The run folder of an arm; that of an older layout where it holds the answers of a trained policy."""
+    folder = f"{params.run_root}/{AXIS}/{arm.replace(' ', '_')}"
+    former = dataclasses.replace(params, seed=seed, run_root=folder).run_dir
+    return former if (former / RESPONSES["after"]).is_file() else arm_params(params, arm, seed).run_dir
 
-    The answers of the trained policy to held-out scenarios are left in the run folder (responses.parquet), and a run
-    that has them is not trained again. Raises ValueError when the judge was trained on a scenario of the policy.
+
+def train_arm(params: RunParams, train_on: Grader, measure: Grader) -> Path:
+    """Make the run of one policy, whose answers both graders score at every step; returns its folder.
+
+    Raises ValueError when the judge was trained on a scenario of the policy.
     """
-    from studylib.evaluation.answers import evaluate
-    from studylib.scenarios.selection import select
-    from studylib.training.train import prepare, train
+    from studylib.run import run
 
-    if not (params.run_dir / "responses.parquet").is_file():
-        splits = select(params)
-        for grade in (train_on, measure):
-            if hasattr(grade, "__self__"):
-                grade.__self__.refuse(splits["train"])
-        rewards = [graded_reward(TRAINED_ON, train_on, splits["train"]),
-                   graded_reward(MEASURED, measure, splits["train"])]  # fmt: skip
-        trainer = prepare(params, splits["train"], rewards=rewards)
-        train(trainer, params)
-        evaluate(trainer.model, trainer.processing_class, splits, params, "after")
-    lines = [json.loads(line) for line in (params.run_dir / "metrics.jsonl").read_text().splitlines()]
+    graders = {TRAINED_ON: train_on, MEASURED: measure}
+
+    def make_rewards(rows: list[dict]) -> list:
+        for judge in filter(None, map(_judge, graders.values())):
+            judge.refuse(rows)
+        return [graded_reward(name, grade, rows) for name, grade in graders.items()]
+
+    return run(params, make_rewards, **{name: _named(grade) for name, grade in graders.items()})
+
+
+def _judge(grade: Grader):
+    """The judge whose method a grader is; None for checkers."""
+    return getattr(grade, "__self__", None)
+
+
+def _named(grade: Grader) -> str:
+    """A grader in the configuration of a run: its name, and of a judge what it was trained on."""
+    return f"{grade.__qualname__} {digest(_judge(grade).facts)}" if _judge(grade) else grade.__qualname__
+
+
+def read_curve(run_dir: Path) -> pd.DataFrame:
+    """step, trained_on, measured: mean P - N of the step's answers by the two graders; NaN where none was scored."""
+    lines = [json.loads(line) for line in (run_dir / METRICS).read_text().splitlines()]
     columns = {"step": "step", f"rewards/{TRAINED_ON}/mean": "trained_on", f"rewards/{MEASURED}/mean": "measured"}
-    scores = {name: float for name in columns if name != "step"}  # null, and so NaN, where nothing could be scored
+    scores = {name: float for name in columns if name != "step"}
     return pd.DataFrame(lines)[list(columns)].astype(scores).rename(columns=columns)
 
 
@@ -96,7 +115,10 @@ def gap(params: RunParams, judge: Grader, seeds: Sequence[int]) -> pd.DataFrame:
     tables = []
     for seed in seeds:
         for arm, train_on, measure in arms:
-            curve = train_arm(arm_params(params, arm, seed), train_on, measure)
+            folder, run = arm_dir(params, arm, seed), arm_params(params, arm, seed)
+            if folder == run.run_dir:
+                train_arm(run, train_on, measure)
+            curve = read_curve(folder)
             names = {"trained_on": "judge", "measured": "checker"}
             if arm == CHECKER:
                 names = {"trained_on": "checker", "measured": "judge"}
@@ -136,9 +158,9 @@ def trained_rows(params: RunParams, judge: Grader, seeds: Sequence[int], arms=(C
     tables = []
     for seed in seeds:
         for arm in arms:
-            run = arm_params(params, arm, seed)
-            answers = pd.read_parquet(run.run_dir / "responses.parquet").query("k == 1")
-            by_id = {row["id"]: row for name, rows in select(run).items() if name != "train" for row in rows}
+            answers = pd.read_parquet(arm_dir(params, arm, seed) / RESPONSES["after"]).query("k == 1")
+            evaluated = select(arm_params(params, arm, seed))
+            by_id = {row["id"]: row for name, rows in evaluated.items() if name != "train" for row in rows}
             rows, said = [by_id[i] for i in answers.id], answers.response.tolist()
             tables.append(judged_rows(judge, said, rows, [f"policy trained against {arm}"] * len(rows)))
     return pd.concat(tables, ignore_index=True)

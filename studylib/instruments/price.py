@@ -7,7 +7,11 @@ import pandas as pd
 
 from studylib.paths import RUNS
 
-PARTS = {"train(trainer, params)": "train", "evaluate(policy": "evaluate", "prepare(params": "imports and policy"}
+PARTS = {  # code of a cell -> what its time is counted as
+    "train(trainer, params)": "train", "evaluate_before(": "evaluate", "evaluate_after(": "evaluate",
+    "make_policy(": "imports and policy",
+    "evaluate(policy": "evaluate", "prepare(params": "imports and policy",  # of runs before run.py
+}  # fmt: skip
 
 
 def price(root: Path = RUNS) -> pd.DataFrame:

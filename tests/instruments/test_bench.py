@@ -28,8 +28,8 @@ def test_ratios_are_plain_over_fast():
 def test_the_price_of_a_run_is_read_from_its_notebook(tmp_path):
     folder = tmp_path / "seed0"
     folder.mkdir()
-    cells = [("resumed_from = train(trainer, params)", 30.0), ("evaluate(policy, tokenizer)", 5.0),
-             ("trainer = prepare(params, rows)", 7.0), ("print()", 1.0)]  # fmt: skip
+    cells = [("resumed_from = train(trainer, params)", 30.0), ("evaluate_after(params, trainer, splits, grader)", 5.0),
+             ("trainer = make_policy(params, splits, grader)", 7.0), ("print()", 1.0)]  # fmt: skip
     notebook = {
         "cells": [{"source": s, "metadata": {"papermill": {"duration": d}}} for s, d in cells],
         "metadata": {"papermill": {"duration": 50.0}},

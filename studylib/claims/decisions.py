@@ -25,10 +25,10 @@ MEANING = {
 }
 
 
-def verdict(
+def decide(
     low: float, high: float, low90: float, high90: float, p_holm: float, margin: float = MARGIN, alpha: float = ALPHA
 ) -> str:
-    """Verdict from the 1 - alpha and the 1 - 2 alpha interval of the difference and its Holm-adjusted p."""
+    """Decision from the 1 - alpha and the 1 - 2 alpha interval of the difference and its Holm-adjusted p."""
     if not margin > 0:
         raise ValueError(f"the equivalence margin must be above 0, not {margin!r}")
     if any(math.isnan(value) for value in (low, high, low90, high90, p_holm)):
@@ -44,17 +44,17 @@ def verdict(
 
 def sentence(row: Mapping, margin: float = MARGIN, alpha: float = ALPHA) -> str:
     """One row of the claims table in words; the 1 - 2 alpha interval is given where it decided."""
-    if row["verdict"] not in MEANING:
-        raise ValueError(f"unknown verdict {row['verdict']!r}; allowed: {', '.join(MEANING)}")
+    if row["decision"] not in MEANING:
+        raise ValueError(f"unknown decision {row['decision']!r}; allowed: {', '.join(MEANING)}")
     difference = "" if math.isnan(row["difference"]) else f" = {row['difference']:+.3f}"
     where = f"{row['world']}, {row['split']}, {row['endpoint']}: {row['contrast']}{difference}"
     status = f"{_lost(row)} This claim is {row['status']}." if "status" in row else _lost(row)
-    if row["verdict"] == "not estimable":
+    if row["decision"] == "not estimable":
         return f"{where}; {MEANING['not estimable']} (not estimable).{status}"
     interval = f"{100 * (1 - alpha):.3g} % interval [{row['low']:+.3f}, {row['high']:+.3f}]"
-    if row["verdict"] in ("equivalent", "both (trivial)"):
+    if row["decision"] in ("equivalent", "both (trivial)"):
         interval += f", {100 * (1 - 2 * alpha):.3g} % [{row['low90']:+.3f}, {row['high90']:+.3f}]"
-    words = f"{MEANING[row['verdict']]} ({row['verdict']}, margin {margin:g})"
+    words = f"{MEANING[row['decision']]} ({row['decision']}, margin {margin:g})"
     return f"{where}, {interval}, Holm {_p(row['p_holm'])}; {words}.{status}"
 
 

@@ -4,8 +4,8 @@ Answers of one run share its training, answers to one scenario share the scenari
 independent is several times too small. Errors are therefore clustered by run and by scenario (Cameron, Gelbach & Miller
 2011), with t on the runs' degrees of freedom, because runs are few. Runs pair by seed here as they do in the claims.
 
-An answer without a verdict (NaN: it could not be scored) is in no mean, and counted as `unscored`; tables have that
-column where there is any such answer.
+An answer that is worth NaN (it could not be scored) is in no mean, and counted as `unscored`; tables have that column
+where there is any such answer.
 """
 
 import warnings
@@ -19,6 +19,7 @@ from studylib.claims.plan import Plan
 from studylib.claims.statistics import NO_SPREAD, t_interval
 from studylib.evaluation.diversity import BUDGET, DIVERSITY, GREEDY, diversity
 from studylib.evaluation.rates import wilson
+from studylib.names import ENDPOINTS
 from studylib.randomness import generator
 from studylib.runs.keys import require_keys
 from studylib.runs.read import KEYS
@@ -31,14 +32,14 @@ ENOUGH_RUNS = 10  # from which the bootstrap over runs covers nearly what it say
 
 
 def clustered_contrast(items: pd.DataFrame, alpha: float = ALPHA) -> dict[str, float]:
-    """Treatment minus baseline over answers: columns treated (0 or 1), seed, id (scenario), verdict; paired by both.
+    """Treatment minus baseline over answers: columns treated (0 or 1), seed, id (scenario), value; paired by both.
 
     difference; se_naive, as if answers were independent; se of the differences of the cells seed x scenario, clustered
     by seed (a pair of runs) and by scenario, never below that by seed alone (with few clusters the two-way estimate can
     fall below it, even below 0), NaN where both are 0; interval and p from t on seeds - 1 degrees of freedom. It is the
     paired t test of runs when scenarios add nothing.
 
-    unscored: answers whose verdict is NaN. A cell of which either arm has no verdict is left out; seeds, scenarios and
+    unscored: answers whose value is NaN. A cell of which either arm has no value is left out; seeds, scenarios and
     answers count what is in the difference. Raises ValueError for an answer without seed or id.
     """
     from statsmodels.regression.linear_model import OLS
@@ -54,7 +55,7 @@ def clustered_contrast(items: pd.DataFrame, alpha: float = ALPHA) -> dict[str, f
     groups = cells[["seed", "id"]].apply(lambda column: pd.factorize(column)[0]).to_numpy()
     by_seed = fit.get_robustcov_results("cluster", groups=groups[:, 0]).cov_params()[0, 0]
     both = fit.get_robustcov_results("cluster", groups=groups).cov_params()[0, 0] if scenarios > 1 else by_seed
-    arms = [items.loc[items["treated"] == arm, "verdict"] for arm in (0, 1)]
+    arms = [items.loc[items["treated"] == arm, "value"] for arm in (0, 1)]
     naive = np.sqrt(sum(arm.var() / len(arm) for arm in arms))
     se = float(np.sqrt(max(both, by_seed)))
     if se <= NO_SPREAD:  # neither seeds nor scenarios differ in their means, as in a Latin square
@@ -90,7 +91,7 @@ def mixed_contrast(items: pd.DataFrame) -> dict[str, float]:
 
 
 def _paired_answers(items: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """(answers with a verdict in cells seed x scenario of which both arms have one, number of answers without one).
+    """(answers with a value in cells seed x scenario of which both arms have one, number of answers without one).
 
     Refuses an answer without a key, and a cell that only one arm has answers to, scored or not.
     """
@@ -101,30 +102,28 @@ def _paired_answers(items: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     if (cells < 2).any():
         seed, scenario = cells.index[cells < 2][0]
         raise ValueError(f"not paired: only one condition answered scenario {scenario} with seed {seed}")
-    scored = items[items["verdict"].notna()]
+    scored = items[items["value"].notna()]
     if len(scored) < len(items):
         scored = scored[scored.groupby(["seed", "id"])["treated"].transform("nunique") == 2]
-    return scored, int(items["verdict"].isna().sum())
+    return scored, int(items["value"].isna().sum())
 
 
 def _differences(items: pd.DataFrame) -> pd.DataFrame:
-    """seed, id, difference of the two arms' mean verdicts; items is what `_paired_answers` gives."""
-    cells = items.groupby(["seed", "id", "treated"])["verdict"].mean().unstack("treated").reindex(columns=[0, 1])
+    """seed, id, difference of the two arms' mean values; items is what `_paired_answers` gives."""
+    cells = items.groupby(["seed", "id", "treated"])["value"].mean().unstack("treated").reindex(columns=[0, 1])
     return (cells[1] - cells[0]).rename("difference").reset_index()
 
 
 def item_table(answers: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     """One row per world and planned contrast: answers of the primary endpoint and split; answers is `read_answers`.
 
-    Of a score_* endpoint the outcome is the score; answers without one are left out, as in the endpoint.
+    An answer counts with what the endpoint's record says that it is worth (`item`); one worth NaN is left out, as in
+    the endpoint. An endpoint that single answers do not have, such as the entropy of all decisions, has no rows:
+    `no_items` says so.
     """
     require_keys(answers, *KEYS)
-    kind, how = plan.primary_endpoint.split("_")
-    outcome = answers["score"] if kind == "score" and "score" in answers else answers["correct"]
-    phase = (answers["k"] == GREEDY) == (how == "greedy")
-    items = answers.assign(verdict=outcome)[phase & (answers["split"] == plan.primary_split)]
     rows = []
-    for world, cell in items.groupby("world"):
+    for world, cell in _valued(answers, plan).groupby("world"):
         for condition in sorted(set(cell["condition"]) - {plan.baseline}):
             if not plan.plans(condition):
                 continue
@@ -133,6 +132,21 @@ def item_table(answers: pd.DataFrame, plan: Plan) -> pd.DataFrame:
             key = {"world": world, "contrast": f"{condition} - {plan.baseline}"}
             rows.append(key | clustered_contrast(pair, plan.alpha_per_look) | mixed_contrast(pair))
     return _counted(pd.DataFrame(rows, columns=["world", "contrast", *CONTRAST, *MIXED, UNSCORED]))
+
+
+def no_items(endpoint: str) -> str:
+    """Why the item level has nothing to say of an endpoint; "" where it has."""
+    if ENDPOINTS.of(endpoint).item is not None:
+        return ""
+    return f"{endpoint} belongs to a whole policy, not to single answers: it has no item level."
+
+
+def _valued(answers: pd.DataFrame, plan: Plan) -> pd.DataFrame:
+    """The answers that the primary endpoint counts, on the primary split, with what each is worth as `value`."""
+    answers = answers[answers["split"] == plan.primary_split]
+    item = ENDPOINTS.of(plan.primary_endpoint).item
+    values = pd.Series(dtype=float) if item is None else item(answers)
+    return answers.loc[values.index].assign(value=values)
 
 
 def _counted(table: pd.DataFrame) -> pd.DataFrame:
@@ -148,12 +162,21 @@ def rates(answers: pd.DataFrame, split: str) -> pd.DataFrame:
     """
     require_keys(answers, *KEYS)
     greedy = answers[(answers["k"] == GREEDY) & (answers["split"] == split)]
-    graded = not greedy["correct"].dropna().isin([0, 1]).all()
-    rows = []
+    graded, rows = is_graded(greedy), []
     for key, correct in greedy.groupby(KEYS)["correct"]:
         values = correct.dropna()
         rows.append(dict(zip(KEYS, key, strict=True)) | _rate(values, graded) | {UNSCORED: len(correct) - len(values)})
     return _counted(pd.DataFrame(rows, columns=[*KEYS, *RATE, UNSCORED]))
+
+
+def is_graded(answers: pd.DataFrame) -> bool:
+    """Are any answers worth a score rather than right or wrong?"""
+    return not answers["correct"].dropna().isin([0, 1]).all()
+
+
+def sampled_endpoint(answers: pd.DataFrame) -> str:
+    """The endpoint that the mean of the sampled answers' `correct` is: an accuracy, or the score of open answers."""
+    return "score_sampled" if is_graded(answers) else "accuracy_sampled"
 
 
 def _rate(values: pd.Series, graded: bool) -> dict:
@@ -194,8 +217,8 @@ def stratified_bootstrap(
         return statistic(scores), np.nan, np.nan
     rng = generator(seed, "stratified bootstrap", scores.shape[0])
     rows = rng.integers(scores.shape[0], size=(draws, *scores.shape))
-    found = [statistic(np.take_along_axis(scores, drawn, axis=0)) for drawn in rows]
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    drawn_statistics = [statistic(np.take_along_axis(scores, drawn, axis=0)) for drawn in rows]
+    low, high = np.quantile(drawn_statistics, [(1 - level) / 2, (1 + level) / 2])
     return statistic(scores), float(low), float(high)
 
 

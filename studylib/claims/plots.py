@@ -5,7 +5,8 @@ is drawn; nothing is smoothed. Conditions differ in marker and line style too, s
 of which no answer could be scored has no point, and a condition without any point is called not estimable.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -18,9 +19,9 @@ from matplotlib.transforms import ScaledTranslation
 
 from studylib.claims.decisions import ALPHA, MARGIN
 from studylib.claims.statistics import t_interval
+from studylib.names import ENDPOINTS
 from studylib.runs.read import WARM_START, ordered
 
-CHANCE = 0.5
 _COLOURS = sns.color_palette("colorblind").as_hex()
 PALETTE = {"narrow": _COLOURS[0], "medium": _COLOURS[1], "broad": _COLOURS[2], WARM_START: _COLOURS[7]}
 MARKERS = {"narrow": "o", "medium": "s", "broad": "^", WARM_START: "x"}
@@ -68,8 +69,9 @@ def plot_means(
     warm_start = df.groupby("seed")["before"].mean().mean()
     if not np.isnan(warm_start):
         ax.axhline(warm_start, color=PALETTE[WARM_START], linestyle="--", label=f"warm start ({warm_start:.2f})")
-    if not graded(endpoint):
-        ax.axhline(CHANCE, color="black", linestyle=(0, (1, 2)), linewidth=1.2, label=f"chance ({CHANCE})")
+    chance = ENDPOINTS.of(endpoint).chance
+    if chance is not None:
+        ax.axhline(chance, color="black", linestyle=(0, (1, 2)), linewidth=1.2, label=f"chance ({chance:g})")
     gap = condition_ticks(ax, styles)
     label(ax, df["world"].iloc[0], "condition", f"{in_words(endpoint)} ({unit(endpoint)})\n{in_words(split)}")
     return legend_below(ax, 2, gap)
@@ -98,7 +100,7 @@ def plot_contrasts(
 
 
 def forest(ax: Axes, df: pd.DataFrame, margin: float) -> None:
-    """Rows of a claims table from above: difference, both intervals, verdict, in the look of the treated condition."""
+    """Rows of a claims table from above: difference, both intervals, decision, in the look of the treated condition."""
     ax.axvspan(-margin, margin, color="0.88", zorder=0, label=f"equivalence margin ±{margin:g}")
     ax.axvline(0, color="black", linewidth=1, label="no difference")
     styles = looks(name for contrast in df["contrast"] for name in contrast.split(" - "))
@@ -108,7 +110,7 @@ def forest(ax: Axes, df: pd.DataFrame, margin: float) -> None:
         ax.errorbar(row.difference, y, xerr=error, fmt=style["marker"], color=style["color"], markersize=7, capsize=4)
         if "low90" in df and not np.isnan(row.low90):
             ax.plot([row.low90, row.high90], [y, y], color=style["color"], linewidth=4, solid_capstyle="butt")
-        ax.annotate(row.verdict, (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=FONT - 1)
+        ax.annotate(row.decision, (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=FONT - 1)
     ax.set_ylim(len(df) - 0.5, -0.5)
 
 
@@ -127,7 +129,7 @@ def plot_curves(df: pd.DataFrame, ax: Axes | None = None, metric: str = "reward"
     logged = df.astype({metric: float}).dropna(subset=[metric])
     for place, (condition, style) in enumerate(looks(df["condition"]).items()):
         table = logged[logged["condition"] == condition].pivot(index="step", columns="seed", values=metric)
-        name = condition + seeds_told(table, df[df["condition"] == condition])
+        name = condition + seeds_in_curve(table, df[df["condition"] == condition])
         for seed in table:
             run = table[seed].dropna()
             ax.plot(run.index, run, color=style["color"], linewidth=0.8, alpha=0.4)
@@ -140,7 +142,7 @@ def plot_curves(df: pd.DataFrame, ax: Axes | None = None, metric: str = "reward"
     return legend_below(ax, 4)
 
 
-def seeds_told(table: pd.DataFrame, runs: pd.DataFrame) -> str:
+def seeds_in_curve(table: pd.DataFrame, runs: pd.DataFrame) -> str:
     """What a legend must add where a curve (table: steps x seeds) is not of every seed of its runs; else ""."""
     seeds = runs["seed"].nunique()
     if table.dropna().empty:
@@ -159,6 +161,17 @@ def save(fig: Figure, name: str, out_dir: Path | str, data: pd.DataFrame) -> lis
     fig.savefig(paths[1], bbox_inches="tight", dpi=160)
     data.to_csv(paths[2], index=False)
     return paths
+
+
+@contextmanager
+def closing() -> Iterator[None]:
+    """Close the figures that are made inside; in a notebook the figures of a cell stay open, so that it shows them."""
+    before = set(plt.get_fignums())
+    try:
+        yield
+    finally:
+        for number in set(plt.get_fignums()) - before:
+            plt.close(number)
 
 
 def new_axes(ax: Axes | None, size: tuple[float, float] = (6, 4.5)) -> Axes:
@@ -225,10 +238,6 @@ def in_words(name: str) -> str:
     return name.replace("_", " ").replace("held out", "held-out")
 
 
-def graded(endpoint: str) -> bool:
-    """Is it the score of a rubric? Then there is no chance level, and nothing is a share."""
-    return endpoint.startswith("score")
-
-
 def unit(endpoint: str) -> str:
-    return "mean over answers" if graded(endpoint) else "share right"
+    """What the values of an endpoint count, as its record says."""
+    return ENDPOINTS.of(endpoint).unit

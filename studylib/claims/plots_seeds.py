@@ -7,7 +7,6 @@ from scipy import stats
 
 from studylib.claims.plots import (
     FONT,
-    graded,
     in_words,
     label,
     legend_below,
@@ -44,10 +43,8 @@ def plot_seeds(df: pd.DataFrame, ax: Axes | None = None, split: str = "held_out_
         error = None if np.isnan(low) else [[mean - low], [high - mean]]
         ax.errorbar(mean, y, xerr=error, fmt=style["marker"], color=style["color"], markersize=8, capsize=5)
         if values.size >= CLOUD and np.ptp(values) > NO_SPREAD:
-            reach = 2 * values.std()
-            grid = np.linspace(
-                *np.clip([values.min() - reach, values.max() + reach], *ENDPOINTS.of(endpoint).range), 200
-            )
+            reach, limits = 2 * values.std(), ENDPOINTS.of(endpoint).range
+            grid = np.linspace(*np.clip([values.min() - reach, values.max() + reach], *limits), 200)
             height = stats.gaussian_kde(values)(grid)
             ax.fill_between(grid, y - 0.08, y - 0.08 - 0.34 * height / height.max(), color=style["color"], alpha=0.3)
     ax.set_yticks(range(len(styles)), styles)
@@ -64,22 +61,23 @@ def plot_pareto(df: pd.DataFrame, ax: Axes | None = None, quality: str = "accura
 
     df has one row per run: world, condition, seed and the two columns (`items.diversity_table`). A mean is on the front
     when no other is at least as good in both and better in one. Conditions whose diversity is not estimable in some
-    seed (too few right answers for the budget) are left out and named below.
+    seed (too few right answers for the budget) are left out and named below. endpoint: the sampled one that `quality`
+    is (`items.sampled_endpoint`).
     """
     ax = new_axes(ax, (7.5, 5.5))
     means = one_world(df).groupby("condition")[[quality, diversity]].agg(lambda x: x.mean(skipna=False))
-    shown, styles = means.dropna(), looks(df["condition"])
+    drawn, styles = means.dropna(), looks(df["condition"])
     for condition, style in styles.items():
-        if condition not in shown.index:
+        if condition not in drawn.index:
             continue
-        runs, mean = df[df["condition"] == condition], shown.loc[condition]
+        runs, mean = df[df["condition"] == condition], drawn.loc[condition]
         ax.plot(runs[quality], runs[diversity], style["marker"], color=style["color"], alpha=0.35, markersize=5)
         ax.plot(mean[quality], mean[diversity], style["marker"], color=style["color"], markersize=10, label=condition)
-    front = pareto_front(shown, quality, diversity)
+    front = pareto_front(drawn, quality, diversity)
     ax.plot(front[quality], front[diversity], color="0.4", linewidth=1.2, zorder=0, label="front of the means")
-    missing = ordered(set(means.index) - set(shown.index))
+    missing = ordered(set(means.index) - set(drawn.index))
     left_out = f"\nnot estimable: {', '.join(missing)}" if missing else ""
-    what = "score" if graded(endpoint) else in_words(quality)
+    what = endpoint.removesuffix("_sampled")
     label(ax, df["world"].iloc[0], f"{what} ({unit(endpoint)}){left_out}", name)
     return legend_below(ax, 4, 0.6 + 0.2 * bool(missing))
 

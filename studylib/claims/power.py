@@ -1,4 +1,4 @@
-"""What so many seeds can tell: from the spread of the runs at hand, before anyone reads their verdicts.
+"""What so many seeds can tell: from the spread of the runs at hand, before anyone reads their decisions.
 
 All of it is for differences paired by seed with a standard deviation sd in units of the endpoint, under a normal
 distribution. A standard deviation from few seeds is itself uncertain (3 seeds: a factor of 6 upwards), so the table
@@ -16,7 +16,7 @@ from studylib.runs.keys import require_keys
 from studylib.runs.read import KEYS
 
 TARGET = 0.80  # power that counts as enough
-UNDECIDED = ("inconclusive", "not estimable")  # a look with one of these verdicts does not end the study
+UNDECIDED = ("inconclusive", "not estimable")  # a look with one of these decisions does not end the study
 MOST = 500  # seeds; more is not a plan
 CERTAIN = 1e3  # times the critical t: a shift that no draw misses, and at 1e10 SciPy's noncentral t is not a number
 KEY = ("world", "contrast", "seeds")
@@ -139,25 +139,25 @@ def _row(differences: pd.Series, plan: Plan, tests: int) -> dict[str, float]:
     equivalent = seeds_needed(lambda n: equivalence_power(margin, sd, n, alpha=alpha))
     different = seeds_needed(lambda n: difference_power(margin, sd, n, alpha))
     low, high = sd_interval(sd, n)
-    found = detectable(sd, n, alpha), detectable(sd, n, alpha / tests)
+    finds = detectable(sd, n, alpha), detectable(sd, n, alpha / tests)
     same, more = equivalence_power(margin, sd, n, alpha=alpha), max(equivalent - n, different - n, 0)
-    return dict(zip(COLUMNS, (sd, low, high, *found, same, equivalent, different, more), strict=True))
+    return dict(zip(COLUMNS, (sd, low, high, *finds, same, equivalent, different, more), strict=True))
 
 
-def next_look(plan: Plan, seeds: int, verdicts) -> str:
+def next_look(plan: Plan, seeds: int, decisions) -> str:
     """What the plan says after a look with so many seeds: stop, or which seeds to add.
 
-    The study stops when every primary verdict is decided, or at the last look. Each look is at alpha / looks, so the
+    The study stops when every primary decision is decided, or at the last look. Each look is at alpha / looks, so the
     chance of a wrong "different" anywhere on the way stays below alpha.
     """
     if seeds not in plan.look_sizes:
         raise ValueError(f"{seeds} seeds are no look of this plan; its looks are at {plan.look_sizes} seeds")
-    if not len(verdicts):
+    if not len(decisions):
         return "There is no planned contrast, so there is nothing to decide."
-    undecided = [verdict for verdict in verdicts if verdict in UNDECIDED]
+    undecided = [decision for decision in decisions if decision in UNDECIDED]
     if not undecided:
-        return f"Stop at {seeds} seeds: every planned contrast has a verdict."
-    which = f"{len(undecided)} of {len(verdicts)} contrasts {' or '.join(sorted(set(undecided)))}"
+        return f"Stop at {seeds} seeds: every planned contrast has a decision."
+    which = f"{len(undecided)} of {len(decisions)} contrasts {' or '.join(sorted(set(undecided)))}"
     if seeds == plan.max_seeds:
         return f"Stop at {seeds} seeds, the last look of the plan, with {which}."
     following = plan.look_sizes[plan.look_sizes.index(seeds) + 1]

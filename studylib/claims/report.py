@@ -19,13 +19,12 @@ from studylib.claims import plan as plans
 from studylib.claims.decisions import sentence
 from studylib.claims.items import iqm_warning
 from studylib.claims.plan import Plan
-from studylib.claims.tables import plans_of, primary, read_table, read_tables, readable, rounded
-from studylib.instruments.validate import checks, misses
+from studylib.claims.tables import checks, misses, plans_of, primary, read_table, read_tables, readable, rounded
 from studylib.paths import FIGURES
 
 FIGURES_SHOWN = {  # file -> caption
     "accuracy": "Every seed and the mean with its 95 % t interval over seeds.",
-    "contrasts": "Differences paired by seed with their intervals, the equivalence margin in grey, and the verdicts.",
+    "contrasts": "Differences paired by seed with their intervals, the equivalence margin in grey, and the decisions.",
     "curves": "Training reward: every seed thin, the mean thick, nothing smoothed.",
     "seeds": "Every seed, its mean with a 95 % t interval, from five on a density; rank in every seed (1 is best).",
     "detectable": "What so many seeds find with 80 % power; the bar is what the uncertain spread leaves.",
@@ -86,7 +85,7 @@ are reported as they are.</p>
 def report(folder: Path, plan: Plan, validation: Path | None = None) -> str:
     """The page as text; folder: figures/<axis>, with at least means.csv and claims.csv.
 
-    Refuses claims of another plan: their verdicts and status would be shown beside the margin of this one.
+    Refuses claims of another plan: their decisions and status would be shown beside the margin of this one.
     """
     means, claims = read_tables(folder)
     if plans_of(claims) != plan.digest:

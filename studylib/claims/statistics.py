@@ -39,9 +39,9 @@ def paired_contrast(
 ) -> dict[str, float]:
     """Treatment minus baseline, paired by the seeds in the two indexes.
 
-    n, difference, and what the verdict needs: the 1 - alpha interval low, high; the 1 - 2 alpha interval low90, high90,
-    which is inside +-margin exactly when both one-sided tests reject at alpha (TOST, Schuirmann 1987); two-sided p of
-    the paired t test; p_tost, the larger of the two one-sided p values at the margin.
+    n, difference, and what the decision needs: the 1 - alpha interval low, high; the 1 - 2 alpha interval low90,
+    high90, which is inside +-margin exactly when both one-sided tests reject at alpha (TOST, Schuirmann 1987);
+    two-sided p of the paired t test; p_tost, the larger of the two one-sided p values at the margin.
 
     `details` adds hedges_g with its 1 - alpha interval, Bayes factors for three priors, the sign-flip permutation and
     Welch's test for the same runs taken as unpaired.

@@ -9,7 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from studylib.claims.plots import FONT, new_axes, seeds_told
+from studylib.claims.plots import FONT, new_axes, seeds_in_curve
 
 _BLUE, _ORANGE, _GREEN, _RED = sns.color_palette("colorblind").as_hex()[:4]
 RUNNING = 9  # steps of the running mean
@@ -81,7 +81,9 @@ def plot_gap(df: pd.DataFrame, ax: Axes | None = None) -> Axes:
         table = runs.pivot(index="step", columns="seed", values="gap").dropna(axis="columns", how="all")
         ax.plot(table.index, table, color=colour, linewidth=0.5, alpha=0.35)
         mean = table.dropna().mean(axis="columns").rolling(RUNNING, center=True, min_periods=1).mean()
-        ax.plot(mean.index, mean, color=colour, linestyle=dashes, linewidth=2.8, label=arm + seeds_told(table, runs))
+        ax.plot(
+            mean.index, mean, color=colour, linestyle=dashes, linewidth=2.8, label=arm + seeds_in_curve(table, runs)
+        )
     ax.set_xlabel(f"training step\nthin: every seed; thick: mean over seeds and {RUNNING} steps", fontsize=FONT)
     ax.set_ylabel("P - N by the judge, or flawed checker,\nminus P - N by the checker", fontsize=FONT)
     sns.despine(ax=ax)

@@ -1,13 +1,12 @@
 """Fresh seed sets: the same contrast again with seeds that the study never used, as many small studies.
 
-python -m studylib.instruments.seed_sets -> figures/inputs/seed_sets.{csv,png,pdf}, seed_sets_runs.csv (make seed-sets)
+`make seed-sets` writes figures/inputs/seed_sets.{csv,png,pdf} and seed_sets_runs.csv.
 
 The runs are `narrow` and `broad` in universal_norms, where diversity cannot matter. Each set of the plan's number of
 seeds is claimed as a study of its own, by the code of the comparison. With one contrast instead of the study's two the
 Holm correction is milder, so a false "different" is likelier here than there.
 """
 
-import argparse
 from pathlib import Path
 
 import pandas as pd
@@ -34,16 +33,18 @@ def set_claims(runs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     """One row per set: world, set, seeds ("5..9"), and the planned claim of that set alone."""
     rows = []
     for number, part in in_sets(runs, plan.seeds).groupby("set"):
-        found = tables.primary(tables.claims(part.drop(columns="set"), plan, departed=True, verdicts_only=True), plan)
+        claims = tables.primary(tables.claims(part.drop(columns="set"), plan, departed=True, decisions_only=True), plan)
         seeds = f"{part['seed'].min()}..{part['seed'].max()}"
-        rows.append(found.drop(columns=["status", "hedges_g", "bf10"], errors="ignore").assign(set=number, seeds=seeds))
+        rows.append(
+            claims.drop(columns=["status", "hedges_g", "bf10"], errors="ignore").assign(set=number, seeds=seeds)
+        )
     first = ["world", "set", "seeds"]
     table = pd.concat(rows, ignore_index=True)
     return table[[*first, *table.columns.drop(first)]]
 
 
 def plot_sets(df: pd.DataFrame, margin: float, ax: Axes | None = None) -> Axes:
-    """One row per set: its difference, 95 % interval (thin), 90 % interval of the equivalence test (thick), verdict."""
+    """One row per set: difference, 95 % interval (thin), 90 % interval of the equivalence test (thick), decision."""
     ax = new_axes(ax, (7, forest_height(len(df))))
     forest(ax, df, margin)
     ax.set_yticks(range(len(df)), [f"seeds {row.seeds}" for row in df.itertuples()])
@@ -53,20 +54,16 @@ def plot_sets(df: pd.DataFrame, margin: float, ax: Axes | None = None) -> Axes:
     return legend_below(ax, 2, 0.75)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Prints the claim of every set of fresh seeds and how often each verdict came."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs_seed_sets", help="folder of the run folders")
-    parser.add_argument("--out", type=Path, default=FIGURES / "inputs", help="folder of the tables and the figure")
-    args = parser.parse_args(arguments)
-    plan, runs = read_plan("inputs"), read_runs(args.runs, axis="inputs", profile="tiny_cpu")
-    found = set_claims(runs, plan)
-    save(plot_sets(found, plan.margin).figure, "seed_sets", args.out, found)
-    runs.to_csv(args.out / "seed_sets_runs.csv", index=False)
-    shown = ["seeds", "contrast", "difference", "low", "high", "p_holm", "verdict"]
-    print(tables.rounded(found[shown]).to_string(index=False))
-    print(found["verdict"].value_counts().to_string())
+def write_seed_sets(runs: Path = ROOT / "runs_seed_sets", out: Path = FIGURES / "inputs") -> pd.DataFrame:
+    """Writes seed_sets (csv, png, pdf) and seed_sets_runs.csv of the run folders below `runs`; returns the claims."""
+    plan, results = read_plan("inputs"), read_runs(runs, axis="inputs", profile="tiny_cpu")
+    claims = set_claims(results, plan)
+    save(plot_sets(claims, plan.margin).figure, "seed_sets", out, claims)
+    results.to_csv(out / "seed_sets_runs.csv", index=False)
+    return claims
 
 
-if __name__ == "__main__":
-    main()
+def in_words(claims: pd.DataFrame) -> str:
+    """The claim of every set of fresh seeds, and how often each decision came."""
+    columns = ["seeds", "contrast", "difference", "low", "high", "p_holm", "decision"]
+    return f"{tables.rounded(claims[columns]).to_string(index=False)}\n{claims['decision'].value_counts().to_string()}"

@@ -14,9 +14,10 @@ import pytest
 from scipy import integrate, stats
 
 from studylib.claims import plots, tables
-from studylib.claims.decisions import sentence, verdict
+from studylib.claims.decisions import decide, sentence
 from studylib.claims.plan import choose_plan, read_plan
 from studylib.claims.statistics import holm, paired_contrast, t_interval
+from studylib.compare import summarise
 from studylib.evaluation.rates import wilson
 from studylib.evaluation.table import read_runs
 from studylib.runs.read import incomplete_runs, other_profiles, read_curves
@@ -191,7 +192,7 @@ def test_wilson():
         wilson(31, 30)
 
 
-# verdicts
+# decisions
 
 
 @pytest.mark.parametrize(
@@ -207,20 +208,20 @@ def test_wilson():
         (-0.05, 0.05, math.nan, "not estimable"),
     ],
 )
-def test_verdict_truth_table(low, high, p_holm, expected):
-    assert verdict(low, high, low, high, p_holm) == expected
+def test_the_truth_table_of_decisions(low, high, p_holm, expected):
+    assert decide(low, high, low, high, p_holm) == expected
 
 
-def test_verdict_takes_equivalence_from_the_90_percent_interval():
-    assert verdict(-0.11, 0.11, -0.09, 0.09, 0.9) == "equivalent"
-    assert verdict(-0.11, 0.11, -0.09, 0.09, 0.9, margin=0.08) == "inconclusive"
+def test_the_decision_takes_equivalence_from_the_90_percent_interval():
+    assert decide(-0.11, 0.11, -0.09, 0.09, 0.9) == "equivalent"
+    assert decide(-0.11, 0.11, -0.09, 0.09, 0.9, margin=0.08) == "inconclusive"
 
 
-def test_verdict_refuses_swapped_intervals_and_a_margin_of_zero():
+def test_the_decision_refuses_swapped_intervals_and_a_margin_of_zero():
     with pytest.raises(ValueError, match="not inside"):
-        verdict(-0.09, 0.09, -0.11, 0.11, 0.9)
+        decide(-0.09, 0.09, -0.11, 0.11, 0.9)
     with pytest.raises(ValueError, match="above 0, not 0"):
-        verdict(-0.1, 0.1, -0.1, 0.1, 0.9, margin=0)
+        decide(-0.1, 0.1, -0.1, 0.1, 0.9, margin=0)
 
 
 # run folders
@@ -300,9 +301,9 @@ def test_planted_effects_come_back(root, tmp_path):
     claims = claims[claims["split"] == "held_out_domains"].query("endpoint == 'accuracy_sampled'")
     claims = claims.set_index(["world", "contrast"])
     planted = claims.loc[("local_norms", "broad - narrow")]
-    assert planted["difference"] == pytest.approx(0.25) and planted["verdict"] == "different"
+    assert planted["difference"] == pytest.approx(0.25) and planted["decision"] == "different"
     null = claims.loc["universal_norms"].loc[["broad - narrow", "medium - narrow"]]
-    assert null["difference"].tolist() == pytest.approx([0, 0]) and set(null["verdict"]) == {"equivalent"}
+    assert null["difference"].tolist() == pytest.approx([0, 0]) and set(null["decision"]) == {"equivalent"}
     assert claims.loc[("local_norms", "narrow - warm_start"), "difference"] == pytest.approx(0.05)
 
 
@@ -311,14 +312,14 @@ def test_a_noisy_null_is_inconclusive(tmp_path):
         write_run(tmp_path, seed=seed, after=0.6)
         write_run(tmp_path, condition="broad", seed=seed, after=0.6 + (-0.2, 0.0, 0.2)[seed])
     claims = tables.claims(read_runs(tmp_path, **STUDY), PLAN).set_index("contrast")
-    assert set(claims.loc["broad - narrow", "verdict"]) == {"inconclusive"}
-    assert set(claims.loc["narrow - warm_start", "verdict"]) == {"not estimable"}  # a constant shift of .05
+    assert set(claims.loc["broad - narrow", "decision"]) == {"inconclusive"}
+    assert set(claims.loc["narrow - warm_start", "decision"]) == {"not estimable"}  # a constant shift of .05
 
 
 def test_csv_columns_order_and_precision(root, tmp_path):
     written = tables.write_tables(root, tmp_path, **STUDY)
     header = (tmp_path / "claims.csv").read_text().splitlines()[0]
-    assert header.startswith("world,contrast,split,endpoint,difference,low,high,p_holm,hedges_g,bf10,verdict,status")
+    assert header.startswith("world,contrast,split,endpoint,difference,low,high,p_holm,hedges_g,bf10,decision,status")
     header = (tmp_path / "means.csv").read_text().splitlines()[0]
     assert header == "world,condition,split,endpoint,mean,low,high,seeds"
     for table, again in zip(written, tables.read_tables(tmp_path), strict=True):
@@ -354,15 +355,13 @@ def test_a_missing_seed_and_a_missing_baseline_are_refused(tmp_path):
         tables.claims(runs, choose_plan("inputs", baseline="medium"))
 
 
-def test_main_makes_then_reads_the_tables(root, tmp_path, capsys):
-    arguments = ["--axis", "inputs", "--runs", str(root), "--out", str(tmp_path)]
-    tables.main(arguments)
-    made = capsys.readouterr().out
-    (tmp_path / "curves.png").touch()
-    tables.main([*arguments[:2], "--runs", "nowhere", "--out", str(tmp_path)])
-    read = capsys.readouterr().out
-    assert "made from" in made and "none yet" in made
-    assert "as they were written" in read and "curves.png" in read and "broad - narrow" in read
+def test_the_tables_are_made_once_and_then_read(root, tmp_path):
+    made = summarise(**STUDY, run_root=str(root), out_root=str(tmp_path)).in_words()
+    read = summarise("inputs", run_root="nowhere", out_root=str(tmp_path)).in_words()
+    assert "made from" in made and "as they were written" in read
+    assert "curves.png" in read and "broad - narrow" in read
+    again = summarise(**STUDY, run_root=str(root), out_root=str(tmp_path), remake=True).in_words()
+    assert "made from" in again and again.split("\n", 1)[1] == read.split("\n", 1)[1]
 
 
 def test_sentence(root):
@@ -370,21 +369,21 @@ def test_sentence(root):
     assert sentence(row).startswith("local_norms, held_out_domains, accuracy_sampled: medium - narrow = +0.010, 95 %")
     assert sentence(row).endswith("(both (trivial), margin 0.1). This claim is confirmatory.")
     assert "97.5 % interval" in sentence(row, alpha=0.025)
-    assert "(not estimable). This" in sentence({**row, "verdict": "not estimable"})
+    assert "(not estimable). This" in sentence({**row, "decision": "not estimable"})
     with pytest.raises(ValueError, match="'maybe'"):
-        sentence({**row, "verdict": "maybe"})
+        sentence({**row, "decision": "maybe"})
 
 
 @pytest.mark.parametrize("margin, shown", [(0.1, "0.1"), (0.015, "0.015"), (0.004, "0.004"), (0.0125, "0.0125")])
 def test_a_sentence_gives_the_margin_and_the_interval_that_decided(margin, shown):
     row = {"world": "w", "split": "s", "endpoint": "e", "contrast": "a - b", "difference": 0.001, "p_holm": 0.8}
     row |= {"low": -0.0051, "high": 0.0071, "low90": -0.0031, "high90": 0.0036}
-    same = sentence({**row, "verdict": "equivalent"}, margin)
+    same = sentence({**row, "decision": "equivalent"}, margin)
     assert f"margin {shown})" in same
     assert "95 % interval [-0.005, +0.007], 90 % [-0.003, +0.004], Holm p = 0.800" in same
-    assert ", 95 % [-0.003" in sentence({**row, "verdict": "both (trivial)"}, margin, alpha=0.025)
-    assert "90 %" not in sentence({**row, "verdict": "inconclusive"}, margin)
-    assert "90 %" not in sentence({**row, "verdict": "different"}, margin)
+    assert ", 95 % [-0.003" in sentence({**row, "decision": "both (trivial)"}, margin, alpha=0.025)
+    assert "90 %" not in sentence({**row, "decision": "inconclusive"}, margin)
+    assert "90 %" not in sentence({**row, "decision": "different"}, margin)
 
 
 # figures

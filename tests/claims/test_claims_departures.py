@@ -12,8 +12,12 @@ import pandas as pd
 import pytest
 from test_claims import PLAN, STUDY, write_run
 
+from studylib.axes import read_axis
 from studylib.claims import departures, plan, report, tables
+from studylib.compare import summarise
+from studylib.paths import PARAMS
 
+FILE = PARAMS / "inputs.yaml"
 WOBBLE = [0.00, 0.02, -0.01, 0.01, -0.02]
 PLACE = "inputs/tiny_cpu"
 
@@ -36,7 +40,7 @@ def root(kept, tmp_path):
 
 @pytest.fixture
 def out(tmp_path):
-    return tmp_path / "out"
+    return tmp_path / "out/inputs"
 
 
 def compared(root, out, **options) -> tuple[pd.DataFrame, list[str]]:
@@ -56,50 +60,46 @@ def use_plan(monkeypatch, **changes) -> plan.Plan:
     return changed
 
 
-def run_tables(root, out, *more) -> None:
-    tables.main(["--axis", "inputs", "--runs", str(root), "--out", str(out), *more])
+def summary(root, out, profile="tiny_cpu", **more) -> str:
+    """What the command line prints."""
+    return summarise("inputs", profile, run_root=str(root), out_root=str(out.parent), **more).in_words()
 
 
 # --- tables of another plan are not sold under the plan of now ---
 
 
-def test_tables_of_a_changed_plan_are_made_again_and_explore(root, out, monkeypatch, capsys):
-    run_tables(root, out)
-    said = capsys.readouterr().out
-    assert "margin 0.1" in said and "This claim is confirmatory." in said
+def test_tables_of_a_changed_plan_are_made_again_and_explore(root, out, monkeypatch):
+    before = summary(root, out)
+    assert "margin 0.1" in before and "This claim is confirmatory." in before
     changed = use_plan(monkeypatch, margin=0.3)
-    run_tables(root, out)
-    said = capsys.readouterr().out
-    assert f"were made under {PLAN.digest}, not {changed.digest}: they are made again." in said
-    assert "margin 0.3" in said and "This claim is exploratory." in said and "is confirmatory" not in said
+    after = summary(root, out)
+    assert f"were made under {PLAN.digest}, not {changed.digest}: they are made again." in after
+    assert "margin 0.3" in after and "This claim is exploratory." in after and "is confirmatory" not in after
 
 
-def test_tables_of_another_profile_are_not_read_as_those_of_the_one_asked_for(root, out, capsys):
-    run_tables(root, out)
-    with pytest.raises(ValueError, match="no complete run of axis .inputs. with profile .t4."):
-        run_tables(root, out, "--profile", "t4")
-    assert "are of profile tiny_cpu, not t4: they are made again." in capsys.readouterr().out
+def test_tables_of_another_profile_are_not_read_as_those_of_the_one_asked_for(root, out):
+    summary(root, out)
+    message = "are of profile tiny_cpu, not t4: they are made again.\n.*no complete run of axis .inputs. with .* .t4."
+    with pytest.raises(ValueError, match=message):
+        summary(root, out, "t4")
     for config in shutil.copytree(root / "inputs/tiny_cpu", root / "inputs/t4").rglob("config.json"):
         edit(config, profile="t4")
-    run_tables(root, out, "--profile", "t4")
-    assert "made from" in capsys.readouterr().out
+    assert "made from" in summary(root, out, "t4")
     assert set(tables.read_table(out, "runs")["folder"].str.split("/").str[1]) == {"t4"}
 
 
-def test_a_margin_on_the_command_line_is_never_read_into_old_tables(root, out, capsys):
-    run_tables(root, out)
-    run_tables(root, out, "--margin", "0.001")
-    said = capsys.readouterr().out.split("made from")[-1]
-    assert "margin 0.0" in said and "This claim is exploratory." in said and "is confirmatory" not in said
-    run_tables(root, out)
-    assert "This claim is confirmatory." in capsys.readouterr().out, "the plan's own tables come back"
+def test_a_margin_on_the_command_line_is_never_read_into_old_tables(root, out):
+    summary(root, out)
+    other = summary(root, out, margin=0.001)
+    assert "margin 0.0" in other and "This claim is exploratory." in other and "is confirmatory" not in other
+    assert "This claim is confirmatory." in summary(root, out), "the plan's own tables come back"
 
 
 def test_tables_of_another_plan_without_runs_are_refused(root, out, tmp_path):
-    run_tables(root, out)
+    summary(root, out)
     message = f"no tables under plan .* of axis 'inputs': no folder of runs at {tmp_path}/nowhere"
     with pytest.raises(ValueError, match=message):
-        run_tables(tmp_path / "nowhere", out, "--margin", "0.3")
+        summary(tmp_path / "nowhere", out, margin=0.3)
 
 
 def test_the_report_refuses_the_tables_of_another_plan(root, out, monkeypatch):
@@ -167,9 +167,8 @@ def test_a_condition_that_comes_after_the_first_comparison_explores_and_leaves_t
     assert "4 claims are confirmatory" in (page := report.write_report("inputs", out).read_text()) and notes[0] in page
 
 
-def test_all_contrasts_are_those_of_the_files_until_the_first_comparison_fixes_them(tmp_path):
-    (tmp_path / "inputs").mkdir()
-    (tmp_path / "inputs/wide.yaml").touch()
+def test_all_contrasts_are_those_of_the_rows_until_the_first_comparison_fixes_them(tmp_path):
+    (tmp_path / "inputs.yaml").write_text("conditions: {wide: {n_domains: 11}}")
     assert departures.planned_conditions(PLAN, ["broad"], [], tmp_path) == ["narrow", "broad", "wide"]
     first = [{"digest": PLAN.digest}, {"digest": PLAN.digest, "conditions": ["narrow", "medium"]}]
     assert departures.planned_conditions(PLAN, ["broad"], first, tmp_path) == ["narrow", "medium"]
@@ -239,7 +238,7 @@ def test_seeds_of_one_condition_with_other_settings(root, out):
     assert set(claims["status"]) == {"exploratory"}
 
 
-def test_conditions_may_differ_in_what_their_own_files_set_and_in_nothing_else(root, out):
+def test_conditions_may_differ_in_what_their_own_rows_set_and_in_nothing_else(root, out):
     for condition, domains in {"narrow": 1, "medium": 4, "broad": 12}.items():
         for path in (root / PLACE).glob(f"*/{condition}/*/config.json"):
             edit(path, n_domains=domains)
@@ -253,6 +252,25 @@ def test_conditions_may_differ_in_what_their_own_files_set_and_in_nothing_else(r
         "10 of 30 runs have steps 60, not 120, which no condition sets; the first is world local_norms, "
         "condition narrow, seed 0."
     ]
+
+
+def test_what_an_axis_sets_for_all_conditions_is_no_setting_of_one(root, out, monkeypatch, tmp_path):
+    shared = "settings: {steps: 120}\nsettings_by_profile: {tiny_cpu: {lora_r: 8}}\n"
+    text = shared + FILE.read_text()
+    monkeypatch.setattr(departures, "read_axis", lambda axis, folder=None: read_axis(axis, tmp_path))
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles/tiny_cpu.yaml").touch()
+    (tmp_path / "inputs.yaml").write_text(text)
+    assert compared(root, out)[1] == []
+    for path in (root / PLACE).glob("*/narrow/*/config.json"):
+        edit(path, steps=60)
+    assert compared(root, out)[1][0].startswith("10 of 30 runs have steps 60, not 120, which no condition sets;")
+
+
+def test_a_former_name_of_a_reward_is_no_other_setting(root, out):
+    for path in root.rglob("config.json"):
+        edit(path, rewards="verdict=1.0 format=0.0" if path.parent.name == "seed3" else "correct=1.0 format=0.0")
+    assert compared(root, out)[1] == []
 
 
 def test_where_a_run_lies_and_a_parameter_that_older_runs_do_not_have_are_no_departure(root, out):

@@ -23,7 +23,8 @@ from studylib.claims.plots_seeds import kendall_w, plot_power
 from studylib.claims.statistics import LARGE_T, bayes_factor, holm, noncentrality, paired_contrast, sign_flip, welch
 from studylib.evaluation import diversity as responses
 from studylib.evaluation.rates import wilson
-from studylib.instruments import seed_sets, simulate, validate
+from studylib.instruments import error_rates, seed_sets, simulate, validate
+from studylib.paths import FIGURES
 from studylib.randomness import generator
 
 GOLDEN = json.loads((Path(__file__).parent / "golden/statistics.json").read_text())
@@ -129,7 +130,7 @@ def test_hedges_g_is_too_large_where_pairs_are_correlated():
     """The figures of the README and of `noncentrality`: mean g of normal pairs whose true d_av is 1."""
     said = {(3, 0): 1.00, (3, 0.5): 1.04, (3, 0.9): 1.18, (5, 0): 1.00, (5, 0.5): 1.02, (5, 0.9): 1.09,
             (10, 0): 1.00, (10, 0.5): 1.01, (10, 0.9): 1.04}  # fmt: skip
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    readme = (Path(__file__).resolve().parents[2] / "docs/claims.md").read_text()
     assert "is 1.18 with 3 seeds, 1.09 with 5 and 1.04 with 10; at .5 it is 1.04, 1.02 and 1.01" in readme
     for (n, correlation), mean in said.items():
         z, other = generator(n, f"test/hedges {correlation}").normal(size=(2, 100_000, n))
@@ -297,7 +298,7 @@ def test_the_power_table_divides_alpha_by_the_planned_tests_that_are_corrected_t
     primary = simulate.simulate(1, 5, 3)
     others = [primary.assign(split=split) for split in ("held_out", "held_out_styles")]
     runs = pd.concat([primary, *others, primary.assign(endpoint="accuracy_greedy")])
-    corrected = tables.claims(runs, plan, verdicts_only=True).query("endpoint == 'accuracy_sampled'")
+    corrected = tables.claims(runs, plan, decisions_only=True).query("endpoint == 'accuracy_sampled'")
     together = corrected[corrected["contrast"] != "c03 - c00"].groupby(family.split()).size()
     assert set(together) == {tests}, "the family of the claims"
     row = power.power_table(runs, plan).set_index("contrast").loc["c01 - c00"]
@@ -331,12 +332,12 @@ def answers(seeds: int, scenarios: int = 12, k: int = 4, spread: float = 0.8) ->
     right = rng.random((2 * seeds, scenarios, k)) < 1 / (1 + np.exp(-logit))
     run, scenario, _ = (grid.ravel() for grid in np.indices(right.shape))
     arms = {"seed": run // 2, "treated": run % 2}
-    return pd.DataFrame(arms | {"id": scenario, "verdict": right.ravel().astype(float)})
+    return pd.DataFrame(arms | {"id": scenario, "value": right.ravel().astype(float)})
 
 
 def by_runs(table: pd.DataFrame) -> pd.Series:
     """One difference per seed: what the paired t test of runs sees."""
-    means = table.groupby(["seed", "treated"])["verdict"].mean().unstack()
+    means = table.groupby(["seed", "treated"])["value"].mean().unstack()
     return means[1] - means[0]
 
 
@@ -352,7 +353,7 @@ def test_errors_clustered_by_seed_are_those_of_the_paired_t_test_when_there_is_o
 def test_two_way_errors_by_hand():
     """V(seed) + V(scenario) - V(cell), each G / (G - 1) times the squared sums of residuals over N^2 (CGM 2011)."""
     table = answers(6, scenarios=40)
-    cells = table.groupby(["seed", "id", "treated"])["verdict"].mean().unstack()
+    cells = table.groupby(["seed", "id", "treated"])["value"].mean().unstack()
     residual = (cells[1] - cells[0]) - (cells[1] - cells[0]).mean()
     sums = {name: residual.groupby(level=name).sum() for name in ("seed", "id")} | {"cell": residual}
     seed, scenario, cell = (len(x) / (len(x) - 1) * (x**2).sum() / len(residual) ** 2 for x in sums.values())
@@ -372,8 +373,8 @@ def test_crossed_effects_are_those_of_lme4_and_sandwich():
     """Plates stand for seeds, samples for scenarios; all differences are measured from 0."""
     expected, plates = GOLDEN["penicillin"], GOLDEN["penicillin"]["plates"]
     cells = [(plate, sample, plates[plate][sample]) for plate in range(24) for sample in range(6)]
-    treated = pd.DataFrame(cells, columns=["seed", "id", "verdict"]).assign(treated=1)
-    table = pd.concat([treated, treated.assign(treated=0, verdict=0.0)])
+    treated = pd.DataFrame(cells, columns=["seed", "id", "value"]).assign(treated=1)
+    table = pd.concat([treated, treated.assign(treated=0, value=0.0)])
     clustered, mixed = items.clustered_contrast(table), items.mixed_contrast(table)
     assert (clustered["difference"], mixed["mixed_difference"]) == pytest.approx((expected["mean"],) * 2)
     assert clustered["se"] == pytest.approx(expected["se"], rel=1e-6)
@@ -385,7 +386,7 @@ def test_a_clustered_error_of_zero_is_rounding_and_gives_no_p(square):
     """Every seed and every scenario has the same mean, so only their cells differ."""
     cells = [(seed, i, value) for seed, row in enumerate(square) for i, value in enumerate(row)]
     table = pd.DataFrame([(arm, s, i, 0.5 + arm * d) for s, i, d in cells for arm in (0, 1)],
-                         columns=["treated", "seed", "id", "verdict"])  # fmt: skip
+                         columns=["treated", "seed", "id", "value"])  # fmt: skip
     found = items.clustered_contrast(table)
     assert found["difference"] == pytest.approx(np.mean(square)) and found["se_naive"] > 0
     assert all(math.isnan(found[name]) for name in ("se", "low", "high", "p"))
@@ -461,67 +462,77 @@ def test_entropy_of_decisions_by_hand():
 
 def test_run_folders_and_tables_give_the_same_claims():
     runs = simulate.simulate(5, 3, 2, shift=0.05, unequal=True)
-    direct, read = validate.verdicts(runs), validate.verdicts(simulate.from_folders(runs))
+    direct, read = error_rates.decisions(runs), error_rates.decisions(simulate.from_folders(runs))
     pd.testing.assert_frame_equal(direct, read)
 
 
 @pytest.mark.parametrize("seeds, contrasts, unequal", [(3, 1, True), (5, 14, False)])
 def test_the_whole_pipeline_rarely_calls_a_null_different(seeds, contrasts, unequal):
-    table = pd.DataFrame(validate.null_studies(150, seeds, contrasts, unequal))
+    table = pd.DataFrame(error_rates.null_studies(150, seeds, contrasts, unequal))
     assert table["value"].iloc[0] <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 150)
 
 
 def test_equivalence_and_sequential_looks_rarely_err():
-    table = pd.DataFrame([*validate.at_the_margin(300, 5, False), *validate.sequential(150)])
+    table = pd.DataFrame([*error_rates.at_the_margin(300, 5, False), *error_rates.sequential(150)])
     assert (table["value"] <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 150)).all() and len(table) == 3
 
 
 def test_a_wrong_statistic_would_not_pass_the_simulation():
     """The instrument can fail: intervals that take single answers for independent cover far too rarely."""
-    table = pd.DataFrame(validate.item_level(60, 3)).set_index("what")["value"]
+    table = pd.DataFrame(error_rates.item_level(60, 3)).set_index("what")["value"]
     assert table.iloc[0] > 0.85 > table.iloc[1]
 
 
 def test_misses_names_what_is_outside_its_target():
     rows = [["good", 0.95, 0.9, 0.99, 0.93, 0.97], ["bad", 0.5, 0.4, 0.6, 0.93, 0.97]]
-    assert validate.misses(pd.DataFrame(rows, columns=validate.COLUMNS))["what"].tolist() == ["bad"]
+    assert validate.misses(pd.DataFrame(rows, columns=error_rates.COLUMNS))["what"].tolist() == ["bad"]
 
 
 def test_rows_without_a_target_are_reported_and_no_checks(monkeypatch, tmp_path, capsys):
     rows = [["good", 0.95, 0.9, 0.99, 0.93, 0.97], ["known", 0.5, 0.4, 0.6, math.nan, math.nan]]
-    made = [(lambda *row: [dict(zip(validate.COLUMNS, row, strict=True))], *row) for row in rows]
-    monkeypatch.setattr(validate, "cases", lambda studies: made)
-    validate.main(["--workers", "1", "--out", str(tmp_path / "validate.csv")])
-    said = capsys.readouterr().out
-    assert "0.9500 in 0.930..0.970  good" in said and "0.5000 reported          known" in said
-    assert "1 checks in" in said and "0 outside their target; 1 reported" in said
-    assert validate.misses(pd.DataFrame(rows, columns=validate.COLUMNS)).empty
+    made = [(lambda *row: [dict(zip(error_rates.COLUMNS, row, strict=True))], *row) for row in rows]
+    monkeypatch.setattr(validate, "cases", lambda studies, study: made)
+    table = validate.write_validation(tmp_path / "validate.csv", workers=1)
+    printed = capsys.readouterr().out
+    assert "0.9500 in 0.930..0.970  good" in printed and "0.5000 reported          known" in printed
+    assert validate.in_words(table) == "1 checks, 0 outside their target; 1 reported"
+    assert pd.read_csv(tmp_path / "validate.csv")["what"].tolist() == ["good", "known"]
+    assert validate.misses(pd.DataFrame(rows, columns=error_rates.COLUMNS)).empty
 
 
 def test_what_cannot_fail_is_no_check():
-    for rows in (validate.item_level(10, 3), validate.single_rates(20), validate.many_at_the_margin(10, 3)):
+    for rows in (error_rates.item_level(10, 3), error_rates.single_rates(20), error_rates.many_at_the_margin(10, 3)):
         table = pd.DataFrame(rows)
         assert not ((table["target_low"] <= 0) & (table["target_high"] >= 1)).any()
         assert len(validate.checks(table)) < len(table)
 
 
 def test_many_contrasts_at_the_margin_have_a_false_equivalent_more_often_than_one():
-    one, many = validate.at_the_margin(300, 5, False)[0], validate.many_at_the_margin(300, 5)[0]
+    one, many = error_rates.at_the_margin(300, 5, False)[0], error_rates.many_at_the_margin(300, 5)[0]
     assert many["value"] > 3 * one["value"] and many["low"] > 0.2
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5])
 def test_the_interval_of_hedges_g_covers_a_large_effect_with_few_seeds(correlation):
     """The bias correction is for the estimate: an interval shrunken with it covered 0.90 here."""
-    (row,) = validate.standardised(1000, 3, 1.0, correlation)
+    (row,) = error_rates.standardised(1000, 3, 1.0, correlation)
     assert row["value"] == pytest.approx(0.95, abs=0.02)
 
 
 def test_the_embedded_study_at_its_measured_spread():
-    table = pd.DataFrame(validate.embedded(10)).drop_duplicates("what").set_index("what")["value"]
+    measured = tables.read_table(FIGURES / "inputs", "accuracy")
+    table = pd.DataFrame(error_rates.embedded(10, measured)).drop_duplicates("what").set_index("what")["value"]
     different = table[~table.index.str.contains("trivial")]
     assert different[different.index.str.startswith("local")].tolist() == [1.0], "always found"
     assert different[different.index.str.startswith("universal")].tolist() == [0.0], "never claimed"
+
+
+def test_the_validation_reads_no_study_but_the_one_that_it_is_given():
+    alone, named = validate.cases(20), validate.cases(20, FIGURES / "inputs")
+    assert [case for case in named if case[0] in (error_rates.embedded, error_rates.trained)] == [
+        case for case in named if case[0] not in {case[0] for case in alone}
+    ]
+    assert not any(isinstance(argument, pd.DataFrame) for case in alone for argument in case)
 
 
 def test_seed_sets_are_claimed_one_by_one():
@@ -529,9 +540,9 @@ def test_seed_sets_are_claimed_one_by_one():
     found = seed_sets.set_claims(runs, plan)
     assert found["seeds"].tolist() == ["0..2", "3..5"] and found["set"].tolist() == [1, 2]
     for row, first in zip(found.itertuples(), (0, 3), strict=True):
-        alone = validate.verdicts(runs[runs["seed"].between(first, first + 2)], plan).iloc[0]
-        assert (row.difference, row.low, row.p_holm, row.verdict) == tuple(
-            alone[["difference", "low", "p_holm", "verdict"]]
+        alone = error_rates.decisions(runs[runs["seed"].between(first, first + 2)], plan).iloc[0]
+        assert (row.difference, row.low, row.p_holm, row.decision) == tuple(
+            alone[["difference", "low", "p_holm", "decision"]]
         )
     with pytest.raises(ValueError, match="6 seeds make no sets of 4"):
         seed_sets.in_sets(runs, 4)
@@ -551,18 +562,18 @@ def test_looks_of_a_sequential_plan():
         power.next_look(plan, 4, [])
 
 
-def test_a_look_takes_its_verdict_at_its_own_alpha():
+def test_a_look_takes_its_decision_at_its_own_alpha():
     """t = 2.9 on 9 degrees of freedom: p = .018, below alpha, and not below alpha / 3."""
     runs = simulate.simulate(1, 10)
     noise = np.tile([-1.0, 1.0], 5) * 0.1 * math.sqrt(0.9)  # standard deviation 0.1
     after = {"c00": np.zeros(10), "c01": noise + 2.9 * 0.1 / math.sqrt(10)}
     runs["after"] = 0.5 + np.concatenate([after[name] for name in ("c00", "c01")])
     looks = dataclasses.replace(simulate.PLAN, seeds=5, max_seeds=10, looks=3)
-    one, three = (validate.verdicts(runs, plan).iloc[0] for plan in (simulate.PLAN, looks))
+    one, three = (error_rates.decisions(runs, plan).iloc[0] for plan in (simulate.PLAN, looks))
     assert one["p"] == pytest.approx(2 * stats.t.sf(2.9, 9))
-    assert (one["verdict"], three["verdict"]) == ("different", "inconclusive")
+    assert (one["decision"], three["decision"]) == ("different", "inconclusive")
 
 
 def test_answers_that_are_all_alike_are_not_estimable():
-    same = answers(3).assign(verdict=1.0)
+    same = answers(3).assign(value=1.0)
     assert math.isnan(items.mixed_contrast(same)["mixed_se"]) and math.isnan(items.clustered_contrast(same)["se"])

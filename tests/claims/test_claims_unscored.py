@@ -260,7 +260,7 @@ def test_the_loss_of_a_baseline_run_makes_every_contrast_of_that_cell_explorator
     assert set(primary(claims)["status"]) == {"exploratory"} and set(primary(claims)["n"]) == {4}
     assert set(primary(claims, "universal_norms")["status"]) == {"confirmatory"}
     rest = claims[(claims["split"] != PLAN.primary_split) | (claims["world"] != "local_norms")]
-    assert set(rest["n"]) == {5} and rest["verdict"].isin(["different", "both (trivial)", "inconclusive"]).any()
+    assert set(rest["n"]) == {5} and rest["decision"].isin(["different", "both (trivial)", "inconclusive"]).any()
 
 
 def test_a_condition_without_any_score_is_not_estimable_and_softens_no_other_contrast(root, tmp_path):
@@ -268,7 +268,7 @@ def test_a_condition_without_any_score_is_not_estimable_and_softens_no_other_con
         lose(root, "broad", seed, splits=" ".join(("held_out", "held_out_domains", "held_out_styles")))
     claims, notes = compared(root, tmp_path)
     row = primary(claims).loc["broad - narrow"]
-    assert row["verdict"] == "not estimable" and row["n"] == 0 and math.isnan(row["difference"])
+    assert row["decision"] == "not estimable" and row["n"] == 0 and math.isnan(row["difference"])
     told = sentence({"contrast": "broad - narrow", **row})
     assert "broad - narrow; " in told and "nan" not in told and "so no pair is left" in told
     family = claims.query("world == 'local_norms' and endpoint == 'accuracy_sampled'")
@@ -331,7 +331,7 @@ def test_simulated_studies_are_claimed_from_folders_and_tables_alike_whatever_is
     one, two = (tables.claims(t, plan).sort_values(keys, ignore_index=True) for t in (found, from_folders(found)))
     pd.testing.assert_frame_equal(one, two)
     assert (one["n"] <= 5).all() and (one["unscored"] != "").sum() == (one["n"] < 5).sum() > 0
-    assert set(one.loc[one["n"] < 2, "verdict"]) <= {"not estimable"}
+    assert set(one.loc[one["n"] < 2, "decision"]) <= {"not estimable"}
 
 
 def test_power_and_seed_sets_count_the_pairs_that_are_left(root):
@@ -352,7 +352,7 @@ def crossed(seeds=3, scenarios=6, answers=2) -> pd.DataFrame:
     rng = np.random.default_rng(1)
     grid = [(t, s, f"i{i}") for t in (0, 1) for s in range(seeds) for i in range(scenarios) for _ in range(answers)]
     table = pd.DataFrame(grid, columns=["treated", "seed", "id"]).astype({"id": object, "seed": object})
-    return table.assign(verdict=(rng.random(len(table)) < 0.5 + 0.2 * table["treated"]).astype(float))
+    return table.assign(value=(rng.random(len(table)) < 0.5 + 0.2 * table["treated"]).astype(float))
 
 
 @pytest.mark.parametrize("missing", MISSING)
@@ -372,26 +372,26 @@ def test_an_arm_that_is_neither_treated_nor_not_is_refused():
 
 def test_unscored_answers_are_left_out_and_counted_and_never_wrong():
     table = crossed()
-    some = table.assign(verdict=table["verdict"].where(table.index % 5 > 0))
-    left = some.dropna(subset=["verdict"])
+    some = table.assign(value=table["value"].where(table.index % 5 > 0))
+    left = some.dropna(subset=["value"])
     both = left[left.groupby(["seed", "id"])["treated"].transform("nunique") == 2]
     found = items.clustered_contrast(some)
     assert found["unscored"] == 15 and found["answers"] == len(both)
     assert found == {**items.clustered_contrast(both), "unscored": 15}
-    cells = both.groupby(["seed", "id", "treated"])["verdict"].mean().unstack()
+    cells = both.groupby(["seed", "id", "treated"])["value"].mean().unstack()
     assert found["difference"] == pytest.approx((cells[1] - cells[0]).mean())
 
 
 def test_a_scenario_and_a_run_without_a_score_leave_their_cells_out_and_half_a_pair_is_refused():
     table, whole = crossed(), items.clustered_contrast(crossed())
     lost = (table["treated"] == 1) & (table["seed"] == 2)
-    found = items.clustered_contrast(table.assign(verdict=table["verdict"].mask(lost)))
+    found = items.clustered_contrast(table.assign(value=table["value"].mask(lost)))
     assert (found["seeds"], found["scenarios"], found["answers"], found["unscored"]) == (2, 6, 48, 12)
-    scenario = items.clustered_contrast(table.assign(verdict=table["verdict"].mask(table["id"] == "i4")))
+    scenario = items.clustered_contrast(table.assign(value=table["value"].mask(table["id"] == "i4")))
     assert (scenario["scenarios"], scenario["unscored"], whole["unscored"]) == (5, 12, 0)
-    nothing = items.clustered_contrast(table.assign(verdict=np.nan))
+    nothing = items.clustered_contrast(table.assign(value=np.nan))
     assert nothing["unscored"] == 72 and nothing["answers"] == 0 and math.isnan(nothing["difference"])
-    assert all(math.isnan(value) for value in items.mixed_contrast(table.assign(verdict=np.nan)).values())
+    assert all(math.isnan(value) for value in items.mixed_contrast(table.assign(value=np.nan)).values())
     with pytest.raises(ValueError, match="only one condition answered scenario i0 with seed 2"):
         items.clustered_contrast(table[~lost])
 

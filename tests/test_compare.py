@@ -1,0 +1,94 @@
+"""The comparison as a function and as a notebook: the same stages, the same files. Run: pytest tests/test_compare.py"""
+
+import ast
+import inspect
+import json
+from pathlib import Path
+
+import pandas as pd
+import papermill
+import pytest
+from test_claims import PLAN, STUDY, write_run
+
+from studylib import compare
+from studylib.paths import FIGURES
+
+NOTEBOOK = Path(__file__).resolve().parents[1] / "notebooks/4_compare_conditions.ipynb"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A study of two worlds, three conditions and five seeds, as the plan of axis inputs fixes them."""
+    root = tmp_path_factory.mktemp("study") / "runs"
+    for world in PLAN.worlds.split():
+        for condition, mean in (("narrow", 0.6), ("medium", 0.7), ("broad", 0.8)):
+            for seed in range(5):
+                write_run(root, world, condition, seed, mean + 0.01 * (seed * len(condition) % 5))
+    return root
+
+
+def stages(code: str) -> list[str]:
+    """Names of the stages of `compare` that code calls, from its first line to its last."""
+    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+    names = [(call.lineno, getattr(call.func, "attr", getattr(call.func, "id", ""))) for call in calls]
+    return [name for _, name in sorted(names) if name.startswith(("open_study", "write_", "draw_"))]
+
+
+def test_the_notebook_calls_the_stages_of_the_function_in_its_order():
+    cells = json.loads(NOTEBOOK.read_text())["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    called = [name for source in code if "!git" not in source for name in stages(source)]
+    assert called == stages(inspect.getsource(compare.compare)) and len(called) == 13
+    assert set(called) == {name for name in vars(compare) if name.startswith(("open_study", "write_", "draw_"))}
+
+
+def test_the_notebook_and_the_function_write_the_same_files(runs, tmp_path, monkeypatch):
+    monkeypatch.delenv("MPLBACKEND")  # of the tests; a reader's kernel shows figures
+    by_function = compare.compare(**STUDY, run_root=str(runs), out_root=str(tmp_path / "function"))
+    roots = {"run_root": str(runs), "out_root": str(tmp_path / "notebook")}
+    papermill.execute_notebook(NOTEBOOK, tmp_path / "4.ipynb", roots, kernel_name="python3", progress_bar=False)
+    by_notebook = tmp_path / "notebook/inputs"
+    assert contents(by_function) == contents(by_notebook)
+    figures = {path.stem for path in by_function.glob("*.png")}
+    assert figures == {"accuracy", "contrasts", "curves", "detectable", "seeds", "pareto"}
+    for name in figures:
+        assert (by_notebook / f"{name}.png").read_bytes() == (by_function / f"{name}.png").read_bytes()
+    outputs = [
+        out for cell in json.loads((tmp_path / "4.ipynb").read_text())["cells"] for out in cell.get("outputs", [])
+    ]
+    assert sum("image/png" in out.get("data", {}) for out in outputs) == len(figures), "a reader sees every figure"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """File -> bytes; what a first comparison remembers has its own time in it."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith("first_plan")}
+
+
+def test_a_summary_is_text_for_a_reader_and_a_record_for_a_program(runs, tmp_path):
+    summary = compare.summarise(**STUDY, run_root=str(runs), out_root=str(tmp_path))
+    assert "made from" in summary.in_words() and "accuracy.png" in summary.in_words()
+    record = json.loads(json.dumps(summary.as_record(), allow_nan=False))
+    assert record["plan"]["digest"] == PLAN.digest and record["endpoint"] == PLAN.primary_endpoint
+    claims = pd.read_csv(tmp_path / "inputs/claims.csv").set_index(["world", "split", "endpoint", "contrast"])
+    for claim in record["claims"]:
+        key = tuple(claim[name] for name in ("world", "split", "endpoint", "contrast"))
+        assert claim["difference"] == claims.loc[key, "difference"] and claim["decision"] in claim["sentence"]
+    start = next(row for row in record["means"] if row["condition"] == "warm_start")
+    assert start["low"] is None, "not estimable"
+
+
+def test_the_summary_of_another_endpoint_is_of_its_claims(tmp_path):
+    summary = compare.summarise("inputs", endpoint="accuracy_greedy", run_root=str(tmp_path), out_root=str(FIGURES))
+    assert set(summary.claims["endpoint"]) == set(summary.means["endpoint"]) == {"accuracy_greedy"}
+    assert "Claims about accuracy_greedy on held_out_domains" in summary.in_words()
+
+
+def test_an_endpoint_that_nobody_knows_is_refused_with_the_nearest(tmp_path):
+    with pytest.raises(ValueError, match="no endpoint 'acuracy_greedy'; did you mean accuracy_greedy"):
+        compare.compare("inputs", endpoint="acuracy_greedy", out_root=str(tmp_path))
+
+
+def test_what_cannot_be_compared_is_refused_and_nothing_is_written(tmp_path):
+    with pytest.raises(ValueError, match="no folder of runs at"):
+        compare.compare("inputs", run_root=str(tmp_path / "nowhere"), out_root=str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()

@@ -90,9 +90,9 @@ def test_torch_draws_leave_the_global_state_alone():
 
 def workflow(folder: Path, *options: str, python: str | Path = sys.executable) -> subprocess.CompletedProcess:
     """A dry run in a folder that has the repository's parameters and notebooks, unless it has its own."""
-    for place in (PARAMS, ROOT / "notebooks"):
-        if not (folder / place.name).exists():
-            (folder / place.name).symlink_to(place)
+    for name, place in {"params": PARAMS, "notebooks": ROOT / "notebooks"}.items():
+        if not (folder / name).exists():
+            (folder / name).symlink_to(place)
     command = [python, "-m", "snakemake", "-n", "-s", ROOT / "workflow/Snakefile", "--directory", folder, *options]
     environment = os.environ | {"STUDYLIB_ROOT": str(folder), "STUDYLIB_PARAMS": str(folder / "params")}
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
@@ -100,7 +100,7 @@ def workflow(folder: Path, *options: str, python: str | Path = sys.executable) -
 
 def dry_run(folder: Path, *options: str, **how) -> str:
     done = workflow(folder, *options, **how)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
@@ -220,6 +220,7 @@ def test_a_row_more_or_another_plan_makes_no_finished_run_again_and_another_row_
         folder = tmp_path / params.run_dir.relative_to(ROOT)
         write_json(folder / "config.json", params.as_dict())
         (folder / "manifest.json").touch()
+    (tmp_path / "runs/inputs/tiny_cpu/warm_start").touch()
     file, text = tmp_path / "params/inputs.yaml", (PARAMS / "inputs.yaml").read_text()
     file.write_text(text.replace("margin: 0.10", "margin: 0.2") + "  wide: {n_domains: 11}\n")
     assert job_counts(dry_run(tmp_path, "--rerun-triggers", "mtime", "params"))["run"] == 2 * 4 * 5 - 2

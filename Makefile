@@ -1,44 +1,47 @@
-# make study: the embedded study, from nothing to its table. make report: one page of it. make test: the tests.
-# make validate: error rates of the claims, by simulation. make seed-sets: the same question of trained runs (80 minutes).
-# make bench: what a step costs. All make the environment first.
+# make demo: one run and its story, under five minutes. make study: the embedded study, from nothing to its table.
+# make report: one page of it. make results: docs/results.md. make validate: error rates of the claims, by simulation.
+# make seed-sets: the same question asked of trained runs (80 minutes). make bench: what a step costs. make test: the tests.
+# All make the environment first.
 PYTHON ?= python3
 AXIS ?= inputs
 CORES ?= 2
 BIN := .venv/bin
+STUDYLIB := $(BIN)/python -m studylib
 export OMP_NUM_THREADS := 1
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-SNAKEMAKE = flock -w 120 .study.lock $(BIN)/python -m snakemake --cores $(CORES) --nolock --rerun-incomplete --keep-going \
-  --rerun-triggers mtime params --quiet rules host
+.PHONY: demo study seed-sets report results validate test bench bench-gpu check clean
 
-.PHONY: study seed-sets report validate test bench bench-gpu check clean
+demo: .venv/ready
+	@$(STUDYLIB) run --demo
 
 study: .venv/ready
-	@echo "study: two runs at a time; finished runs are kept, a stopped study goes on from them"
-	@$(SNAKEMAKE) --config axis="$(AXIS)"
-	@$(BIN)/python -m studylib.claims.tables --axis "$(AXIS)"
+	@$(STUDYLIB) study --axis "$(AXIS)" --cores $(CORES)
 
 seed-sets: .venv/ready
-	@$(SNAKEMAKE) --until run --config axis=inputs worlds=universal_norms conditions="narrow broad" \
-	  first_seed=5 seeds=50 run_root=runs_seed_sets
-	$(BIN)/python -m studylib.instruments.seed_sets
+	@$(STUDYLIB) study --runs-only --cores $(CORES) --worlds universal_norms --conditions "narrow broad" \
+	  --first-seed 5 --seeds 50 --run-root runs_seed_sets
+	$(STUDYLIB) validate --seed-sets
 
 report: .venv/ready
-	$(BIN)/python -m studylib.claims.report --axis "$(AXIS)"
+	$(STUDYLIB) report --axis "$(AXIS)"
+
+results: .venv/ready
+	$(STUDYLIB) report --results
 
 validate: .venv/ready
-	$(BIN)/python -m studylib.instruments.validate
+	$(STUDYLIB) validate --study figures/inputs
 
 test: .venv/ready
 	$(BIN)/python -m pytest
 
 bench: .venv/ready
-	$(BIN)/python -m studylib.instruments.bench
+	$(STUDYLIB) bench
 
 bench-gpu: .venv/ready
-	$(BIN)/python -m studylib.instruments.bench --gpu
+	$(STUDYLIB) bench --gpu
 
 check: .venv/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check studylib tests

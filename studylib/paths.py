@@ -13,7 +13,7 @@ def at_home(path: Path | str) -> Path:
 
 
 ROOT = at_home(os.environ.get("STUDYLIB_ROOT", Path(__file__).resolve().parents[1]))
-PARAMS = ROOT / "params"
+PARAMS = at_home(os.environ.get("STUDYLIB_PARAMS", ROOT / "params"))
 RUNS = ROOT / "runs"
 FIGURES = ROOT / "figures"
 CACHE = at_home(os.environ.get("STUDYLIB_CACHE", ROOT / ".cache"))

@@ -36,7 +36,8 @@ from studylib.runs.folder import (
 from studylib.scenarios.rows import digest, to_dataset
 from studylib.scenarios.selection import Splits, select
 from studylib.text.tokens import end_tokens
-from studylib.training.trainer import StudyTrainer, prepare, train
+from studylib.training.train import prepare, train
+from studylib.training.trainer import StudyTrainer
 
 MakeRewards = Callable[[list[dict]], list]  # training scenarios -> reward functions as TRL calls them
 

@@ -15,8 +15,8 @@ from test_claims import write_run
 from studylib.instruments.battery import CHEATS
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = ("1_scenarios", "2_train_judge", "3_run_condition", "4_compare_conditions")
-MADE = ("2_train_judge", "3_run_condition")  # make runs, of `params`
+NAMES = ("1_scenarios", "2_train_judge", "2b_judge_real_dilemmas", "3_run_condition", "4_compare_conditions")
+MADE = ("2_train_judge", "2b_judge_real_dilemmas", "3_run_condition")  # make runs, of `params`
 
 
 class Kernel:
@@ -53,6 +53,7 @@ def given(tmp_path):
     return {
         "1_scenarios": {"source": "universal_norms"},
         "2_train_judge": {**MINIATURE, **judge, **roots},
+        "2b_judge_real_dilemmas": roots,
         "3_run_condition": {**MINIATURE, "run_root": str(tmp_path / "new")},
         "4_compare_conditions": roots,
     }
@@ -107,7 +108,12 @@ def test_a_parameter_that_was_deleted_from_its_cell_is_no_longer_in_force(tmp_pa
 
 
 def test_a_line_that_was_deleted_leaves_no_old_value_of_the_notebooks_own_parameters():
-    for name, own in (("1_scenarios", "data_dir"), ("2_train_judge", "gap_seeds"), ("4_compare_conditions", "margin")):
+    for name, own in (
+        ("1_scenarios", "data_dir"),
+        ("2_train_judge", "gap_seeds"),
+        ("2b_judge_real_dilemmas", "train_on"),
+        ("4_compare_conditions", "margin"),
+    ):
         kernel = Kernel(name)
         kernel.run(last=0)
         lines = kernel.sources[kernel.place].splitlines()
@@ -165,7 +171,7 @@ def test_after_a_failed_first_pass_nothing_of_it_is_used(given):
     ],
 )
 def test_an_endpoint_that_cannot_be_asked_is_refused_before_a_judge_is_trained(tmp_path, given, message):
-    kernel, roots = Kernel("2_train_judge"), {"run_root": str(tmp_path), "out_root": str(tmp_path)}
+    kernel, roots = Kernel("2b_judge_real_dilemmas"), {"run_root": str(tmp_path), "out_root": str(tmp_path)}
     with pytest.raises(ValueError, match=message):
         kernel.run(last=1, **roots, **{"endpoint": "http://127.0.0.1:1/v1"} | given)
     kernel.run(last=1, **roots, endpoint="http://127.0.0.1:1/v1", endpoint_options='{"max_tokens": null}')

@@ -10,14 +10,13 @@ import papermill
 import pytest
 from conftest import MINIATURE
 from papermill.exceptions import PapermillExecutionError
+from published import morebench
 from test_claims import write_run
-from test_labels import morebench
-from test_sources import data_dir  # noqa: F401  (a fixture: skips loudly where the data is missing)
 
 from studylib.claims.plan import plan_digest
 from studylib.evaluation.rates import wilson
 from studylib.judge.model import Judge, new_tiny_judge
-from studylib.scenarios.morebench import part_of
+from studylib.scenarios.sources.morebench import part_of
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -67,34 +66,45 @@ def test_a_run_from_parameters_to_manifest_and_again(tmp_path):
 
 
 def test_a_judge_is_trained_reported_and_trained_against(tmp_path):
+    printed = execute(
+        "2_train_judge", tmp_path, **{**MINIATURE, "save_every": 4}, run_root=str(tmp_path / "runs"),
+        out_root=str(tmp_path / "out"), judge_scenarios=8, judge_steps=2, audit_scenarios=2,
+    )  # fmt: skip
+    assert "cheats earn more from the judge than the median honest wrong answer" in printed
+    assert "0 of them train or evaluate a policy" in printed
+    assert written(tmp_path / "out/judge") == {"agreement", "reliability", "partiality", "gap"}
+    curves = pd.read_csv(tmp_path / "out/judge/gap.csv")
+    assert set(curves.arm) == {"the checker", "the judge", "a flawed checker"}
+    assert curves.step.max() == MINIATURE["steps"]
+
+
+def test_a_judge_of_real_dilemmas_learns_published_verdicts(tmp_path):
     path = tmp_path / "verdicts.jsonl"
     aside = [f"Chess {i}?" for i in range(20) if part_of(f"Chess {i}?") == "judge"][:2]
     lines = [morebench(["yes", "No.", "Not sure", "no"], dilemma) for dilemma in aside]
     path.write_text("\n".join(map(json.dumps, lines)))
     base = new_tiny_judge(["Response: <think>x</think> Criterion: Mentions chess. Met? yes no"] * 50)
     base.save(tmp_path / "base")  # stands in for a model of the hub
-    shown = execute(
-        "2_train_judge", tmp_path, **{**MINIATURE, "save_every": 4},
-        run_root=str(tmp_path / "runs"), out_root=str(tmp_path / "out"),
-        judge_scenarios=8, judge_steps=2, verdict_file=str(path), train_on="verdicts", audit_scenarios=2,
-        judge_model=str(tmp_path / "base"), judge_revision="local",
+    printed = execute(
+        "2b_judge_real_dilemmas", tmp_path, run_root=str(tmp_path / "runs"), out_root=str(tmp_path / "out"),
+        verdict_file=str(path), train_on="verdicts", judge_model=str(tmp_path / "base"), judge_revision="local",
+        judge_steps=2,
     )  # fmt: skip
-    assert "cheats earn more from the judge than the median honest wrong answer" in shown
-    assert Judge.load(tmp_path / "runs/judge/qwen3_1.7b").facts["trained_on"] and "6 labels, loss" in shown
-    assert "0 of them train or evaluate a policy" in shown
-    assert "16 verdicts on 2 scenarios, 4 are none" in shown and "no endpoint given" in shown
-    for name in (
-        "agreement",
-        "reliability",
-        "partiality",
-        "gap",
-        "recorded/keyword_overlap/agreement",
-        "real/agreement",
-    ):
-        assert all((tmp_path / f"out/judge/{name}.{suffix}").is_file() for suffix in ("pdf", "png", "csv")), name
-    curves = pd.read_csv(tmp_path / "out/judge/gap.csv")
-    assert set(curves.arm) == {"the checker", "the judge", "a flawed checker"}
-    assert curves.step.max() == MINIATURE["steps"]
+    assert Judge.load(tmp_path / "runs/judge/qwen3_1.7b").facts["trained_on"] and "6 labels, loss" in printed
+    assert "16 verdicts on 2 scenarios, 4 are none" in printed and "no endpoint given" in printed
+    assert {"recorded/keyword_overlap/agreement", "real/agreement"} <= written(tmp_path / "out/judge")
+
+
+def test_the_notebook_of_real_dilemmas_says_what_it_was_not_given(tmp_path):
+    printed = execute("2b_judge_real_dilemmas", tmp_path)
+    for what in ("no verdict_file given", "no endpoint given", "no judge for real dilemmas is trained"):
+        assert what in printed
+
+
+def written(folder: Path) -> set[str]:
+    """Names, below the folder, of the figures that are there as pdf, png and csv."""
+    names = {path.relative_to(folder).with_suffix("") for path in folder.rglob("*.pdf")}
+    return {str(name) for name in names if all((folder / f"{name}.{kind}").is_file() for kind in ("png", "csv"))}
 
 
 def test_the_comparison_notebook_reads_run_folders_and_writes_tables_and_figures(tmp_path):
@@ -146,7 +156,7 @@ def test_a_parameter_that_a_notebook_without_a_run_does_not_know_is_refused_too(
 
 
 @pytest.mark.parametrize("source, rate", [("ethics_justice", 0.5), ("contrastive_moral_stories", 0.667)])
-def test_a_run_on_real_scenarios(tmp_path, data_dir, source, rate):  # noqa: F811
+def test_a_run_on_real_scenarios(tmp_path, data_dir, source, rate):
     folder, shown = run(tmp_path, axis="real", condition=source, source=source, data_dir=data_dir, steps=2)
     score = json.loads((folder / "summary.json").read_text())["splits"]["held_out"]["after"]
     greedy = score["accuracy_greedy"] * score["scenarios"]

@@ -1,32 +1,81 @@
 """Parameters: flat, typed, and refused with the key, the value and what is allowed before anything else happens."""
 
 import dataclasses
+import hashlib
+import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import yaml
 
+from studylib import names
+from studylib.axes import axis_names, profile_names, read_axis, read_profile, read_yaml
 from studylib.cells import begin_parameters, given_parameters, refuse_other_parameters
-from studylib.params import RunParams, read_yaml
-from studylib.paths import PARAMS, ROOT
+from studylib.names import OBJECTIVES, REWARDS, Option, Reward
+from studylib.params import RunParams, parameter_help, parameters
+from studylib.paths import ROOT
+from studylib.scenarios.vocabulary import DOMAINS
 
-FILES = sorted(path for path in PARAMS.rglob("*.yaml") if path.parent.name != "plans")  # plans: test_claims_plan.py
-CONDITIONS = [path for path in FILES if path.parent.name != "profiles"]
-PROFILES = [path.stem for path in FILES if path.parent.name == "profiles"]
+REPOSITORY = ROOT / "params"  # the tests' own files (conftest.py) are elsewhere
+PROFILES = profile_names(REPOSITORY)
+CONDITIONS = [
+    (axis, condition) for axis in axis_names(REPOSITORY) for condition in read_axis(axis, REPOSITORY).conditions
+]
+OF_SOME = {  # option -> who reads it
+    "dpo_nll": "objective dpo", "flow_beta": "objectives flowrl, flowrl_released, gflowrl",
+    "head_learning_rate": "objectives ppo, flowrl, flowrl_released", "rubric_grader": "reward rubric",
+    "rubric_score": "reward rubric", "judge": "reward rubric", "rater_share": "reward rating_any_of",
+    "embedder": "rewards dispersion, length_matched_dispersion",
+    "embedder_revision": "rewards dispersion, length_matched_dispersion", "diversity_window": "rewards diversity, ",
+    "diversity_gate": "rewards diversity, ",
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("path", CONDITIONS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """Writes parameter files below tmp_path, from which runs are then resolved; name -> text."""
+    monkeypatch.setattr("studylib.params.PARAMS", tmp_path)
+    (tmp_path / "profiles").mkdir()
+
+    def write(**texts: str):
+        for name, text in {"profiles/p": "", "a": "conditions: {c: }\n", **texts}.items():
+            (tmp_path / f"{name}.yaml").write_text(text or "{}")
+        return tmp_path
+
+    return write
+
+
+def resolved(**given) -> RunParams:
+    return RunParams.resolve({"profile": "p", "axis": "a", "condition": "c", **given})
+
+
+# --- the files of the repository ---
+
+
+@pytest.mark.parametrize("axis, condition", CONDITIONS, ids="/".join)
 @pytest.mark.parametrize("profile", PROFILES)
-def test_every_condition_makes_a_valid_run_in_every_profile(path, profile):
-    params = RunParams.resolve({"profile": profile, "axis": path.parent.name, "condition": path.stem})
-    named = read_yaml(PARAMS / "profiles" / f"{profile}.yaml") | read_yaml(path)
-    assert (named["profile"], named["axis"], named["condition"]) == (profile, path.parent.name, path.stem)
-    assert (params.profile, params.axis, params.condition) == (profile, path.parent.name, path.stem)
+def test_every_condition_makes_a_valid_run_in_every_profile(monkeypatch, profile, axis, condition):
+    monkeypatch.setattr("studylib.params.PARAMS", REPOSITORY)
+    params = RunParams.resolve({"profile": profile, "axis": axis, "condition": condition})
+    assert (params.profile, params.axis, params.condition) == (profile, axis, condition)
+    assert read_profile(profile, REPOSITORY)["profile"] == profile
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_files_hold_known_flat_scalars(path):
-    assert set(read_yaml(path)) <= {field.name for field in dataclasses.fields(RunParams)}
+FIRST = json.loads((ROOT / "tests/resolved.json").read_text())  # of the code that had a file for each condition
+
+
+@pytest.mark.parametrize("path", FIRST["conditions"])
+def test_the_first_conditions_resolve_to_the_values_that_they_always_had(monkeypatch, path):
+    """In all profiles of then; tiny_cpu's 60 steps of axis objective were the workflow's."""
+    monkeypatch.setattr("studylib.params.PARAMS", REPOSITORY)
+    axis, condition = path.split("/")
+    runs = [
+        RunParams.resolve({"profile": p, "axis": axis, "condition": condition}).as_dict() for p in FIRST["profiles"]
+    ]
+    text = json.dumps([{name: run[name] for name in FIRST["names"]} for run in runs], sort_keys=True)
+    assert hashlib.sha256(text.encode()).hexdigest()[:12] == FIRST["conditions"][path]
 
 
 def test_conditions_of_the_inputs_axis_differ_in_inputs_alone():
@@ -42,14 +91,182 @@ def test_the_tiny_profile_is_the_defaults():
     assert RunParams.resolve({}) == RunParams()
 
 
-def test_given_values_win_over_the_condition_and_the_condition_over_the_profile(tmp_path, monkeypatch):
-    for name, text in (("profiles/p.yaml", "steps: 7\nlora_r: 3\nseed: 1\n"), ("a/c.yaml", "lora_r: 4\nseed: 2\n")):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    monkeypatch.setattr("studylib.params.PARAMS", tmp_path)
-    params = RunParams.resolve({"profile": "p", "axis": "a", "condition": "c", "answers_per_step": 8,
-                                "generations": 4, "micro_batch": 8, "seed": 3})  # fmt: skip
-    assert (params.steps, params.lora_r, params.seed, params.lora_alpha) == (7, 4, 3, 32)
+def test_what_comes_later_wins(files):
+    axis = """
+        settings: {lora_r: 2, lora_alpha: 2, eval_samples: 2, seed: 2}
+        settings_by_profile: {p: {lora_alpha: 3, eval_samples: 3, seed: 3}, q: {save_every: 9}}
+        conditions: {c: {eval_samples: 4, seed: 4}, d: {save_every: 8}}"""
+    files(**{"profiles/p": "steps: 7\nlora_r: 1\nlora_alpha: 1\nseed: 1", "profiles/q": "", "a": axis})
+    params = resolved(answers_per_step=8, generations=4, micro_batch=8, seed=5)
+    assert (params.steps, params.lora_r, params.lora_alpha, params.eval_samples, params.seed) == (7, 2, 3, 4, 5)
+    assert params.save_every == RunParams().save_every, "another profile's, another row's"
+
+
+def test_a_condition_is_added_by_one_row(files, monkeypatch):
+    text = (REPOSITORY / "inputs.yaml").read_text()
+    files(inputs=text + "  half: {n_domains: 6, n_styles: 4}\n", **{"profiles/tiny_cpu": ""})
+    params = RunParams.resolve({"condition": "half"})
+    assert (params.n_domains, params.run_dir.parent.name) == (6, "half")
+    assert RunParams.resolve({"condition": "broad"}) == RunParams(), "and the others stay as they are"
+
+
+def test_an_axis_is_added_by_one_file(files):
+    own = """\
+        question: Does a longer answer help?
+        worlds: local_norms universal_norms
+        baseline: short
+        settings: {objective: dr_grpo}
+        conditions:
+          short: {max_new_tokens: 28}
+          long: {max_new_tokens: 56}
+        """
+    assert len(own.splitlines()) <= 15
+    files(length=own)
+    params = RunParams.resolve({"profile": "p", "axis": "length", "condition": "long"})
+    assert (params.objective, params.max_new_tokens) == ("dr_grpo", 56)
+
+
+def test_a_users_own_file_comes_on_top_as_papermill_reads_it():
+    """One that chooses a condition, as the files of conditions did, or changes anything else."""
+    own = yaml.safe_load("axis: inputs\ncondition: narrow\nn_domains: 2\nlearning_rate: 1e-3\nrewards: verdict=1.0\n")
+    params = RunParams.resolve(own)
+    assert (params.condition, params.n_domains, params.n_styles, params.learning_rate) == ("narrow", 2, 1, 1e-3)
+    assert params.reward_weights == {"correct": 1.0}, "a former name"
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("conditions: {c: {n_domain: 1}}", "a.yaml, conditions, c: unknown parameter 'n_domain'; .* mean n_domains"),
+        ("conditions: {c: }\nsettings: {step: 1}", "a.yaml, settings: unknown parameter 'step'; .*did you mean steps"),
+        ("conditions: {c: , d: {flow_bet: 1}}", "a.yaml, conditions, d: unknown parameter 'flow_bet'; .* flow_beta"),
+        ("conditions: {c: {steps: [1]}}", "a.yaml, conditions, c: parameter 'steps' is nested"),
+        ("conditions: {c: {steps: {a: 1}}}", "a.yaml, conditions, c: parameter 'steps' is nested"),
+        ("conditions: {c: {1: 2}}", "a.yaml, conditions, c: 1 is no name of a parameter"),
+        ("conditions: {c: 3}", "a.yaml, conditions, c: 3 must be a mapping"),
+        ("conditions: [c]", r"a.yaml, conditions: \['c'\] must be a mapping"),
+        ("conditions: {c: {condition: d}}", "a.yaml, conditions, c: condition is given to a run"),
+        ("settings: {profile: p}\nconditions: {c: }", "a.yaml, settings: profile is given to a run"),
+        ("conditions: {123: {}}", "a.yaml, conditions: 123 is no name; one word of text, in quotes"),
+        ("conditions: {? : {}}", "a.yaml, conditions: None is no name"),
+        ("conditions: {a b: {}}", "a.yaml, conditions: 'a b' is no name"),
+        ("conditions: {..: {}}", r"a.yaml, conditions: '\.\.' is no name"),
+        ("conditions: {a/b: {}}", "a.yaml, conditions: 'a/b' is no name"),
+        ("conditions: {c: {}, c: {}}", "a.yaml, line 1: key 'c' comes twice"),
+        ("conditions:\n  c: {steps: 2,\n    steps: 4}", "a.yaml, line 3: key 'steps' comes twice"),
+        ("condition: {c: {}}", "a.yaml: unknown section 'condition'; .*did you mean conditions"),
+        (
+            "settings_by_profile: {q: {}}\nconditions: {c: }",
+            r"settings_by_profile: no parameter file .*q\.yaml; known: p",
+        ),
+        ("question: why", "a.yaml has no conditions"),
+        ("conditions: {d: , cc: }", "a.yaml has no condition 'c'; known: d, cc"),
+        ("- c", "a.yaml, line 1: must hold a mapping"),
+        ("conditions: {c: {steps: 3, micro_batch: 7}}", "micro_batch = 7 is not allowed: a divisor of the 64"),
+    ],
+)
+def test_an_axis_file_that_is_wrong_is_refused_by_its_name(files, text, message):
+    files(a=text)
+    with pytest.raises(ValueError, match=message):
+        resolved()
+
+
+@pytest.mark.parametrize("name", ["../a", "profiles/p", "", ".", "b"])
+def test_an_axis_is_a_file_of_the_folder(files, name):
+    files()
+    with pytest.raises(ValueError, match="no parameter file"):
+        resolved(axis=name)
+
+
+# --- options: parameters that only some objectives or rewards read ---
+
+
+def test_at_most_45_parameters_are_everyones_and_the_rest_says_who_reads_it():
+    lines = parameter_help()
+    assert [name for _, name, *_ in lines] == list(dict.fromkeys(name for _, name, *_ in lines))
+    assert {name for _, name, *_ in lines} == set(parameters()) == set(RunParams().as_dict())
+    groups = {name: group for group, name, *_ in lines if group.startswith("only ")}
+    assert len(lines) - len(groups) <= 45 and groups.keys() == OF_SOME.keys()
+    assert all(groups[name].startswith(f"only {readers}") for name, readers in OF_SOME.items())
+    assert all(help and RunParams().as_dict()[name] == default for _, name, default, help in lines)
+
+
+def test_an_option_is_given_and_asked_for_as_any_other_parameter():
+    for make in (RunParams.of, RunParams.resolve, lambda values: RunParams(**values)):
+        params = make({"objective": "flowrl", "beta": "1", "flow_beta": "3"})
+        assert params.flow_beta == 3.0 and params.as_dict()["flow_beta"] == 3.0 and params.dpo_nll == 0.0
+    later = dataclasses.replace(params, seed=2)
+    assert (later.seed, later.flow_beta) == (2, 3.0) and later != dataclasses.replace(later, flow_beta=4.0)
+    assert RunParams.of(later.as_dict()) == later and RunParams(flow_beta=15.0) == RunParams()
+    assert RunParams.of_config({**later.as_dict(), "judge_content": "abc"}) == later
+    assert {**RunParams.of_config({"seed": 2}).as_dict(), "seed": 0} == RunParams().as_dict()
+
+
+def test_an_option_is_refused_where_no_objective_reads_it_and_kept_where_no_reward_does():
+    for value, message in ((3.0, "flow_beta = 3.0 is not allowed: 15.0, because objective 'grpo' does not read it"),
+                           (0, "flow_beta = 0.0 is not allowed: a number > 0")):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            RunParams(flow_beta=value)
+    assert RunParams(rubric_score="morebench", rater_share=0.5, diversity_window=8).rater_share == 0.5
+    assert RunParams(objective="base", steps=0, flow_beta=3.0).flow_beta == 3.0, "nothing is trained"
+
+
+def test_a_reward_with_an_option_brings_its_parameter(monkeypatch):
+    monkeypatch.setattr(REWARDS, "_records", dict(REWARDS._records))
+    brevity = Option("longest", 20, "words above which nothing is paid", lambda value: value > 0, "at least one word")
+    REWARDS.add(Reward("brevity", make=lambda params, grader: None, options=(brevity,)))
+    params = RunParams(rewards="correct=1 brevity=0.1", longest="12")
+    assert params.longest == 12 and params.options["longest"] == 12 and ("longest" in parameters())
+    assert ("only reward brevity", "longest", 20, brevity.help) in parameter_help()
+    with pytest.raises(ValueError, match="longest = 0 is not allowed: at least one word"):
+        RunParams(longest=0)
+    with pytest.raises(ValueError, match=r"kindness=1' is not allowed: .*brevity|brevty"):
+        RunParams(rewards="kindness=1")
+    for option in (Option("longest", 21, "another"), Option("steps", 1, "a common one")):
+        REWARDS.add(Reward("other", make=lambda params, grader: None, options=(option,)))
+        with pytest.raises(ValueError, match=f"option '{option.name}' of .* another"):
+            RunParams()
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"objective": "flowr"}, "objective = 'flowr' is not allowed: one of .*; did you mean flowrl"),
+        ({"rewards": "corect=1"}, "rewards = 'corect=1' is not allowed: .*; did you mean correct"),
+        ({"shaping": "pra"}, "shaping = 'pra' is not allowed: one of none, .*; did you mean par"),
+        ({"source": "local_norm"}, "source = 'local_norm' is not allowed: one of .*; did you mean local_norms"),
+        ({"flow_bet": 1}, "unknown parameter 'flow_bet'; .*; did you mean flow_beta"),
+        ({"options": "x"}, "unknown parameter 'options'"),
+        ({"condition": "brod"}, "has no condition 'brod'; known: narrow, medium, broad; did you mean broad"),
+        ({"axis": "input"}, r"no parameter file .*input\.yaml; known: .*; did you mean inputs"),
+        ({"profile": "tiny"}, r"no parameter file .*tiny\.yaml; known: .*; did you mean tiny_cpu"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest_known_ones(given, message):
+    with pytest.raises(ValueError, match=message):
+        RunParams.resolve(given)
+
+
+def test_a_registry_gives_a_record_by_its_name_of_today_or_a_former_one():
+    assert REWARDS.of("correct") is REWARDS.of("verdict") and "verdict" not in list(REWARDS)
+    with pytest.raises(ValueError, match="no objective 'dpo2'; known: .*; did you mean dpo"):
+        OBJECTIVES.of("dpo2")
+
+
+def test_parameters_are_read_without_torch_and_every_registry_is_asked_without_it():
+    asked = (
+        "RunParams(objective='ppo', beta=0.1); [len(r) for r in vars(names).values() if isinstance(r, names.Registry)]"
+    )
+    code = f"from studylib import names; from studylib.params import RunParams; {asked}"
+    code += "; import sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_the_names_of_domains_are_those_of_the_worlds():
+    assert tuple(DOMAINS)[: len(names.TRAIN_DOMAINS)] == names.TRAIN_DOMAINS
+
+
+# --- values ---
 
 
 @pytest.mark.parametrize("value, number", [("1e-5", 1e-5), (1, 1.0), ("0.5", 0.5)])
@@ -86,13 +303,12 @@ def test_text_that_is_a_number_is_a_number(value, number):
         ({"frameworks": ""}, "frameworks = ''"),
         ({"eval_scenarios": 81}, "eval_scenarios = 81 is not allowed: an even number"),
         ({"steps": 1, "answers_per_step": 4, "micro_batch": 4}, "steps = 1 is not allowed: .*even number"),
-        ({"rewards": "kindness=1"}, "rewards = 'kindness=1' is not allowed: .*verdict, format"),
-        ({"rewards": "verdict=0"}, "at least one reward"),
-        ({"rewards": "verdict=1 verdict=2"}, "each name once"),
-        ({"rewards": "verdict"}, "rewards = 'verdict' is not allowed"),
+        ({"rewards": "kindness=1"}, "rewards = 'kindness=1' is not allowed: .*correct, format"),
+        ({"rewards": "correct=0"}, "at least one reward"),
+        ({"rewards": "correct=1 correct=2"}, "each name once"),
+        ({"rewards": "correct"}, "rewards = 'correct' is not allowed"),
         ({"model": "Qwen/Qwen2.5-0.5B-Instruct"}, "revision = '' is not allowed: a commit that pins"),
         ({"sed": 1}, "unknown parameter 'sed'; known parameters: answers_per_step, axis"),
-        ({"condition": "brod"}, "no parameter file .*brod.yaml"),
         ({"profile": "laptop"}, "no parameter file .*laptop.yaml"),
     ],
 )
@@ -104,16 +320,16 @@ def test_what_cannot_be_is_refused_in_one_sentence(given, message):
 @pytest.mark.parametrize(
     "given, message",
     [
-        ({"rewards": "verdict=inf"}, "weight 'inf' of verdict is 0 or 1e-18 to 1e.18 in size"),
-        ({"rewards": "verdict=1e39"}, "weight '1e39' of verdict"),
-        ({"rewards": "verdict=1 format=-1e300"}, "weight '-1e300' of format"),
-        ({"rewards": "verdict=1e-46"}, "weight '1e-46' of verdict"),
-        ({"rewards": "verdict=nan"}, "weight 'nan' of verdict"),
-        ({"rewards": "verdict="}, "weight '' of verdict"),
-        ({"rewards": "verdict=1=2"}, "weight '1=2' of verdict"),
-        ({"rewards": "verdict=1_0"}, "weight '1_0' of verdict"),
-        ({"rewards": "verdict=１"}, "weight '１' of verdict"),
-        ({"rewards": "verdict=1 format=1 verdict=1"}, "each name once"),
+        ({"rewards": "correct=inf"}, "weight 'inf' of correct is 0 or 1e-18 to 1e.18 in size"),
+        ({"rewards": "correct=1e39"}, "weight '1e39' of correct"),
+        ({"rewards": "correct=1 format=-1e300"}, "weight '-1e300' of format"),
+        ({"rewards": "correct=1e-46"}, "weight '1e-46' of correct"),
+        ({"rewards": "correct=nan"}, "weight 'nan' of correct"),
+        ({"rewards": "correct="}, "weight '' of correct"),
+        ({"rewards": "correct=1=2"}, "weight '1=2' of correct"),
+        ({"rewards": "correct=1_0"}, "weight '1_0' of correct"),
+        ({"rewards": "correct=１"}, "weight '１' of correct"),
+        ({"rewards": "correct=1 format=1 correct=1"}, "each name once"),
         ({"rewards": ""}, "at least one reward"),
         ({"run_root": " "}, "run_root = ' ' is not allowed: a folder"),
         ({"rewards": "=1"}, "name=weight pairs"),
@@ -155,7 +371,7 @@ def test_a_whole_number_is_an_integer_however_it_is_written(value, seed):
     assert RunParams(seed=value).seed == seed and type(RunParams(seed=value).seed) is int
 
 
-@pytest.mark.parametrize("weights", [{"verdict": 1e-3}, {"verdict": -2.5, "format": 0.0}, {"format": 1e6}])
+@pytest.mark.parametrize("weights", [{"correct": 1e-3}, {"correct": -2.5, "format": 0.0}, {"format": 1e6}])
 def test_weights_of_any_sensible_size_are_read(weights):
     assert RunParams(rewards=" ".join(f"{name}={weight}" for name, weight in weights.items())).reward_weights == weights
 
@@ -169,19 +385,17 @@ def test_weights_of_any_sensible_size_are_read(weights):
         ("seed: 1_000", "seed is '1_000' in YAML 1.2, and papermill's -f reads 1000"),
     ],
 )
-def test_a_value_that_papermill_reads_as_another_is_refused(tmp_path, monkeypatch, line, message):
-    for name, text in (("profiles/p.yaml", f"{line}\n"), ("a/c.yaml", "learning_rate: 1e-3\n")):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    monkeypatch.setattr("studylib.params.PARAMS", tmp_path)
+def test_a_value_that_papermill_reads_as_another_is_refused(files, line, message):
+    files(**{"profiles/p": line})
     as_papermill = {"learning_rate": "1e-3", **yaml.safe_load(line)}
     with pytest.raises(ValueError, match=rf"p\.yaml: {message}"):
-        RunParams.resolve({"profile": "p", "axis": "a", "condition": "c", **as_papermill})
+        resolved(**as_papermill)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_papermill_reads_the_files_as_the_package_does(path):
-    RunParams.resolve(yaml.safe_load(path.read_text()))
+@pytest.mark.parametrize("profile", PROFILES)
+def test_papermill_reads_a_profile_as_the_package_does(monkeypatch, profile):
+    monkeypatch.setattr("studylib.params.PARAMS", REPOSITORY)
+    RunParams.resolve(yaml.safe_load((REPOSITORY / f"profiles/{profile}.yaml").read_text()))
 
 
 @pytest.mark.parametrize("name", ["run_root", "data_dir", "judge", "model", "embedder"])
@@ -298,4 +512,4 @@ def test_a_module_of_a_parameters_name_is_refused_as_its_value():
 def test_parameters_are_frozen_and_documented():
     with pytest.raises(dataclasses.FrozenInstanceError):
         RunParams().seed = 1
-    assert all(field.metadata["help"] for field in dataclasses.fields(RunParams))
+    assert all(option.help for option in parameters().values())

@@ -1,7 +1,6 @@
 """What holds the project together: pins, provenance, randomness, the workflow, the notebooks as files."""
 
 import ast
-import dataclasses
 import json
 import os
 import re
@@ -13,18 +12,17 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from studylib.claims.plan import read_plan
-from studylib.instruments import seed_sets, validate
-from studylib.instruments.judge_gap import CHECKER, FLAWED, JUDGE, gap_at_ends
-from studylib.params import RunParams
+from studylib.__main__ import parser as command_line
+from studylib.params import RunParams, parameters
+from studylib.paths import PARAMS
 from studylib.randomness import generator, torch_seed
+from studylib.runs.folder import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -92,17 +90,17 @@ def test_torch_draws_leave_the_global_state_alone():
 
 def workflow(folder: Path, *options: str, python: str | Path = sys.executable) -> subprocess.CompletedProcess:
     """A dry run in a folder that has the repository's parameters and notebooks, unless it has its own."""
-    for name in ("params", "notebooks"):
+    for name, place in {"params": PARAMS, "notebooks": ROOT / "notebooks"}.items():
         if not (folder / name).exists():
-            (folder / name).symlink_to(ROOT / name)
-    command = [python, "-m", "snakemake", "-n", "-s", ROOT / "Snakefile", "--directory", folder, *options]
-    environment = os.environ | {"STUDYLIB_ROOT": str(folder)}
+            (folder / name).symlink_to(place)
+    command = [python, "-m", "snakemake", "-n", "-s", ROOT / "workflow/Snakefile", "--directory", folder, *options]
+    environment = os.environ | {"STUDYLIB_ROOT": str(folder), "STUDYLIB_PARAMS": str(folder / "params")}
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
 
 
 def dry_run(folder: Path, *options: str, **how) -> str:
     done = workflow(folder, *options, **how)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
@@ -137,26 +135,31 @@ def test_the_run_rule_writes_where_the_run_writes(tmp_path):
     output = dry_run(tmp_path, "--config", "seeds=1", "worlds=local_norms", "--printshellcmds")
     params = RunParams.resolve({"condition": "medium", "source": "local_norms", "seed": 0})
     assert str(params.run_dir.relative_to(ROOT) / "manifest.json") in output
-    assert "-f params/profiles/tiny_cpu.yaml -f params/inputs/medium.yaml -p source local_norms -p seed 0" in output
+    assert "-r profile tiny_cpu -r axis inputs -r condition medium -r source local_norms -p seed 0 2>" in output
 
 
 def test_an_axis_may_have_its_own_budget_and_a_condition_keeps_its_own(tmp_path):
     output = dry_run(tmp_path, "--config", "axis=objective", "seeds=1", "--printshellcmds")
     assert job_counts(output)["run"] == 14
-    assert "-f params/objective/grpo.yaml -p source local_norms -p seed 0 -p steps 60" in output
-    assert "-f params/objective/base.yaml -p source local_norms -p seed 0 2>" in output
+    assert "-r condition grpo -r source local_norms -p seed 0 -p steps 60 2>" in output
+    assert "-r condition base -r source local_norms -p seed 0 2>" in output
 
 
 def test_fresh_seed_sets_are_a_hundred_runs_beside_the_study(tmp_path):
-    rule = re.search(r"^seed-sets:.*?\n\t(.*?)\n\t[^ ]", (ROOT / "Makefile").read_text(), re.DOTALL | re.MULTILINE)[1]
-    options = shlex.split(rule.replace("\\\n", " "))
-    output = dry_run(tmp_path, *options[options.index("--until") :], "--printshellcmds")
+    options = (
+        "worlds=universal_norms",
+        "conditions=narrow broad",
+        "first_seed=5",
+        "seeds=50",
+        "run_root=runs_seed_sets",
+    )
+    output = dry_run(tmp_path, "--until", "run", "--config", *options, "--printshellcmds")
     assert job_counts(output) == {"run": 100, "warm_start": 1, "total": 101}, "and no comparison"
     params = RunParams.resolve(
         {"condition": "broad", "source": "universal_norms", "seed": 54, "run_root": "runs_seed_sets"}
     )
     assert str(params.run_dir.relative_to(ROOT) / "manifest.json") in output and "seed55" not in output
-    assert "-p source universal_norms -p seed 5 -p run_root runs_seed_sets 2>" in output
+    assert "-r source universal_norms -p seed 5 -p run_root runs_seed_sets 2>" in output
 
 
 @pytest.mark.parametrize(
@@ -186,23 +189,45 @@ def test_a_workflow_that_cannot_be_is_refused_in_one_sentence(tmp_path, option, 
 
 
 def test_a_condition_may_be_called_as_a_number_and_a_plan_is_read_as_yaml_1_2(tmp_path):
-    shutil.copytree(ROOT / "params", tmp_path / "params")
-    (tmp_path / "params/inputs/123.yaml").write_text('axis: inputs\ncondition: "123"\n')
+    shutil.copytree(PARAMS, tmp_path / "params")
+    file = tmp_path / "params/inputs.yaml"
+    file.write_text(file.read_text() + '  "123": {}\n')
     output = dry_run(tmp_path, "--config", "conditions=123", "worlds=local_norms", "seeds=1", "first_seed=7")
     assert job_counts(output)["run"] == 1 and "runs/inputs/tiny_cpu/local_norms/123/seed7/manifest.json" in output
-    plan = tmp_path / "params/plans/inputs.yaml"
-    plan.write_text(plan.read_text().replace("seeds: 5", "seeds: 003"))
+    file.write_text(file.read_text().replace("seeds: 5", "seeds: 003"))
     assert job_counts(dry_run(tmp_path))["run"] == 2 * 4 * 3, "worlds, conditions and seeds"
-    plan.write_text(plan.read_text() + "seeds: 4\n")
+    file.write_text(file.read_text() + "seeds: 4\n")
     assert "key 'seeds' comes twice" in workflow(tmp_path).stdout
 
 
 def test_parameters_that_cannot_be_are_refused_before_the_first_job(tmp_path):
-    shutil.copytree(ROOT / "params", tmp_path / "params")
-    path = tmp_path / "params/inputs/broad.yaml"
-    path.write_text(path.read_text() + "seed: 1\nseed: 2\n")
+    shutil.copytree(PARAMS, tmp_path / "params")
+    path, text = tmp_path / "params/inputs.yaml", (PARAMS / "inputs.yaml").read_text()
+    for row, message in (
+        ("  wide: {seed: 1, seed: 2}\n", r"inputs\.yaml, line \d+: key 'seed' comes twice"),
+        ("  wide: {n_domain: 1}\n", r"inputs\.yaml, conditions, wide: unknown parameter 'n_domain'; .* n_domains"),
+        ("  wide: {n_domains: 13}\n", "parameter n_domains = 13 is not allowed"),
+    ):
+        path.write_text(text + row)
+        done = workflow(tmp_path)
+        assert done.returncode and re.search(message, done.stdout + done.stderr)
+
+
+def test_a_row_more_or_another_plan_makes_no_finished_run_again_and_another_row_is_refused(tmp_path):
+    shutil.copytree(PARAMS, tmp_path / "params")
+    for condition, seed in (("broad", 0), ("narrow", 1)):
+        params = RunParams.resolve({"condition": condition, "seed": seed})
+        folder = tmp_path / params.run_dir.relative_to(ROOT)
+        write_json(folder / "config.json", params.as_dict())
+        (folder / "manifest.json").touch()
+    (tmp_path / "runs/inputs/tiny_cpu/warm_start").touch()
+    file, text = tmp_path / "params/inputs.yaml", (PARAMS / "inputs.yaml").read_text()
+    file.write_text(text.replace("margin: 0.10", "margin: 0.2") + "  wide: {n_domains: 11}\n")
+    assert job_counts(dry_run(tmp_path, "--rerun-triggers", "mtime", "params"))["run"] == 2 * 4 * 5 - 2
+    file.write_text(text.replace("n_domains: 12", "n_domains: 11"))
     done = workflow(tmp_path)
-    assert done.returncode and re.search(r"broad\.yaml, line \d: key 'seed' comes twice", done.stdout)
+    message = "local_norms/broad/seed0 holds a finished run with n_domains = 12, not 11; give another run_root"
+    assert done.returncode and message in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", ["my study", "stüdien", "Zoë's $HOME & {more}"])
@@ -225,20 +250,41 @@ def test_repository_interpreter_and_runs_may_lie_in_folders_of_any_name(tmp_path
     assert compare[compare.index("out_root") + 1] == "my 'rüns' & more/figures"
 
 
-def test_make_runs_the_study_with_the_environment_of_its_folder_whatever_its_name(tmp_path):
-    folder = tmp_path / "Zoë's stüdy $HOME"
+RECORDER = """#!/bin/sh
+command -v python >> calls
+for word in "$@"; do printf "'%s' " "$word" >> calls; done
+echo >> calls
+"""
+
+
+def make(folder: Path, *arguments: str) -> tuple[list[list[str]], str]:
+    """(the words that make calls python with, call by call; which python) in a folder with a recorder as python."""
     (folder / ".venv/bin").mkdir(parents=True)
     shutil.copy(ROOT / "Makefile", folder)
     python = folder / ".venv/bin/python"
-    python.write_text('#!/bin/sh\nprintf "%s\\n" "$*" >> calls; command -v python >> calls\n')
+    python.write_text(RECORDER)
     python.chmod(0o755)
-    done = subprocess.run(
-        ["make", "-o", ".venv/ready", "study", "AXIS=my axis"], cwd=folder, capture_output=True, text=True
-    )
+    done = subprocess.run(["make", "-o", ".venv/ready", *arguments], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    snakemake, found, tables, _ = (folder / "calls").read_text().splitlines()
-    assert snakemake.startswith("-m snakemake --cores 2") and snakemake.endswith("--config axis=my axis")
-    assert tables == "-m studylib.claims.tables --axis my axis" and found == str(python)
+    lines = (folder / "calls").read_text().splitlines()
+    return [shlex.split(line) for line in lines[1::2]], lines[0]
+
+
+def test_make_runs_the_study_with_the_environment_of_its_folder_whatever_its_name(tmp_path):
+    folder = tmp_path / "Zoë's stüdy $HOME"
+    calls, python = make(folder, "study", "AXIS=my axis")
+    assert calls == [["-m", "studylib", "study", "--axis", "my axis", "--cores", "2"]]
+    assert python == str(folder / ".venv/bin/python")
+
+
+TARGETS = ("demo", "study", "seed-sets", "report", "results", "validate", "bench", "bench-gpu")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_make_calls_commands_that_are_there(tmp_path, target):
+    calls, _ = make(tmp_path, target)
+    for dash, program, *words in calls:
+        assert (dash, program) == ("-m", "studylib") and command_line().parse_args(words)
 
 
 def test_runs_of_a_workflow_may_lie_in_the_home_folder(tmp_path, monkeypatch):
@@ -265,9 +311,9 @@ class TestNotebookFiles:
 
     def test_tells_a_story_in_short_cells(self, path):
         assert all(len("".join(cell["source"]).splitlines()) <= 20 for cell in cells_of(path, "code"))
-        headings = re.findall(r"^#+ (\d+)(?:\.(\d+))?", "\n".join(
+        headings = re.findall(r"^#+ (\d+b?)(?:\.(\d+))?", "\n".join(
             "".join(cell["source"]) for cell in cells_of(path, "markdown")), re.MULTILINE)  # fmt: skip
-        assert headings[0] == (path.stem[0], "")
+        assert headings[0] == (path.stem.partition("_")[0], "")
         assert [int(minor) for _, minor in headings[1:]] == list(range(1, len(headings)))
 
     def test_defines_no_function_or_class(self, path):
@@ -282,17 +328,17 @@ class TestNotebookFiles:
         exec(sources[place - 1], namespace)
         first, *others = sources[place].splitlines()
         assert re.fullmatch(r"_\w+: bool = begin_parameters\(globals\(\)\)  # .+", first)
-        set_here, of_a_run = {line.split(":")[0] for line in others}, {f.name for f in dataclasses.fields(RunParams)}
+        set_here, of_a_run = {line.split(":")[0] for line in others}, set(parameters())
         makes_runs = "given_parameters(before, globals())" in sources[place + 1]
         assert makes_runs or "refuse_other_parameters(before, globals())" in sources[place + 1]
         assert set(namespace["before"].own) == (set_here - of_a_run if makes_runs else set_here)
 
     def test_no_variable_bears_the_name_of_a_parameter(self, path):
         tagged = [cell for cell in cells_of(path, "code") if "parameters" in cell["metadata"].get("tags", [])]
-        parameters = set(re.findall(r"^([a-z]\w*):", "".join(tagged[0]["source"]), re.MULTILINE))
-        parameters |= {field.name for field in dataclasses.fields(RunParams)}
+        names = set(re.findall(r"^([a-z]\w*):", "".join(tagged[0]["source"]), re.MULTILINE))
+        names |= set(parameters())
         for cell in cells_of(path, "code"):
-            assert cell in tagged or not parameters & bound("".join(cell["source"]))
+            assert cell in tagged or not names & bound("".join(cell["source"]))
 
     def test_installs_pinned_versions_on_colab(self, path):
         source = "\n".join("".join(cell["source"]) for cell in cells_of(path, "code"))
@@ -325,85 +371,3 @@ def test_every_way_to_bind_a_name_is_seen():
 
 def cells_of(path: Path, kind: str | None = None) -> list[dict]:
     return [cell for cell in json.loads(path.read_text())["cells"] if kind in (None, cell["cell_type"])]
-
-
-# --- README ---
-
-
-def test_the_table_of_the_readme_is_that_of_the_committed_figures():
-    readme = (ROOT / "README.md").read_text()
-    shown = "split == 'held_out_domains' and endpoint == 'accuracy_sampled'"
-    means, claims = (pd.read_csv(ROOT / f"figures/inputs/{name}.csv").query(shown) for name in ("means", "claims"))
-    for row in means.itertuples():
-        interval = "" if row.condition == "warm_start" else f" [{row.low:.3f}, {row.high:.3f}]"
-        assert f"| {row.mean:.3f}{interval} |" in readme
-    for row in claims.query("contrast == 'broad - narrow'").itertuples():
-        assert f"| {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}] | {row.decision} |" in readme
-
-
-def test_what_the_readme_says_of_the_seed_sets_follows_from_their_runs():
-    readme, plan = (ROOT / "README.md").read_text(), read_plan("inputs")
-    runs = pd.read_csv(ROOT / "figures/inputs/seed_sets_runs.csv")
-    sets = seed_sets.set_claims(runs, plan)
-    assert sets["decision"].tolist() == ["equivalent"] * 10 and "all ten are *equivalent*, none is\n" in readme
-    assert sets["difference"].tolist() == pytest.approx(
-        pd.read_csv(ROOT / "figures/inputs/seed_sets.csv")["difference"]
-    )
-    whole = seed_sets.set_claims(runs, dataclasses.replace(plan, seeds=50, max_seeds=50)).iloc[0]
-    assert f"the difference is {whole.difference:+.3f} [{whole.low:+.3f}, {whole.high:+.3f}]" in readme
-
-
-def test_the_objective_table_of_the_readme_is_that_of_the_committed_figures():
-    readme = (ROOT / "README.md").read_text()
-    shown = "split == 'held_out_domains' and endpoint == 'accuracy_sampled'"
-    means, claims = (pd.read_csv(ROOT / f"figures/objective/{name}.csv").query(shown) for name in ("means", "claims"))
-    given = pd.read_csv(ROOT / "figures/objective/fairness.csv").set_index("condition")
-    for row in means[means.condition != "warm_start"].itertuples():
-        line = next(line for line in readme.splitlines() if line.startswith(f"| `{row.condition}` | 0."))
-        assert f"| {row.mean:.3f} [{row.low:.3f}, {row.high:.3f}] |" in line
-        assert row.condition == "base" or f"| {given.loc[row.condition, 'tokens']:,.0f} |" in line
-        for claim in claims[claims.contrast == f"{row.condition} - grpo"].itertuples():
-            assert f"| {claim.difference:+.3f} [{claim.low:+.3f}, {claim.high:+.3f}] | {claim.decision} |" in line
-
-
-def test_the_validation_table_of_the_readme_is_that_of_the_committed_figures():
-    readme = (ROOT / "README.md").read_text()
-    found = pd.read_csv(ROOT / "figures/validate.csv")
-    assert validate.misses(found).empty and len(validate.checks(found)) > 40
-    for start in (
-        "false 'different' in a study: {} seeds, 14 contrasts, equal",
-        "false 'equivalent' at the margin: {} seeds, equal",
-        "any false 'equivalent', 12 contrasts at the margin: {} seeds",
-    ):
-        values = [found[found.what.str.startswith(start.format(n))]["value"].item() for n in (3, 5, 10)]
-        assert "| " + " | ".join(f"{value:.3f}" for value in values) + " |" in readme
-
-
-def test_what_the_readme_says_of_the_judge_is_in_the_committed_figures():
-    readme, folder = (ROOT / "README.md").read_text(), ROOT / "figures/judge"
-    table = pd.read_csv(folder / "agreement.csv").set_index("group")
-    every = table.loc["all"]
-    assert f"{every.accuracy:.3f} [{every.accuracy_low:.3f}, {every.accuracy_high:.3f}]" in readme
-    assert f"kappa {every.kappa:.3f}, AUROC {every.auroc:.3f}, calibration error {every.ece:.3f} (chance" in readme
-    assert f"a calibrated judge {every.ece_calibrated:.3f})" in readme and f"On {every.n:,.0f} held-out" in readme
-    assert f"on answers of the policy {table.loc['warm start'].accuracy:.3f}" in readme
-    assert f"sentence by sentence {table.loc['variants'].accuracy:.3f}" in readme
-    ends = gap_at_ends(pd.read_csv(folder / "gap.csv")).set_index("arm")
-    for arm in (JUDGE, FLAWED):
-        growth, low, high = ends.loc[arm, ["growth", "low", "high"]]
-        assert f"{growth:+.3f} [{low:+.3f}, {high:+.3f}]" in readme, arm
-    assert f"({ends.checker_end[JUDGE]:.3f} and {ends.checker_end[CHECKER]:.3f})" in readme
-    assert f"true score ends at {ends.checker_end[FLAWED]:.3f}" in readme
-
-
-def test_the_readme_speaks_of_files_that_are_there():
-    readme = (ROOT / "README.md").read_text()
-    for name in re.findall(r"`((?:notebooks|studylib|params|tests|figures)/[\w./]+)`", readme):
-        assert (ROOT / name).exists(), name
-
-
-def test_the_benchmark_table_of_the_readme_is_that_of_the_committed_figures():
-    readme = (ROOT / "README.md").read_text()
-    for row in pd.read_csv(ROOT / "figures/bench/ratio.csv").itertuples():
-        spread = f"{row.ratio:.2f} [{row.ratio_low:.2f}, {row.ratio_high:.2f}]"
-        assert f"| {row.P}, {row.C}, {row.G} | {spread} | {row.memory_ratio:.2f} |" in readme

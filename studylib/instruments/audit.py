@@ -13,7 +13,7 @@ from studylib.instruments.battery import CHEATS, honest, other
 from studylib.names import FRAMEWORKS, REWARDS, TRAIN_DOMAINS, TRAIN_STYLES
 from studylib.params import RunParams
 from studylib.rewards import BatchReward, Grader, batch_reward
-from studylib.rewards.diversity import GATE
+from studylib.rewards.diversity import GATE, LENGTH_MATCHED
 from studylib.scenarios.worlds import make_split
 
 SCENARIOS = 8
@@ -27,12 +27,12 @@ def guarded(name: str) -> bool:
 
 
 def audit_rewards(rows: list[dict], grader: Grader | None = None) -> dict[str, BatchReward]:
-    """Every reward, and the ungated ones, by the name that the audit's table gives it."""
+    """Every reward, and diversity without its gate, by the name that the audit's table gives it."""
     ungated = RunParams(diversity_gate="form")
     rewards = {name: batch_reward(name, rows) for name in REWARDS}
     rewards[MOREBENCH] = batch_reward("rubric", rows, RunParams(rubric_score="morebench"))
     for name, record in REWARDS.items():
-        if GATE in record.options:
+        if GATE in record.options and not name.startswith(LENGTH_MATCHED):
             rewards[name + UNGATED] = batch_reward(name, rows, ungated)
     if grader:
         judged = RunParams(rubric_grader="judge", judge="given", rewards="rubric=1")
@@ -45,8 +45,8 @@ def audit(
 ) -> pd.DataFrame:
     """What each answer earns: columns reward, scenario, kind, answer, gives (right or wrong), value (NaN: no score).
 
-    A reward that compares answers sees each beside the scenario's two honest ones. Kind is that of the cheat, or "honest". `only`
-    names the rewards to run; default all.
+    A reward that compares answers sees each beside the scenario's two honest ones. Kind is that of the cheat, or
+    "honest". `only` names the rewards to run; default all.
     """
     rows = audit_rows() if rows is None else rows
     answers = {row["id"]: _answers(row) for row in rows}
@@ -71,7 +71,7 @@ def _earned(name: str, reward: BatchReward, row: dict, responses: list[str]) -> 
 
 
 def audit_rows(n: int = SCENARIOS, seed: int = 0) -> list[dict]:
-    """Scenarios of the local world, all frameworks, three facts told, so that there are perspectives to take.
+    """Scenarios of the local world, all frameworks, three facts in each text, so that there are perspectives to take.
 
     Four raters have judged each scenario, three of them rightly.
     """

@@ -1,8 +1,8 @@
 """Cheating answers, and honest ones to hold them against. Data: every cheat is made from a scenario and an answer.
 
-The answer is the one that a cheat gives where it gives one at all. The audit gives it the wrong one, so that nothing of
-what the cheat earns is earned by the answer itself, and then the right one. A cheat may know the rubric and the right reading
-of the facts: that is more than a policy ever sees.
+Where a cheat answers at all, it answers as it is told to: the audit has it give the wrong option, so that none of what
+it earns is earned by being right, and then the right one. A cheat may know the rubric and the right reading of the
+facts, which is more than a policy ever sees.
 """
 
 import dataclasses

@@ -5,6 +5,7 @@ utilitarianism ranks in training as well, scenes of virtue that come back with o
 compete, their length may give away which is right.
 """
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -52,10 +53,10 @@ def seen_scenes(train: Sequence[dict], held_out: Sequence[dict]) -> dict[str, in
 
 
 def longer_is_right(rows: Sequence[dict]) -> float:
-    """Share of the rows with texts of different lengths (characters) in which the longer one is right."""
+    """Share of the rows with texts of different lengths (characters) in which the longer one is right; NaN of none."""
     lengths = [tuple(map(len, competing(row))) for row in rows]
     differ = [right > wrong for right, wrong in lengths if right != wrong]
-    return sum(differ) / len(differ)
+    return sum(differ) / len(differ) if differ else math.nan
 
 
 def overlap(data_dir: str) -> pd.DataFrame:

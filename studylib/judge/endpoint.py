@@ -35,7 +35,7 @@ from studylib.randomness import generator
 from studylib.rewards.rubric import read_met
 from studylib.scenarios.rows import digest, rubric_of
 
-RETRIED = (408, 409, 425, 429, 500, 502, 503, 504, *range(520, 525), 529)  # may pass; any other refusal is raised at once
+RETRIED = (408, 409, 425, 429, 500, 502, 503, 504, *range(520, 525), 529)  # may pass; others are raised at once
 OURS = ("model", "messages", "stream")  # of a request; the reply is read whole
 
 

@@ -47,7 +47,7 @@ def _tables(entry: dict) -> Iterator[pd.DataFrame]:
     for name, model in zip(names, entry["models"], strict=True):
         for field, kind in TEXTS.items():
             text = model[field]
-            scenario = {"id": row_id(dilemma, theory), "rubric": [_criterion(criterion) for criterion in text["rubrics"]]}
+            scenario = {"id": row_id(dilemma, theory), "rubric": list(map(_criterion, text["rubrics"]))}
             judgements = [_text(criterion, "judgement") for criterion in text["rubrics"]]
             met = [read_met(judgement, "strict") for judgement in judgements]
             grades = [None if value is None else float(value) for value in met]

@@ -58,7 +58,8 @@ class Judge:
         with sampling_mode(self.model):
             for start in range(0, len(order), self.batch):
                 rows = order[start : start + self.batch]
-                logits = question_logits(self.model, [contexts[i] for i in rows], [questions[i] for i in rows], self.pad)
+                asked = [contexts[i] for i in rows], [questions[i] for i in rows]
+                logits = question_logits(self.model, *asked, self.pad)
                 read = iter([self._read(*pair) for pair in logits[:, [self.yes, self.no]].tolist()])
                 for i in rows:
                     grades[i] = [next(read) for _ in questions[i]]

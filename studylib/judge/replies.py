@@ -84,7 +84,7 @@ def _content(message: dict) -> str | None:
 
 
 def _tokens(usage) -> int:
-    """Tokens that a reply bills: the total, or the sum of its parts where it gives no total; 0 where it gives neither."""
+    """Tokens that a reply bills: the total, or the sum of its parts; 0 where it reports neither."""
     if not isinstance(usage, dict):
         return 0
     both = [usage.get(name) for name in ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens")]

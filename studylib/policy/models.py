@@ -1,8 +1,8 @@
 """The policy: an NF4 base with double quantisation and a LoRA adapter on all linear layers (QLoRA, arXiv 2305.14314).
 
 bitsandbytes 0.50.2 packs a 4-bit layer for good at its first no-grad forward in eval() mode on CPUs with AVX512-BF16;
-later training forwards then return wrong gradients without a word. So a policy stays in train() mode, with every
-dropout at 0, for sampling and evaluation too; `check_gradients` makes each run verify that this holds where it runs.
+later forwards in training then silently return wrong gradients. So a policy stays in train() mode, with every dropout
+at 0, for sampling and evaluation too, and `check_gradients` verifies at the start of every run that this holds there.
 """
 
 import contextlib
@@ -58,10 +58,11 @@ def give_large_tensors_back(size: int = 16 * 2**20) -> None:
         ctypes.CDLL("libc.so.6").mallopt(-3, size)  # M_MMAP_THRESHOLD
 
 
-def load_base(params: RunParams, quantised: bool = True):
+def load_base(params: RunParams, quantised: bool = True, tokenizer=None):
     """(NF4 model, tokenizer with left padding). The tiny model is built on first use, a hub model is downloaded.
 
-    What ends an answer is made one set here, of the tokenizer's end token and those of the generation config.
+    What ends an answer becomes one set here: the tokenizer's end token and those of the generation config. `tokenizer`:
+    where it is loaded already.
     """
     name, revision = _where(params)
     dtype = precision(params.device).dtype
@@ -74,7 +75,7 @@ def load_base(params: RunParams, quantised: bool = True):
         name, revision=revision, config=config, quantization_config=nf4 if quantised else None, dtype=dtype,
         device_map={"": params.device},
     )  # fmt: skip
-    tokenizer = load_tokenizer(params)
+    tokenizer = tokenizer or load_tokenizer(params)
     model.generation_config.eos_token_id = list(end_tokens(model, tokenizer))
     return model, tokenizer
 
@@ -91,12 +92,16 @@ def load_tokenizer(params: RunParams):
 
 
 def load_policy(params: RunParams):
-    """`load_base` of a model that can be asked and read; another one is refused before its weights are loaded."""
+    """`load_base` of a model that can be asked and whose answers can be read.
+
+    Any other is refused, most before their weights are loaded; only the generation config, which comes with the
+    weights, may say that a tag ends an answer.
+    """
     tokenizer = load_tokenizer(params)
     require_chat(tokenizer, params.model)
     if params.has_options:
         require_tags(tokenizer, params.model)
-    model, tokenizer = load_base(params)
+    model, _ = load_base(params, tokenizer=tokenizer)
     if params.has_options:
         require_tags(tokenizer, params.model, end_tokens(model, tokenizer))
     return model, tokenizer

@@ -1,4 +1,4 @@
-"""Warm start of the tiny model: supervised on demonstrations that read the facts rightly and doubt the norms.
+"""Warm start of the tiny model: supervised training on demonstrations that know the facts and are unsure of the norms.
 
 Demonstrations teach the form of a response, the deciding fact, and that a circumstance matters where it is decisive.
 Whether it counts is drawn at random, with a slight leaning (`BELIEF`) that is the same in every kind of community. So
@@ -66,8 +66,8 @@ def demonstrations(params: RunParams, n: int) -> list[tuple[str, str]]:
 
 
 def _demonstration(row: dict, draw: float) -> str:
-    told = facts.facts_of(row)
-    return telling.reasoned_response(told, row["framework"], draw < BELIEF.get(told.circumstance, 0.0))
+    of_row = facts.facts_of(row)
+    return telling.reasoned_response(of_row, row["framework"], draw < BELIEF.get(of_row.circumstance, 0.0))
 
 
 def build(params: RunParams, folder: Path) -> None:
@@ -75,6 +75,7 @@ def build(params: RunParams, folder: Path) -> None:
 
     A plain loop, because it scores the responses only and so takes half the time of TRL's SFTTrainer at this size.
     """
+    torch.set_num_threads(1)  # how a sum is rounded depends on the number of threads, and with it what runs start from
     pairs = demonstrations(params, params.warm_start_steps * BATCH)
     tokenizer = tiny.tiny_tokenizer(f"{prompt} {response}" for prompt, response in pairs[:4000])
     prompts = tokenizer.apply_chat_template(
@@ -115,11 +116,3 @@ def response_loss(model, tokenizer, prompts: list[str], responses: list[str]) ->
 def _rate(step: int, steps: int, warmup: int = 20) -> float:
     """Linear warm-up, then cosine to 0."""
     return min(1.0, (step + 1) / warmup) * 0.5 * (1 + np.cos(np.pi * step / steps))
-
-
-if __name__ == "__main__":
-    import sys
-
-    resolved = RunParams.resolve({"profile": sys.argv[1]})
-    torch.set_num_threads(1)
-    print(warm_start(resolved) if resolved.model == "tiny" else f"profile {sys.argv[1]} uses {resolved.model}")

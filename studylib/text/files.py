@@ -1,7 +1,7 @@
-"""Reading files: one way to open each kind, packed or not, and refusals that name the file and the line.
+"""Reading files: one function for each format, gzipped or not; errors name the file and the line.
 
-Text is UTF-8, with or without a byte order mark; what is packed by gzip is unpacked. Lines are counted as an editor
-counts them, so blank ones, which are skipped, count too.
+Text is UTF-8, with or without a byte order mark. Lines are counted as an editor counts them, so blank lines, which are
+skipped, count too.
 """
 
 import gzip
@@ -17,7 +17,7 @@ import yaml
 
 from studylib.paths import at_home
 
-PACKED = b"\x1f\x8b"  # first bytes of a gzip file
+GZIP = b"\x1f\x8b"  # first bytes of a gzip file
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 FIELD = re.compile(r'(?:"([^"]*+(?:""[^"]*+)*+)"|([^",\r\n]*+))(,|\r\n|\n|\r|\Z)')  # RFC 4180: quotes around or nowhere
 SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -27,13 +27,13 @@ SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def read_text(path: Path | str) -> str:
-    """The text of a file. Raises ValueError for one that is missing, no whole gzip file, not UTF-8, or holds NUL."""
+    """The text of a file. Raises ValueError where it is missing, cut off or damaged (gzip), not UTF-8, or holds NUL."""
     path = at_home(path)
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
-    raw = _unpacked(raw, path) if raw.startswith(PACKED) or (raw and path.suffix == ".gz") else raw
+    raw = _unpacked(raw, path) if raw.startswith(GZIP) or (raw and path.suffix == ".gz") else raw
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -45,23 +45,23 @@ def read_text(path: Path | str) -> str:
 
 
 def _unpacked(raw: bytes, path: Path) -> bytes:
-    found = bytearray()
+    text = bytearray()
     try:
         with gzip.open(io.BytesIO(raw)) as file:
             while chunk := file.read1():
-                found += chunk
+                text += chunk
     except (EOFError, OSError, zlib.error):
-        raise ValueError(f"{path} is no whole gzip file: it can be read up to line {_line(found)}") from None
-    return bytes(found)
+        raise ValueError(f"{path} is not a complete gzip file: it can be read up to line {_line(text)}") from None
+    return bytes(text)
 
 
 def _line(before: bytes) -> int:
-    """The line, from 1, that follows on so many bytes."""
+    """Number, from 1, of the line that follows these bytes."""
     return 1 + before.count(b"\n") + before.count(b"\r") - before.count(b"\r\n")
 
 
 def read_lines(path: Path | str) -> Iterator[tuple[int, str]]:
-    """(line number, line) of every line with something on it."""
+    """(line number, line) of every line that is not blank."""
     for number, line in enumerate(io.StringIO(read_text(path), newline=None), start=1):
         if line.strip():
             yield number, line
@@ -71,7 +71,7 @@ def read_lines(path: Path | str) -> Iterator[tuple[int, str]]:
 
 
 def read_object(path: Path | str) -> dict:
-    """The object of a JSON file; what is none, or has a key twice, is refused by file and line."""
+    """The object of a JSON file. Raises ValueError, with file and line, for anything else and for a repeated key."""
     text = read_text(path)
     try:
         content = json.loads(text, object_pairs_hook=_once)
@@ -83,7 +83,7 @@ def read_object(path: Path | str) -> dict:
 
 
 def read_objects(path: Path | str) -> Iterator[tuple[int, dict]]:
-    """(line number, object) of a file of JSON lines; what is none, or has a key twice, is refused by file and line."""
+    """(line number, object) of every line of a JSON-lines file. Raises ValueError as `read_object` does."""
     for number, line in read_lines(path):
         try:
             content = json.loads(line, object_pairs_hook=_once)
@@ -97,11 +97,11 @@ def read_objects(path: Path | str) -> Iterator[tuple[int, dict]]:
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    content = dict(pairs)
+    if len(content) < len(pairs):
         names = [name for name, _ in pairs]
         raise ValueError(f"key {next(name for name in names if names.count(name) > 1)!r} comes twice")
-    return found
+    return content
 
 
 # --- csv -------------------------------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ def _once(pairs: list[tuple[str, object]]) -> dict:
 def read_cells(path: Path | str) -> Iterator[tuple[int, list[str]]]:
     """(number of its last line, cells) of every record of a csv file (RFC 4180: commas, quotes doubled in quotes).
 
-    A quote that is never closed, or stands in a cell without quotes around it, is refused by file and line: it would
+    Raises ValueError, with file and line, for a quote that is never closed or that stands in an unquoted cell: it would
     swallow or spoil records.
     """
     text, start, line, cells = read_text(path), 0, 0, []
@@ -134,7 +134,7 @@ def read_cells(path: Path | str) -> Iterator[tuple[int, list[str]]]:
 class CoreLoader(yaml.SafeLoader):
     """Scalars as in the core schema of YAML 1.2, where 010 is ten, and 1:30, yes and 2026-01-01 are text.
 
-    PyYAML reads YAML 1.1, where they are eight, ninety, true and a date. Keys that come twice are refused.
+    PyYAML reads YAML 1.1, where they are eight, ninety, true and a date. Repeated keys are refused.
     """
 
     yaml_implicit_resolvers: ClassVar[dict] = {}
@@ -171,7 +171,7 @@ CoreLoader.add_constructor("tag:yaml.org,2002:float", _float)
 
 
 def read_mapping(path: Path | str) -> dict:
-    """The mapping of a YAML file; what is none, or has a key twice, is refused by file and line."""
+    """The mapping of a YAML file. Raises ValueError, with file and line, for anything else and for a repeated key."""
     text = read_text(path)
     try:
         content = yaml.load(text, Loader=CoreLoader)
@@ -184,6 +184,17 @@ def read_mapping(path: Path | str) -> dict:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not YAML in {path}: {error}") from error
     if not isinstance(content, dict):
-        found = "nothing" if content is None else f"a {type(content).__name__}"
-        raise ValueError(f"{path}, line 1: must hold a mapping, name: value, not {found}")
+        kind = "nothing" if content is None else f"a {type(content).__name__}"
+        raise ValueError(f"{path}, line 1: must hold a mapping, name: value, not {kind}")
     return content
+
+
+def read_scalar(text: str) -> str | int | float | bool | None:
+    """What `text` means after `name: ` in a YAML file; raises ValueError where it is not one scalar."""
+    try:
+        value = yaml.load(text, Loader=CoreLoader)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ValueError(f"{text!r} is not a YAML scalar; put quotes around it") from error
+    if not isinstance(value, str | int | float | None):
+        raise ValueError(f"{text!r} is a {type(value).__name__}; parameters are flat scalars")
+    return value

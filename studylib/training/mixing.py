@@ -12,6 +12,7 @@ from studylib.params import RunParams
 from studylib.policy.scoring import shared_prompt_scores
 from studylib.rewards.groups import group_normalised
 from studylib.rewards.shaping import min_norm_weights, moved, total, unit_rows
+from studylib.training.batches import with_prompts
 from studylib.training.objectives import bar
 
 
@@ -69,7 +70,7 @@ class More:
         self.average = moved(self.average, policy_gradients(trainer, answers, each))
         shares = min_norm_weights(unit_rows(self.average))
         for name, share in zip(trained_rewards(trainer.params), shares, strict=True):
-            trainer._log(f"lambda/{name}", float(share))
+            trainer.log_value(f"lambda/{name}", float(share))
         return each @ torch.as_tensor(shares).to(each)
 
 
@@ -82,10 +83,9 @@ def policy_gradients(trainer, answers: dict, advantages: torch.Tensor) -> np.nda
     parameters = [p for p in trainer.model.parameters() if p.requires_grad]
     sums = [[torch.zeros_like(p) for p in parameters] for _ in advantages.T]
     for rows in torch.arange(len(advantages)).split(trainer.params.rows_per_pass):
-        ids = torch.cat([answers["prompt_ids"][rows], answers["completion_ids"][rows]], 1)
-        mask = torch.cat([answers["prompt_mask"][rows], answers["completion_mask"][rows]], 1)
+        width = answers["completion_ids"].shape[1]
         with trainer.accelerator.autocast():
-            logps = shared_prompt_scores(trainer.model, ids, mask, answers["completion_ids"].shape[1]).logps
+            logps = shared_prompt_scores(trainer.model, *with_prompts(answers, rows), width).logps
         mean = bar(logps, answers["completion_mask"][rows])
         for column, kept in zip(advantages[rows].T, sums, strict=True):
             loss = -(column * mean).sum() / len(advantages)

@@ -8,10 +8,10 @@ from datasets import Dataset, disable_progress_bars
 from transformers import PrinterCallback, ProgressCallback
 from trl import DPOConfig, DPOTrainer
 
-from studylib.policy.models import precision
 from studylib.rewards.groups import best_minus_worst
 from studylib.rewards.shaping import total
 from studylib.text.tokens import answer_texts, prompt_tokens
+from studylib.training.config import shared_config
 
 
 def best_and_worst(rewards: Sequence[float], g: int) -> list[tuple[int, int]]:
@@ -60,20 +60,13 @@ def dpo_trainer(trainer, pairs: Dataset, kind: type[DPOTrainer]) -> DPOTrainer:
     """
     disable_progress_bars()
     p = trainer.params
-    dtype = precision(p.device).dtype
     pairs_per_update = max(1, p.answers_per_step // p.updates_per_batch // 2)  # a pair is two answers
     half = min(pairs_per_update, max(1, p.rows_per_pass // 2))
     terms = {"sigmoid": 1.0} | ({"sft": p.dpo_nll} if p.dpo_nll else {})
     config = DPOConfig(
-        output_dir=str(p.run_dir / "checkpoints"), beta=p.beta, loss_type=list(terms),
-        loss_weights=list(terms.values()), per_device_train_batch_size=half,
-        gradient_accumulation_steps=max(1, pairs_per_update // half), num_train_epochs=1,
-        learning_rate=p.learning_rate, lr_scheduler_type="linear", adam_beta2=0.99,
-        warmup_steps=min(5, p.steps // 2) * p.updates_per_batch, max_grad_norm=p.max_grad_norm, seed=p.seed,
-        use_cpu=p.device == "cpu", bf16=dtype == torch.bfloat16, fp16=dtype == torch.float16,
-        gradient_checkpointing=p.gradient_checkpointing, save_strategy="steps",
-        save_steps=p.save_every * p.updates_per_batch, save_total_limit=2, logging_steps=p.updates_per_batch,
-        logging_first_step=True, report_to=[], disable_tqdm=True, max_length=None,
+        **shared_config(p), beta=p.beta, loss_type=list(terms), loss_weights=list(terms.values()),
+        per_device_train_batch_size=half, gradient_accumulation_steps=max(1, pairs_per_update // half),
+        num_train_epochs=1, logging_first_step=True, max_length=None,
     )  # fmt: skip
     dpo = kind(model=trainer.model, args=config, train_dataset=pairs, processing_class=trainer.processing_class)
     for parameter in dpo.model.parameters():

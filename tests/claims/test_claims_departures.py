@@ -12,9 +12,12 @@ import pandas as pd
 import pytest
 from test_claims import PLAN, STUDY, write_run
 
+from studylib.axes import read_axis
 from studylib.claims import departures, plan, report, tables
 from studylib.compare import summarise
+from studylib.paths import PARAMS
 
+FILE = PARAMS / "inputs.yaml"
 WOBBLE = [0.00, 0.02, -0.01, 0.01, -0.02]
 PLACE = "inputs/tiny_cpu"
 
@@ -164,9 +167,8 @@ def test_a_condition_that_comes_after_the_first_comparison_explores_and_leaves_t
     assert "4 claims are confirmatory" in (page := report.write_report("inputs", out).read_text()) and notes[0] in page
 
 
-def test_all_contrasts_are_those_of_the_files_until_the_first_comparison_fixes_them(tmp_path):
-    (tmp_path / "inputs").mkdir()
-    (tmp_path / "inputs/wide.yaml").touch()
+def test_all_contrasts_are_those_of_the_rows_until_the_first_comparison_fixes_them(tmp_path):
+    (tmp_path / "inputs.yaml").write_text("conditions: {wide: {n_domains: 11}}")
     assert departures.planned_conditions(PLAN, ["broad"], [], tmp_path) == ["narrow", "broad", "wide"]
     first = [{"digest": PLAN.digest}, {"digest": PLAN.digest, "conditions": ["narrow", "medium"]}]
     assert departures.planned_conditions(PLAN, ["broad"], first, tmp_path) == ["narrow", "medium"]
@@ -236,7 +238,7 @@ def test_seeds_of_one_condition_with_other_settings(root, out):
     assert set(claims["status"]) == {"exploratory"}
 
 
-def test_conditions_may_differ_in_what_their_own_files_set_and_in_nothing_else(root, out):
+def test_conditions_may_differ_in_what_their_own_rows_set_and_in_nothing_else(root, out):
     for condition, domains in {"narrow": 1, "medium": 4, "broad": 12}.items():
         for path in (root / PLACE).glob(f"*/{condition}/*/config.json"):
             edit(path, n_domains=domains)
@@ -250,6 +252,25 @@ def test_conditions_may_differ_in_what_their_own_files_set_and_in_nothing_else(r
         "10 of 30 runs have steps 60, not 120, which no condition sets; the first is world local_norms, "
         "condition narrow, seed 0."
     ]
+
+
+def test_what_an_axis_sets_for_all_conditions_is_no_setting_of_one(root, out, monkeypatch, tmp_path):
+    shared = "settings: {steps: 120}\nsettings_by_profile: {tiny_cpu: {lora_r: 8}}\n"
+    text = shared + FILE.read_text()
+    monkeypatch.setattr(departures, "read_axis", lambda axis, folder=None: read_axis(axis, tmp_path))
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles/tiny_cpu.yaml").touch()
+    (tmp_path / "inputs.yaml").write_text(text)
+    assert compared(root, out)[1] == []
+    for path in (root / PLACE).glob("*/narrow/*/config.json"):
+        edit(path, steps=60)
+    assert compared(root, out)[1][0].startswith("10 of 30 runs have steps 60, not 120, which no condition sets;")
+
+
+def test_a_former_name_of_a_reward_is_no_other_setting(root, out):
+    for path in root.rglob("config.json"):
+        edit(path, rewards="verdict=1.0 format=0.0" if path.parent.name == "seed3" else "correct=1.0 format=0.0")
+    assert compared(root, out)[1] == []
 
 
 def test_where_a_run_lies_and_a_parameter_that_older_runs_do_not_have_are_no_departure(root, out):

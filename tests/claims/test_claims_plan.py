@@ -15,12 +15,14 @@ import pytest
 from scipy import stats
 from test_claims import PLAN, STUDY, write_run
 
+from studylib.axes import axis_names, read_axis
 from studylib.claims import departures, items, plan, plots, plots_seeds, power, report, tables
 from studylib.claims.statistics import t_interval
 from studylib.evaluation.rates import wilson
 from studylib.evaluation.table import read_answers, read_runs
-from studylib.paths import FIGURES, PARAMS
+from studylib.paths import FIGURES, PARAMS, ROOT
 
+REPOSITORY, FILE = ROOT / "params", PARAMS / "inputs.yaml"
 WOBBLE = [0.00, 0.02, -0.01, 0.01, -0.02]
 EFFECT = {"narrow": 0.0, "medium": 0.1, "broad": 0.2}
 
@@ -49,12 +51,11 @@ def edit(path, **changes) -> None:
 # --- the file ---
 
 
-@pytest.mark.parametrize("path", sorted((PARAMS / "plans").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_plan_speaks_of_conditions_that_are_there(path):
-    found = plan.read_plan(path.stem)
-    conditions = {file.stem for file in (PARAMS / path.stem).glob("*.yaml")}
-    planned = set() if found.contrasts == "all" else set(found.contrasts.split())
-    assert {found.baseline, *planned} <= conditions
+@pytest.mark.parametrize("axis", [axis for axis in axis_names(REPOSITORY) if plan.has_plan(axis, REPOSITORY)])
+def test_every_plan_speaks_of_conditions_that_are_there(axis):
+    fixed = plan.read_plan(axis, REPOSITORY)
+    planned = set() if fixed.contrasts == "all" else set(fixed.contrasts.split())
+    assert {fixed.baseline, *planned} <= read_axis(axis, REPOSITORY).conditions.keys()
 
 
 @pytest.mark.parametrize(
@@ -80,15 +81,17 @@ def test_a_plan_that_makes_no_sense_is_refused_in_one_sentence(change, message):
 
 
 def test_the_file_is_checked_and_comments_do_not_change_the_hash(tmp_path):
-    text = (PARAMS / "plans/inputs.yaml").read_text()
-    (tmp_path / "inputs.yaml").write_text("# a remark\n" + text)
+    text = FILE.read_text()
+    more = "settings: {lora_r: 8}\n# a remark\naxis: inputs\n" + text + "  wide: {n_domains: 11}\n"
+    (tmp_path / "inputs.yaml").write_text(more)
     assert plan.read_plan("inputs", tmp_path).digest == PLAN.digest
     (tmp_path / "inputs.yaml").write_text(text.replace("margin: 0.10", "margin: 0.11"))
     assert plan.read_plan("inputs", tmp_path).digest != PLAN.digest
     for wrong, message in (
-        ("marign: 1\n" + text, "unknown 'marign'; the names of a plan are axis"),
+        ("marign: 1\n" + text, "unknown 'marign'; the names of a plan are axis, .*; did you mean margin"),
+        ("steps: 60\n" + text, "unknown 'steps'; the names of a plan are axis"),
         (text.replace("baseline: narrow\n", ""), "no 'baseline'"),
-        (text.replace("axis: inputs", "axis: objective"), "is the plan of axis 'objective'"),
+        ("axis: objective\n" + text, "is the plan of axis 'objective'"),
     ):
         (tmp_path / "inputs.yaml").write_text(wrong)
         with pytest.raises(ValueError, match=message):
@@ -108,14 +111,14 @@ def test_the_file_is_checked_and_comments_do_not_change_the_hash(tmp_path):
 )
 def test_a_plan_that_reads_wrong_is_named_with_its_file(tmp_path, line, message):
     name = line.split(":")[0].strip()
-    kept = [old for old in (PARAMS / "plans/inputs.yaml").read_text().splitlines() if not old.startswith(f"{name}:")]
+    kept = [old for old in FILE.read_text().splitlines() if not old.startswith(f"{name}:")]
     (tmp_path / "inputs.yaml").write_text("\n".join([line, *kept]))
     with pytest.raises(ValueError, match=message):
         plan.read_plan("inputs", tmp_path)
 
 
 def test_numbers_of_a_plan_are_read_as_they_are_written(tmp_path):
-    text = (PARAMS / "plans/inputs.yaml").read_text()
+    text = FILE.read_text()
     text = text.replace("seeds: 5\n", "seeds: 010\n").replace("alpha: 0.05", "alpha: 5e-2")
     (tmp_path / "inputs.yaml").write_text(text)
     found = plan.read_plan("inputs", tmp_path)
@@ -123,8 +126,11 @@ def test_numbers_of_a_plan_are_read_as_they_are_written(tmp_path):
 
 
 def test_the_plans_in_the_repository_have_the_hashes_of_the_finished_studies():
-    hashes = {path.stem: plan.read_plan(path.stem).digest for path in (PARAMS / "plans").glob("*.yaml")}
-    assert (hashes["inputs"], hashes["objective"]) == ("66317e5e1f84eeb6", "2ba05e7eb93f76ba")
+    hashes = {axis: plan.plan_digest(axis, REPOSITORY) for axis in axis_names(REPOSITORY)}
+    assert hashes | {
+        "inputs": "66317e5e1f84eeb6", "objective": "2ba05e7eb93f76ba", "rewards": "caea8c7604e88358",
+        "paper": "b92a4986d45d0f68", "real": "", "surface": "",
+    } == hashes  # fmt: skip
 
 
 def test_an_axis_without_a_plan(tmp_path):
@@ -151,9 +157,9 @@ def test_a_study_that_kept_to_its_plan_has_confirmatory_primary_claims_only(root
 
 def test_a_claim_made_after_the_plan_changed_is_exploratory(root, tmp_path, monkeypatch):
     made(root, tmp_path)
-    folder = tmp_path / "plans"
+    folder = tmp_path / "params"
     folder.mkdir()
-    text = (PARAMS / "plans/inputs.yaml").read_text()
+    text = FILE.read_text()
     (folder / "inputs.yaml").write_text(text.replace("margin: 0.10", "margin: 0.30"))
     changed = plan.read_plan("inputs", folder)
     monkeypatch.setattr(plan, "choose_plan", lambda *given: changed)

@@ -130,7 +130,7 @@ def test_hedges_g_is_too_large_where_pairs_are_correlated():
     """The figures of the README and of `noncentrality`: mean g of normal pairs whose true d_av is 1."""
     said = {(3, 0): 1.00, (3, 0.5): 1.04, (3, 0.9): 1.18, (5, 0): 1.00, (5, 0.5): 1.02, (5, 0.9): 1.09,
             (10, 0): 1.00, (10, 0.5): 1.01, (10, 0.9): 1.04}  # fmt: skip
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    readme = (Path(__file__).resolve().parents[2] / "docs/claims.md").read_text()
     assert "is 1.18 with 3 seeds, 1.09 with 5 and 1.04 with 10; at .5 it is 1.04, 1.02 and 1.01" in readme
     for (n, correlation), mean in said.items():
         z, other = generator(n, f"test/hedges {correlation}").normal(size=(2, 100_000, n))

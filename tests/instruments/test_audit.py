@@ -1,22 +1,34 @@
 """The battery of cheats, and that no guarded reward pays them."""
 
-import json
 import re
 
 import numpy as np
 import pytest
 
 from studylib.instruments import audit as module
-from studylib.instruments.audit import GUARDED, HEDGED, audit, audit_rewards, audit_rows, main, payments, verdicts
+from studylib.instruments.audit import (
+    MOREBENCH,
+    audit,
+    audit_report,
+    audit_rewards,
+    audit_rows,
+    audit_text,
+    guarded,
+    payments,
+    which_hold,
+)
 from studylib.instruments.battery import CHEATS, honest, other, well_formed
-from studylib.params import REWARDS, RunParams
+from studylib.names import REWARDS
+from studylib.params import RunParams
 from studylib.paths import ROOT
 from studylib.rewards import batch_reward
+from studylib.scenarios.facts import READINGS, decisive, facts_of
 from studylib.scenarios.vocabulary import CIRCUMSTANCES
-from studylib.scenarios.worlds import READINGS, decisive, facts_of
 
-README = ROOT / "README.md"
+README = ROOT / "docs/rewards.md"
 ROWS = audit_rows(6)
+GUARDED = [name for name in audit_rewards(ROWS) if guarded(name)]
+HEDGED = [name for name, reward in REWARDS.items() if reward.distributions]
 CHEAP = tuple(name for name in GUARDED if not name.startswith(("diversity_", "length_matched")))
 KINDS = {"empty", "two answers", "form", "tags", "padding", "copying", "stuffing", "parroting", "injection",
          "languages", "unicode", "hedging"}  # fmt: skip
@@ -34,17 +46,17 @@ def test_the_battery_holds_forty_cheats_and_more_of_every_kind():
 
 
 def test_honest_answers_are_what_they_are_called():
-    right, wrong = batch_reward("verdict", ROWS), batch_reward("format", ROWS)
+    right, wrong = batch_reward("correct", ROWS), batch_reward("format", ROWS)
     for row in ROWS:
         answers = list(honest(row).values())
         assert right(answers, [row] * 2) == [1.0, 0.0] and wrong(answers, [row] * 2) == [1.0, 1.0]
 
 
 def test_no_guarded_reward_pays_a_cheat_more_than_the_median_honest_wrong_answer(table):
-    lines = verdicts(table)
-    guarded = lines[lines.guarded]
-    assert set(guarded.index) == set(CHEAP)
-    assert guarded.holds.all(), guarded[~guarded.holds]
+    lines = which_hold(table)
+    watched = lines[lines.guarded]
+    assert set(watched.index) == set(CHEAP)
+    assert watched.holds.all(), watched[~watched.holds]
     assert (lines.unscored == 0).all()
 
 
@@ -65,25 +77,26 @@ def test_no_reasons_whatever_make_a_wrong_option_worth_more_than_an_honest_error
 
 
 def test_an_even_hedge_beats_a_wrong_option_where_distributions_are_answers(table):
-    lines = verdicts(table)
+    lines = which_hold(table)
     assert not lines.loc[list(HEDGED)].holds.any() and set(lines.loc[list(HEDGED)].best_cheat) == {"even odds"}
     assert lines.loc[list(HEDGED)].best.tolist() == pytest.approx([0.5, 0.75, 0.875]), "three of four raters agree"
 
 
 def test_a_cheat_that_gives_the_right_answer_earns_no_more_of_the_rubric_than_an_honest_right_answer(table):
-    lines = verdicts(table).loc[["verdict", "format", "rubric", "rubric_morebench", "rating_expected"]]
+    lines = which_hold(table).loc[["correct", "format", "rubric", "rubric_morebench", "rating_expected"]]
     assert (lines.best_right <= lines.honest_right + 1e-9).all(), lines
 
 
 def test_a_reward_that_can_be_cheated_is_found_out(table):
     """Without its gate the diversity reward pays a list of rare words more than an honest answer."""
-    line = verdicts(table).loc["diversity (ungated)"]
+    line = which_hold(table).loc["diversity (ungated)"]
     assert not line.holds and not line.guarded and line.best_cheat in CHEATS
 
 
 def test_every_reward_is_in_the_audit():
-    assert set(audit_rewards(ROWS)) >= set(REWARDS) | set(GUARDED)
-    assert set(GUARDED) | set(HEDGED) == set(REWARDS) | {"rubric_morebench"}
+    assert set(audit_rewards(ROWS)) >= set(REWARDS) | {MOREBENCH, "coverage (ungated)", "dispersion (ungated)"}
+    assert set(GUARDED) | set(HEDGED) == set(REWARDS) | {MOREBENCH}
+    assert set(HEDGED) == {"rating_soft_label", "rating_total_variation", "rating_brier"}
 
 
 def test_what_a_judge_pays_is_reported_as_it_is():
@@ -96,7 +109,7 @@ def test_what_a_judge_pays_is_reported_as_it_is():
         ]
 
     found = audit(ROWS[:2], gullible, only=("rubric (judge)",))
-    line = verdicts(found).loc["rubric (judge)"]
+    line = which_hold(found).loc["rubric (judge)"]
     assert line.best == 1.0 and line.best_cheat == "injection" and not line.holds and not line.guarded
     assert line.unscored == 4, "two scenarios, either option"
     assert payments(found).loc[("injection", "system injection"), "rubric (judge)"] == 1.0
@@ -105,7 +118,7 @@ def test_what_a_judge_pays_is_reported_as_it_is():
 def test_the_readme_has_the_table_of_the_audit():
     table = README.read_text().partition("| best cheat, wrong option |")[2].partition("\n\n")[0]
     shown = re.findall(r"^\| ([a-z_]+(?: \(ungated\))?) \| (.+) \|$", table, re.MULTILINE)
-    lines = verdicts(audit(only=tuple(name for name, _ in shown)))
+    lines = which_hold(audit(only=tuple(name for name, _ in shown)))
     assert len(shown) == 13 and f"run on {len(CHEATS)} cheating answers" in README.read_text()
     for name, cells in shown:
         line = lines.loc[name]
@@ -114,12 +127,12 @@ def test_the_readme_has_the_table_of_the_audit():
         assert cells.split(" | ") == told, name
 
 
-def test_the_command_speaks_to_machines_and_fails_when_a_guarded_reward_pays_a_cheat(capsys, monkeypatch):
-    few = {"verdict": batch_reward("verdict", ROWS), "rubric": batch_reward("rubric", ROWS)}
+def test_the_report_fails_when_a_guarded_reward_pays_a_cheat(monkeypatch):
+    few = {"correct": batch_reward("correct", ROWS), "rubric": batch_reward("rubric", ROWS)}
     monkeypatch.setattr(module, "audit_rewards", lambda rows, grader: few)
-    assert main(["--json", "--scenarios", "2"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert {line["reward"] for line in said["rewards"]} == {"verdict", "rubric"} and len(said["payments"]) > 40
-    few["verdict"] = batch_reward("diversity", ROWS, RunParams(diversity_gate="form"))
-    assert main(["--scenarios", "2"]) == 1
-    assert "the most that a cheat earns" in capsys.readouterr().out
+    tables, holds = audit_report(2)
+    assert holds and set(tables["rewards"].index) == {"correct", "rubric"} and len(tables["payments"]) > 40
+    few["correct"] = batch_reward("diversity", ROWS, RunParams(diversity_gate="form"))
+    tables, holds = audit_report(2)
+    assert not holds and not tables["rewards"].holds["correct"]
+    assert "The most that a cheat earns" in audit_text(tables) and "rare words" in audit_text(tables)

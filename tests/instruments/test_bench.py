@@ -6,7 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from studylib.instruments import bench
+from studylib.instruments import bench, bench_step
+from studylib.instruments.bench_judge import judge_throughput
+from studylib.instruments.price import price, study_minutes
 
 
 def steps(engine, pair, seconds, peak):
@@ -26,22 +28,22 @@ def test_ratios_are_plain_over_fast():
 def test_the_price_of_a_run_is_read_from_its_notebook(tmp_path):
     folder = tmp_path / "seed0"
     folder.mkdir()
-    cells = [("resumed_from = train(trainer, params)", 30.0), ("evaluate(policy, tokenizer)", 5.0),
-             ("trainer = prepare(params, rows)", 7.0), ("print()", 1.0)]  # fmt: skip
+    cells = [("resumed_from = train(trainer, params)", 30.0), ("evaluate_after(params, trainer, splits, grader)", 5.0),
+             ("trainer = make_policy(params, splits, grader)", 7.0), ("print()", 1.0)]  # fmt: skip
     notebook = {
         "cells": [{"source": s, "metadata": {"papermill": {"duration": d}}} for s, d in cells],
         "metadata": {"papermill": {"duration": 50.0}},
     }
     (folder / "notebook.ipynb").write_text(json.dumps(notebook))
-    assert bench.price(tmp_path).empty, "an unfinished run has no price"
+    assert price(tmp_path).empty, "an unfinished run has no price"
     (folder / "manifest.json").write_text("{}")
-    table = bench.price(tmp_path).set_index("part")
+    table = price(tmp_path).set_index("part")
     assert table.seconds.to_dict() == {
         "train": 30, "evaluate": 5, "imports and policy": 7, "other cells": 1, "kernel": 7, "whole run": 50,
     }  # fmt: skip
     assert table.share["kernel"] == pytest.approx(0.14)
     (tmp_path / "warm_start.tsv").write_text("s\th:m:s\n80.0\t0:01:20\n")
-    minutes = bench.study_minutes(bench.price(tmp_path)).set_index("runs").minutes
+    minutes = study_minutes(price(tmp_path)).set_index("runs").minutes
     assert minutes[3] == pytest.approx((80 + 2 * 50) / 60) and minutes[48] == pytest.approx((80 + 24 * 50) / 60)
 
 
@@ -53,13 +55,13 @@ def test_a_measurement_has_exactly_the_shape_asked_for(tmp_path, engine, monkeyp
         words.extend(len(chat[0]["content"].split()) for chat in completions)
         return [float(i) for i in range(len(completions))]
 
-    monkeypatch.setattr(bench, "noise", spy)
-    bench.save_random_model(Path(tmp_path), "qwen3", {**bench.SMALL, "num_hidden_layers": 1})
-    result = bench.measure(str(tmp_path), engine, p=12, c=5, g=2, prompts=2, micro_batch=4, steps=1, device="cpu")
+    monkeypatch.setattr(bench_step, "noise", spy)
+    bench_step.save_random_model(Path(tmp_path), "qwen3", {**bench_step.SMALL, "num_hidden_layers": 1})
+    result = bench_step.measure(str(tmp_path), engine, p=12, c=5, g=2, prompts=2, micro_batch=4, steps=1, device="cpu")
     (step,) = result["steps"]
     assert result["peak_gb"] > 0
-    assert step["seconds"] == pytest.approx(sum(step[stage] for stage in bench.STAGES))
-    assert all(step[stage] > 0 for stage in bench.STAGES)
+    assert step["seconds"] == pytest.approx(sum(step[stage] for stage in ("generate", "reward", "score", "train")))
+    assert all(step[stage] > 0 for stage in ("generate", "reward", "score", "train"))
     assert len(words) == 8 and set(words) <= {4, 5}, "five tokens each; a padding token would not show as a word"
 
 
@@ -86,8 +88,8 @@ def test_the_tables_of_the_models_before_a_crash_are_kept(tmp_path, monkeypatch,
 
 
 def test_the_throughput_of_the_judge_is_measured_both_ways(tmp_path):
-    bench.save_random_model(tmp_path, "qwen3", {**bench.SMALL, "num_hidden_layers": 1})
-    (row,) = bench.judge_throughput(str(tmp_path), [(96, 4, 12)], responses=2, repeats=3).to_dict("records")
+    bench_step.save_random_model(tmp_path, "qwen3", {**bench_step.SMALL, "num_hidden_layers": 1})
+    (row,) = judge_throughput(str(tmp_path), [(96, 4, 12)], responses=2, repeats=3).to_dict("records")
     assert (row["context"], row["question"], row["criteria"]) == (96, 4, 12)
     assert row["ratio"] == pytest.approx(row["shared"] / row["again"])
     assert row["ratio"] > 1.5, "a hundred tokens read once instead of twelve times"

@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from test_sources import data_dir, real_rows, write  # noqa: F401  (a fixture: skips loudly where the data is missing)
+from published import real_rows, write
 
-from studylib.instruments.overlap import competing, longer_is_right, ranked_before, scene, seen_scenes
+from studylib.instruments.overlap import competing, longer_is_right, overlap, ranked_before, scene, seen_scenes
 from studylib.scenarios.sources import load_source
 
-README = " ".join((Path(__file__).resolve().parents[2] / "README.md").read_text().split())
+README = " ".join((Path(__file__).resolve().parents[2] / "docs/data.md").read_text().split())
 
 
 def utilitarianism(folder: Path, train: str, test: str) -> list[list[dict]]:
@@ -59,7 +59,19 @@ def test_the_longer_text_is_right_in_a_share_of_those_that_differ(tmp_path):
     assert longer_is_right(rows) == pytest.approx(2 / 3)
 
 
-def test_what_the_readme_says_of_the_real_data(data_dir):  # noqa: F811
+def test_the_table_has_every_count_of_a_folder_of_data(tmp_path):
+    utilitarianism(tmp_path, "rest,work\n", "big one,rest\nno,never\n")
+    virtue = "label,scenario\n1,Ada paid. [SEP] {}\n"
+    write(tmp_path, {"virtue_train.csv": virtue.format("fair"), "virtue_test.csv": virtue.format("just")})
+    header = "scenario_id,generation_rule,context,action1,action2\n"
+    write(tmp_path, {"low_ambiguity.csv": f"{header}C_1,Do not kill,It is late.,I swim fast.,I wait.\n"})
+    table = overlap(str(tmp_path)).set_index(["source", "measure"]).value
+    assert table["ethics_utilitarianism", "pairs"] == 2 and table["ethics_utilitarianism", "inverted"] == 1
+    assert table["ethics_virtue", "scenes_seen"] == 1 and table["moralchoice", "longer_is_right"] == 1.0
+    assert table["ethics_utilitarianism", "longer_is_right"] == 0.5
+
+
+def test_what_the_readme_says_of_the_real_data(data_dir):
     def both(source):
         return [real_rows(source, split, data_dir) for split in ("train", "held_out")]
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from embedded_rows import scenarios
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from studylib.instruments import judge_gap, judge_report
@@ -30,9 +31,9 @@ from studylib.judge.model import (
     Recipe,
     new_hub_judge,
     new_tiny_judge,
+    question_loss,
     train_judge,
-    verdict_loss,
-    verdict_tokens,
+    yes_no_tokens,
 )
 from studylib.judge.prompts import context, graded_rows, question
 from studylib.judge.variants import padded, variant
@@ -41,16 +42,9 @@ from studylib.policy import warm_start
 from studylib.policy.models import check_gradients
 from studylib.randomness import generator
 from studylib.rewards.checks import checks_grader
-from studylib.scenarios import worlds
-from studylib.scenarios.catalogue import TRAIN_DOMAINS, TRAIN_STYLES
-
-FRAMEWORKS = ("kantian_deontology", "virtue_ethics")
-
-
-def scenarios(n: int, split: str = "held_out") -> list[dict]:
-    return worlds.make_split("local_norms", split, n, 0, domains=TRAIN_DOMAINS, styles=TRAIN_STYLES,
-                             frameworks=FRAMEWORKS)  # fmt: skip
-
+from studylib.scenarios.facts import OPTIONS, facts_of
+from studylib.scenarios.telling import reasoned_response
+from studylib.scenarios.worlds import story_key
 
 ROWS = scenarios(12)
 RESPONSES = [variant(row, generator(0, "test", i)) for i, row in enumerate(ROWS)]
@@ -81,7 +75,7 @@ def test_gradients_flow_through_the_shared_response(judge):
     told = [(ids, judge.yes) for ids in judge.encode_questions(ROWS[0])]
     batch = [(judge.encode(RESPONSES[0], ROWS[0]), told)]
     judge.model.zero_grad()
-    verdict_loss(judge, batch).backward()
+    question_loss(judge, batch).backward()
     shared = judge.model.model.embed_tokens.weight.grad.clone()
     judge.model.zero_grad()
     for ids, token in told:
@@ -137,11 +131,11 @@ def test_a_judge_sees_the_scenario_only_where_it_should():
 
 
 def test_verdicts_must_be_single_tokens(judge):
-    assert judge.tokenizer.convert_ids_to_tokens(verdict_tokens(judge.tokenizer)) == ["Ġyes", "Ġno"]
+    assert judge.tokenizer.convert_ids_to_tokens(yes_no_tokens(judge.tokenizer)) == ["Ġyes", "Ġno"]
     from studylib.policy.tiny import tiny_tokenizer
 
     with pytest.raises(ValueError, match="' yes' and ' no' must be one token each"):
-        verdict_tokens(tiny_tokenizer(["abc"], 300))
+        yes_no_tokens(tiny_tokenizer(["abc"], 300))
 
 
 # --- training and files ---
@@ -199,15 +193,13 @@ def test_no_scenario_trains_both_judge_and_policy(miniature):
     from studylib.scenarios.selection import select
 
     params = miniature(warm_start_steps=20, steps=40)
-    told = {
-        worlds.told_key(worlds.facts_of(row), row["framework"]) for row in embedded_judge.judge_scenarios(params, 1000)
-    }
+    told = {story_key(facts_of(row), row["framework"]) for row in embedded_judge.judge_scenarios(params, 1000)}
     assert len(told) > 900
     side = embedded_judge._side_rows(params, "universal_norms", 20 * warm_start.BATCH, warm_start.SEED)
     demonstrated = [prompt for prompt, _ in warm_start.demonstrations(params, 20 * warm_start.BATCH)]
     assert [row["prompt"] for row in side] == demonstrated, "these are the scenarios of the warm start"
     for rows in (side, *select(params).values()):
-        assert not told & {worlds.told_key(worlds.facts_of(row), row["framework"]) for row in rows}
+        assert not told & {story_key(facts_of(row), row["framework"]) for row in rows}
 
 
 @pytest.mark.parametrize(
@@ -244,7 +236,7 @@ def test_variants_meet_and_miss_every_criterion():
 
 def test_padding_says_nothing_that_a_checker_reads():
     rows = scenarios(100)
-    responses = [worlds.reasoned_response(worlds.facts_of(row), row["framework"], True) for row in rows]
+    responses = [reasoned_response(facts_of(row), row["framework"], True) for row in rows]
     for where in ("start", "end"):
         longer = [padded(response, where) for response in responses]
         assert all(len(b) > len(a) for a, b in zip(responses, longer, strict=True))
@@ -426,7 +418,7 @@ def planted(responses, rows):
 
 def test_padding_earns_nothing_from_a_checker_and_what_was_planted_from_a_judge():
     rows = scenarios(60)
-    responses = [worlds.reasoned_response(worlds.facts_of(row), row["framework"], True) for row in rows]
+    responses = [reasoned_response(facts_of(row), row["framework"], True) for row in rows]
     none = padding_effect(checks_grader, responses, rows, checks_grader)
     assert (none.change == 0).all() and (none.reordered == 0).all()
     table = padding_effect(planted, responses, rows, checks_grader).set_index(["padding", "of"])
@@ -473,7 +465,7 @@ def test_the_growth_of_the_gap_is_end_minus_start():
 
 def test_the_planted_flaw_is_in_the_two_verdict_criteria_alone():
     rows = scenarios(6)
-    for answer in (*worlds.OPTIONS, "neither"):
+    for answer in (*OPTIONS, "neither"):
         said = [f"<think>It counts.</think><answer>{answer}</answer>"] * len(rows)
         for row, flawed, fair in zip(rows, judge_gap.flawed_grader(said, rows), checks_grader(said, rows), strict=True):
             of = [criterion["id"] for criterion in row["rubric"]]
@@ -485,7 +477,7 @@ def test_the_planted_flaw_is_in_the_two_verdict_criteria_alone():
 
 def test_a_reward_by_a_grader_is_p_minus_n_and_what_cannot_be_scored_is_a_counted_none():
     rows = scenarios(2)
-    chats = [[{"content": worlds.reasoned_response(worlds.facts_of(row), row["framework"], True)}] for row in rows]
+    chats = [[{"content": reasoned_response(facts_of(row), row["framework"], True)}] for row in rows]
     logged = {}
     reward = judge_gap.graded_reward("by_checker", checks_grader, rows)
     values = reward(chats, [row["id"] for row in rows], logged.__setitem__)

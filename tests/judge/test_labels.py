@@ -1,4 +1,4 @@
-"""Labels of a judge: strict reading, recorded verdicts, and an endpoint that misbehaves in every way it can."""
+"""Labels of a judge: strict reading, recorded judgements, and an endpoint that misbehaves in every way it can."""
 
 import base64
 import contextlib
@@ -19,17 +19,18 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_sources import data_dir  # noqa: F401  (a fixture: skips loudly where the data is missing)
+from published import morebench
 
-from studylib.judge.endpoint import LONGEST_BODY, Endpoint, SpendingCap, read_options, retry_after
+from studylib.judge.endpoint import Endpoint, SpendingCap, read_options
 from studylib.judge.labels import for_a_judge, held_out, keyword_overlap, others_share, recorded, rescored
 from studylib.judge.prompts import COLUMNS, graded_rows, p_yes, refuse_shared, responses_of
+from studylib.judge.replies import LONGEST_BODY, retry_after
+from studylib.names import TRAIN_DOMAINS, TRAIN_STYLES
 from studylib.rewards.checks import check, checks_grader
-from studylib.rewards.rubric import read_verdict, recorded_grader
-from studylib.scenarios.catalogue import TRAIN_DOMAINS, TRAIN_STYLES
-from studylib.scenarios.morebench import COLUMNS as COLUMNS_OF_MOREBENCH
+from studylib.rewards.rubric import read_met
 from studylib.scenarios.rows import digest
 from studylib.scenarios.sources import load_source
+from studylib.scenarios.sources.morebench import COLUMNS as COLUMNS_OF_MOREBENCH
 from studylib.scenarios.worlds import make_split
 
 SCENARIO = {
@@ -44,12 +45,12 @@ SCENARIO = {
 
 @pytest.mark.parametrize("text", ["yes", "Yes.", " YES ", "**Yes**", "**Yes.**", "yes\n"])
 def test_a_bare_yes_is_yes(text):
-    assert read_verdict(text, "strict") is True
+    assert read_met(text, "strict") is True
 
 
 @pytest.mark.parametrize("text", ["no", "No.", "*No*", "NO", " no "])
 def test_a_bare_no_is_no(text):
-    assert read_verdict(text, "strict") is False
+    assert read_met(text, "strict") is False
 
 
 @pytest.mark.parametrize(
@@ -58,8 +59,8 @@ def test_a_bare_no_is_no(text):
      "**Reasoning** yes", "no1", "<html>no</html>", "yes_no", "n o", "¿", "\x00", "noo", "no-one", "no's",
      "No one is harmed", "Yes and no"],
 )  # fmt: skip
-def test_everything_else_is_no_verdict(text):
-    assert read_verdict(text, "strict") is None
+def test_everything_else_is_neither(text):
+    assert read_met(text, "strict") is None
 
 
 def test_the_probability_is_that_of_the_two_tokens_and_what_is_no_number_is_none():
@@ -104,17 +105,7 @@ def test_a_scenario_that_trained_the_judge_is_refused_for_a_policy():
         refuse_shared(["b", "a"], [{"id": "a"}, {"id": "c"}, {"id": "b"}], "train a policy")
 
 
-# --- recorded verdicts ---
-
-
-def morebench(judgements: list[str], dilemma: str = "Chess?", theory: str = "neutral") -> dict:
-    rubrics = [
-        {"criterion_id": f"c{i}", "criterion": f"Mentions chess at length {i} ", "weight": 1,
-         "dimension": "identifying", "judgement": judgement} for i, judgement in enumerate(judgements)
-    ]  # fmt: skip
-    text = {"response": "On chess, 1.", "score": 50.0, "rubrics": rubrics}
-    return {"metadata": {"dilemma": dilemma, "theory": theory},
-            "models": [{"model_name": "m", "thinking_trace": text, "model_resp": text}]}  # fmt: skip
+# --- recorded judgements ---
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -181,12 +172,9 @@ def test_a_file_that_holds_no_verdicts_is_refused_by_name_and_line(tmp_path, con
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"verdicts.jsonl.* {message}|verdicts.jsonl, {message}"):
         recorded(path)
-    if content.strip() != b"{}" and b"metadata" not in content:
-        with pytest.raises(ValueError, match="verdicts.jsonl"):
-            recorded_grader(path, "strict")
     packed = tmp_path / "cut.jsonl.gz"
     packed.write_bytes(gzip.compress(b"{}" * 500)[:20])
-    with pytest.raises(ValueError, match="cut.jsonl.gz is no whole gzip file"):
+    with pytest.raises(ValueError, match="cut.jsonl.gz is not a complete gzip file"):
         recorded(packed)
 
 
@@ -222,31 +210,6 @@ def test_a_published_field_of_another_kind_is_refused_and_not_turned_into_text(t
         recorded(path)
 
 
-@pytest.mark.parametrize(
-    "line, problem",
-    [
-        ({"scenario": 5, "response": "r", "verdicts": {}}, "a line has scenario, response and verdicts"),
-        ({"scenario": "s", "response": "r", "verdicts": {"a": 2}}, "verdict 2 is no text, true, false, 0..1 or null"),
-        ({"scenario": "s", "response": "r", "verdicts": {"a": ["yes"]}}, "verdict .'yes'. is no text"),
-        ({"scenario": "t", "response": "r", "verdicts": {"a": "yes"}}, "on the same response .* come twice"),
-    ],
-)
-def test_a_recorded_line_that_would_never_be_found_or_graded_is_refused_with_its_place(tmp_path, line, problem):
-    path = tmp_path / "verdicts.jsonl"
-    whole = {"scenario": "t", "response": "r", "verdicts": {"a": "yes", "b": 0.5, "c": True, "d": None}}
-    path.write_text(f"{json.dumps(whole)}\n\n{json.dumps(line)}\n")
-    with pytest.raises(ValueError, match=f"verdicts.jsonl, line 3: .*{problem}"):
-        recorded_grader(path, "strict")
-
-
-@pytest.mark.parametrize("line", ['{"scenario": "s"}', '{"scenario": "s", "response": "r", "verdicts": null}'])
-def test_a_line_without_verdicts_by_criterion_is_refused(tmp_path, line):
-    path = tmp_path / "verdicts.jsonl"
-    path.write_text(line)
-    with pytest.raises(ValueError, match=r"line 1: a line has scenario, response and verdicts \(by criterion\)"):
-        recorded_grader(path, "strict")
-
-
 def test_the_share_of_the_others_never_looks_at_the_models_own_verdicts():
     rows = pd.DataFrame(
         {"scenario": "s", "criterion": "c", "model": ["a", "a", "b", "d"], "label": [1.0, 0, 1, math.nan]}
@@ -255,7 +218,7 @@ def test_the_share_of_the_others_never_looks_at_the_models_own_verdicts():
     assert others_share(rows[:2]).isna().all(), "nobody else: no judgement"
 
 
-def test_the_published_sample_is_read_whole_and_its_scores_come_out(data_dir):  # noqa: F811
+def test_the_published_sample_is_read_whole_and_its_scores_come_out(data_dir):
     rows = recorded(Path(data_dir) / "morebench_sample" / "comparison_data.jsonl.gz")
     assert len(rows) == 56 * 41 // 2 and rows.model.nunique() == 14 and rows.scenario.nunique() == 2
     assert rows.label.isna().sum() == 28 and set(rows[rows.label.isna()].kind) == {"trace"}
@@ -420,10 +383,10 @@ def test_a_server_that_is_not_there_is_a_counted_none(server, endpoint):
 
 
 @pytest.mark.parametrize("text", ["Not sure", "", None, "I cannot know.", "<think>no</think> yes"])
-def test_an_answer_that_is_no_verdict_is_a_counted_none_and_is_not_asked_again(server, endpoint, text):
+def test_an_answer_that_is_neither_yes_nor_no_is_a_counted_none_and_is_not_asked_again(server, endpoint, text):
     server.replies = [says(text)]
     client = endpoint()
-    assert grade(client) == [None, None] and client.counts["not a verdict"] == 2
+    assert grade(client) == [None, None] and client.counts["neither yes nor no"] == 2
     assert len(server.requests) == 2 and grade(endpoint()) == [None, None] and len(server.requests) == 2
 
 
@@ -474,10 +437,10 @@ def test_the_text_parts_of_a_content_in_parts_are_the_answer(server, endpoint, c
         "number",
     ],
 )
-def test_a_reply_that_was_paid_for_and_holds_no_text_is_no_verdict_and_not_asked_again(server, endpoint, choice):
+def test_a_reply_that_was_paid_for_and_holds_no_text_is_none_and_not_asked_again(server, endpoint, choice):
     server.replies = [(200, {}, json.dumps({"choices": [choice], "usage": {"total_tokens": 2016}}).encode())]
     client = endpoint()
-    assert grade(client) == [None, None] and client.counts["not a verdict"] == 2
+    assert grade(client) == [None, None] and client.counts["neither yes nor no"] == 2
     assert len(server.requests) == 2 and grade(endpoint()) == [None, None] and len(server.requests) == 2
     assert client.bill.execute("SELECT SUM(tokens) FROM requests").fetchone() == (4032,)
 
@@ -499,7 +462,7 @@ def test_tokens_are_summed_where_no_total_is_told_and_what_is_not_told_is_counte
     client = endpoint(max_tokens=2**50)
     assert grade(client) == [1.0, 1.0]
     assert client.bill.execute("SELECT tokens FROM requests").fetchall() == [(billed,)] * 2
-    assert client.counts["no tokens told"] == (0 if billed else 2)
+    assert client.counts["tokens not reported"] == (0 if billed else 2)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from transformers import AutoConfig
 from studylib.instruments.bench import GPU_MODELS
 from studylib.params import RunParams
 from studylib.paths import PARAMS
+from studylib.policy.dense import use_dense_copy
 from studylib.policy.memory import GIB, SHAPES, Shape, fits_with_dense_copy, memory_needed
 from studylib.policy.models import require_device
-from studylib.policy.rollout import use_dense_copy
 
 GPU_PROFILES = [
     path.stem for path in sorted(Path(PARAMS, "profiles").glob("*.yaml")) if "device: cuda" in path.read_text()

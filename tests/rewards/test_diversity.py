@@ -11,14 +11,24 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from embedded_rows import perspective_row
 
-from studylib.params import DIVERSITY_REWARDS, LENGTH_MATCHED, RunParams
+from studylib.names import FRAMEWORKS, REWARDS
+from studylib.params import RunParams
 from studylib.rewards import batch_reward
-from studylib.rewards.diversity import dispersion, embed_words, embedder, gated, length_matched, of_reasons
+from studylib.rewards.diversity import (
+    GATE,
+    LENGTH_MATCHED,
+    dispersion,
+    embed_words,
+    embedder,
+    gated,
+    length_matched,
+    of_reasons,
+)
 from studylib.rewards.perspectives import coverage, matched, offered, perspective_format, uniqueness
 from studylib.rewards.surface import FUNCTION_WORDS, STATISTICS, sentences, surface, surfaces, words
-from studylib.scenarios.catalogue import FRAMEWORKS
-from studylib.scenarios.worlds import READINGS, facts_of, make_split, reading
+from studylib.scenarios.facts import READINGS, facts_of, reading
 
 ROW = {"id": "x", "options": ["permissible", "wrong"], "answer": "wrong"}
 UNGATED = RunParams(diversity_gate="form")
@@ -82,8 +92,8 @@ def test_the_mean_is_that_of_all_eight_in_unit_range():
 
 def plainly(text, window):
     """The statistics again, one window and one sentence at a time."""
-    told = [(tokens, part[-1]) for part in sentences(text) if (tokens := words(part))]
-    spoken = [word for tokens, _ in told for word in tokens]
+    parts = [(tokens, part[-1]) for part in sentences(text) if (tokens := words(part))]
+    spoken = [word for tokens, _ in parts for word in tokens]
     size, entropies = min(window, len(spoken)), {"token_entropy": [], "function_word": []}
     starts = sorted({*range(0, len(spoken) - size + 1, size), len(spoken) - size})
     means = {"lexical": [], "yule": [], "distinct_ngram": []}
@@ -95,10 +105,10 @@ def plainly(text, window):
         for name, some in (("token_entropy", tile), ("function_word", [w for w in tile if w in FUNCTION_WORDS])):
             shares = [n / len(some) for n in Counter(some).values()]
             entropies[name].append(-sum(p * math.log(p) for p in shares) / math.log(size))
-    lengths = [len(tokens) for tokens, _ in told]
-    kinds = [sum(mark == "?" for _, mark in told), sum(mark == "!" for _, mark in told)]
-    moods = [n / len(told) for n in (len(told) - sum(kinds), *kinds) if n]
-    bags = [set(tokens) for tokens, _ in told]
+    lengths = [len(tokens) for tokens, _ in parts]
+    kinds = [sum(mark == "?" for _, mark in parts), sum(mark == "!" for _, mark in parts)]
+    moods = [n / len(parts) for n in (len(parts) - sum(kinds), *kinds) if n]
+    bags = [set(tokens) for tokens, _ in parts]
     apart = [1 - len(a & b) / len(a | b) for a, b in itertools.pairwise(bags)]
     of_sentences = {
         "sentence_length": min(1, np.std(lengths) / np.mean(lengths)),
@@ -164,18 +174,11 @@ def test_a_gate_needs_to_know_the_answer():
 # --- perspectives ---
 
 
-def perspective_row(told=3):
-    return make_split(
-        "local_norms", "train", 2, 0, domains=("medicine",), styles=("report",), frameworks=("kantian_deontology",),
-        facts_told=told,
-    )[0]  # fmt: skip
-
-
 def test_a_scenario_offers_the_readings_of_the_facts_that_it_tells():
-    for told in (1, 3, 5):
-        row = perspective_row(told)
+    for facts_told in (1, 3, 5):
+        row = perspective_row(facts_told)
         pairs = offered(row["facts"], row["prompt"])
-        assert len(pairs) == told
+        assert len(pairs) == facts_told
         assert {right for right, _ in pairs} <= {reading(facts_of(row), f).casefold() for f in FRAMEWORKS}
 
 
@@ -335,10 +338,15 @@ def test_controls_are_the_same_again_and_pay_nothing_for_nothing():
         assert control(texts, rows)[2] == 0
 
 
-def test_every_diversity_reward_has_a_control_and_a_condition():
+DIVERSITY = [name for name, reward in REWARDS.items() if GATE in reward.options and LENGTH_MATCHED not in name]
+
+
+def test_every_diversity_reward_has_a_control_that_declares_the_same_options():
+    assert {"diversity", "diversity_yule", "coverage", "perspective_format", "dispersion"} < set(DIVERSITY)
     row = perspective_row(3)
     texts = [answer("Somebody was deceived. It counts.", row["answer"]), "no form"]
-    for name in DIVERSITY_REWARDS:
+    for name in DIVERSITY:
+        assert REWARDS[LENGTH_MATCHED + name].options == REWARDS[name].options
         for reward in (name, LENGTH_MATCHED + name):
             right, malformed = batch_reward(reward, [row])(texts, [row] * 2)
             assert 0 <= right <= 1 and malformed == 0

@@ -2,8 +2,9 @@
 
 import pytest
 
+from studylib.names import REWARDS
 from studylib.params import RunParams
-from studylib.rewards import REWARDS, batch_reward
+from studylib.rewards import batch_reward
 from studylib.rewards.ratings import levels, shares, stated
 
 

@@ -5,15 +5,17 @@ import time
 import unicodedata
 
 import pytest
-from test_diversity import perspective_row
+from embedded_rows import perspective_row
+from replaced import replace_rewards
 
-from studylib.params import REWARDS as NAMES
-from studylib.rewards import REWARDS, batch_reward, reward
+from studylib.names import REWARDS
+from studylib.params import RunParams
+from studylib.rewards import batch_reward, reward
 from studylib.rewards.checks import check, checks_grader
-from studylib.rewards.correct import format, verdict
+from studylib.rewards.correct import correct, format
+from studylib.scenarios.facts import facts_of
 from studylib.scenarios.rows import scenario_row
 from studylib.scenarios.vocabulary import NAMES as PEOPLE
-from studylib.scenarios.worlds import facts_of
 from studylib.text.answers import parse, read_answer
 
 ROW = {"id": "x", "options": ["permissible", "wrong"], "answer": "wrong"}
@@ -30,13 +32,13 @@ GOOD = "<think>It was a lie.</think><answer>wrong</answer>"
     ],
 )
 def test_one_right_answer_in_its_place_earns_the_reward(response):
-    assert verdict(response, ROW) == 1.0
+    assert correct(response, ROW) == 1.0
     assert format(response, ROW) == 1.0
 
 
 def test_a_wrong_answer_in_good_form():
     response = GOOD.replace("wrong", "permissible")
-    assert (verdict(response, ROW), format(response, ROW)) == (0.0, 1.0)
+    assert (correct(response, ROW), format(response, ROW)) == (0.0, 1.0)
 
 
 CHEATS = {
@@ -77,7 +79,7 @@ CHEATS = {
 
 @pytest.mark.parametrize("response", CHEATS.values(), ids=CHEATS.keys())
 def test_cheats_earn_nothing(response):
-    assert verdict(response, ROW) == 0.0
+    assert correct(response, ROW) == 0.0
     assert format(response, ROW) == 0.0
 
 
@@ -145,12 +147,12 @@ def test_options_that_cannot_be_told_apart_or_said_are_refused_before_any_answer
 
 
 def test_reasons_may_mention_options_and_the_word_answer():
-    assert verdict("<think>permissible? wrong? My answer: wrong.</think><answer>wrong</answer>", ROW) == 1.0
+    assert correct("<think>permissible? wrong? My answer: wrong.</think><answer>wrong</answer>", ROW) == 1.0
 
 
-def test_empty_reasons_are_badly_formed_but_the_verdict_is_read():
+def test_empty_reasons_are_badly_formed_but_the_answer_is_read():
     response = "<think> </think><answer>wrong</answer>"
-    assert (verdict(response, ROW), format(response, ROW)) == (1.0, 0.0)
+    assert (correct(response, ROW), format(response, ROW)) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -160,12 +162,12 @@ def test_empty_reasons_are_badly_formed_but_the_verdict_is_read():
 )  # fmt: skip
 def test_ten_thousand_tokens_are_read_quickly_and_earn_nothing(response):
     start = time.perf_counter()
-    assert verdict(response, ROW) == 0.0 and format(response, ROW) == 0.0
+    assert correct(response, ROW) == 0.0 and format(response, ROW) == 0.0
     assert time.perf_counter() - start < 0.1
 
 
 def test_ten_thousand_tokens_of_reasons_are_allowed():
-    assert verdict(f"<think>{'because ' * 10_000}</think><answer>wrong</answer>", ROW) == 1.0
+    assert correct(f"<think>{'because ' * 10_000}</think><answer>wrong</answer>", ROW) == 1.0
 
 
 def test_parse_gives_reasons_and_answer():
@@ -173,23 +175,32 @@ def test_parse_gives_reasons_and_answer():
 
 
 def test_a_reward_refuses_scenarios_that_lack_what_it_needs():
-    assert reward("verdict", [ROW])(GOOD, ROW) == 1.0
-    with pytest.raises(ValueError, match="reward 'verdict' needs the field 'answer', which scenario x lacks"):
-        reward("verdict", [{**ROW, "answer": None}])
+    assert reward("correct", [ROW])(GOOD, ROW) == 1.0
+    with pytest.raises(ValueError, match="reward 'correct' needs the field 'answer', which scenario x lacks"):
+        reward("correct", [{**ROW, "answer": None}])
 
 
 def test_parameters_know_every_reward():
     row = perspective_row() | {"ratings": [{"rater": "a", "value": 1.0, "groups": []}]}
-    for name in NAMES:
+    for name in REWARDS:
+        assert RunParams(rewards=f"{name}=1").reward_weights == {name: 1.0}
         assert len(batch_reward(name, [row])([""], [row])) == 1
-    assert set(REWARDS) < set(NAMES)
-    with pytest.raises(ValueError, match="no reward 'charm'; known: verdict, format"):
+    with pytest.raises(ValueError, match="no reward 'charm'; known: .*correct"):
         batch_reward("charm", [row])
+    with pytest.raises(ValueError, match="no reward 'rating_bier'; .*did you mean rating_brier"):
+        batch_reward("rating_bier", [row])
+
+
+def test_the_former_name_of_a_reward_still_gives_it():
+    """Parameter files and finished runs call the reward of the right answer `verdict`."""
+    assert REWARDS["verdict"] is REWARDS["correct"] and "verdict" not in list(REWARDS)
+    assert RunParams(rewards="verdict=0.5 format=0.5").reward_weights == {"correct": 0.5, "format": 0.5}
+    assert batch_reward("correct", [ROW])([GOOD, ""], [ROW] * 2) == [1.0, 0.0]
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf])
 def test_a_value_that_is_no_number_is_none_and_not_zero(monkeypatch, value):
-    monkeypatch.setitem(REWARDS, "format", (lambda response, scenario: value, ()))
+    replace_rewards(monkeypatch, {"format": (lambda response, scenario: value, ())})
     assert batch_reward("format", [ROW])([GOOD], [ROW]) == [None]
 
 
@@ -215,7 +226,7 @@ def test_an_embedded_world_alone_can_be_graded_by_checks():
         batch_reward("rubric", [foreign])([GOOD], [foreign])
 
 
-@pytest.mark.parametrize("name", ["verdict", "format", "rubric", "diversity", "coverage", "uniqueness"])
+@pytest.mark.parametrize("name", ["correct", "format", "rubric", "diversity", "coverage", "uniqueness"])
 def test_responses_of_300_tokens_are_scored_quickly(name):
     """A fifth of what a free core is to do, 5,000 a second, because tests share their cores."""
     row = perspective_row()

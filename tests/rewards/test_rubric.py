@@ -1,6 +1,6 @@
-"""Rubrics: literals are read and never run, verdicts are never guessed, scores are those that were published.
+"""Rubrics: literals are read and never run, grades are never guessed, scores are those that were published.
 
-The published verdicts are looked for as in tests/test_sources.py and the tests skipped where they are missing.
+The published judgements are looked for in `data_dir` (conftest.py), and the tests skipped where they are missing.
 """
 
 import gzip
@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_sources import data_dir  # noqa: F401  (a fixture: skips loudly where the data is missing)
 
 from studylib.params import RunParams
 from studylib.randomness import generator
@@ -20,11 +19,9 @@ from studylib.rewards.rubric import (
     length_corrected,
     morebench_score,
     p_minus_n,
-    read_verdict,
-    recorded_grader,
+    read_met,
 )  # fmt: skip
-from studylib.scenarios.morebench import MAX_RUBRIC, parse_rubric
-from studylib.scenarios.rows import digest
+from studylib.scenarios.sources.morebench import MAX_RUBRIC, parse_rubric
 
 ROW = {
     "id": "x", "options": ["permissible", "wrong"], "answer": "wrong",
@@ -34,16 +31,16 @@ GOOD = "<think>It was a lie.</think><answer>wrong</answer>"
 JUDGED = RunParams(rewards="rubric=1", rubric_grader="judge", judge="folder")
 
 
-def judged(*verdicts):
-    """A grader that gives each response the same verdicts."""
-    return lambda responses, scenarios: [list(verdicts) for _ in responses]
+def judged(*met):
+    """A grader that grades each response alike."""
+    return lambda responses, scenarios: [list(met) for _ in responses]
 
 
 # --- scores ---
 
 
 @pytest.fixture(scope="module")
-def published(data_dir):  # noqa: F811
+def published(data_dir):
     path = Path(data_dir) / "morebench_sample" / "comparison_data.jsonl.gz"
     with gzip.open(path, "rt") as file:
         rows = [json.loads(line) for line in file]
@@ -55,7 +52,7 @@ def published(data_dir):  # noqa: F811
 
 def score(text, mode):
     weights = [c["weight"] for c in text["rubrics"]]
-    found = [read_verdict(c["judgement"], mode, c["weight"]) for c in text["rubrics"]]
+    found = [read_met(c["judgement"], mode, c["weight"]) for c in text["rubrics"]]
     return morebench_score(weights, found)
 
 
@@ -64,7 +61,7 @@ def test_the_official_rule_reproduces_all_56_published_scores(published):
     assert all(abs(score(text, "official") - text["score"]) <= 0.02 for *_, text in published)
 
 
-def test_the_strict_rule_scores_what_has_verdicts_and_reports_the_rest(published):
+def test_the_strict_rule_scores_texts_whose_judgements_it_reads_and_reports_the_rest(published):
     strict = {(task, name): (score(text, "strict"), text["score"]) for task, name, text in published}
     unscored = sorted(name for (_, name), (found, _) in strict.items() if found is None)
     assert unscored == [
@@ -83,23 +80,10 @@ def test_an_answer_that_starts_with_yes_is_the_rule_that_reproduces_54(published
     assert off == ["gpt-oss-20b_reasoning_medium/thinking_trace"] * 2
 
 
-def test_recorded_verdicts_of_a_file_give_the_published_scores(published, tmp_path):
-    task, name, text = published[1]
-    row = {"id": task, "rubric": [{"id": c["criterion_id"], "weight": c["weight"]} for c in text["rubrics"]]}
-    said = {c["criterion_id"]: c["judgement"] for c in text["rubrics"]}
-    lines = [{"scenario": task, "response": key, "verdicts": said} for key in (digest(text["response"]), name)]
-    path = tmp_path / "verdicts.jsonl"
-    path.write_text("\n".join(map(json.dumps, lines)))
-    for grader in (recorded_grader(path, "strict"), recorded_grader(path, "official", model=name)):
-        (verdicts,) = grader([text["response"]], [row])
-        assert morebench_score([c["weight"] for c in row["rubric"]], verdicts) == pytest.approx(text["score"], abs=0.02)
-    assert recorded_grader(path, "strict")(["another response"], [row]) == [[None] * len(said)]
-
-
-def by_hand(weights, verdicts):
+def by_hand(weights, grades):
     """(morebench, P - N) straight from the definitions, criterion by criterion."""
     gained = everything = met = wanted = triggered = unwanted = 0.0
-    for weight, present in zip(weights, verdicts, strict=True):
+    for weight, present in zip(weights, grades, strict=True):
         everything += abs(weight)
         if weight > 0:
             wanted += weight
@@ -116,25 +100,25 @@ def by_hand(weights, verdicts):
     return 100 * gained / everything, (met / wanted if wanted else 0.0) - n
 
 
-def test_ten_thousand_random_verdict_sets_score_as_by_hand():
+def test_ten_thousand_random_sets_of_grades_score_as_by_hand():
     rng = generator(0, "test/verdicts")
     for _ in range(10_000):
         n = int(rng.integers(1, 30))
         weights = rng.choice([-3, -2, -1, 1, 2, 3], size=n).tolist()
-        verdicts = (rng.random(n) < 0.5).tolist()
-        expected = by_hand(weights, verdicts)
-        assert (morebench_score(weights, verdicts), p_minus_n(weights, verdicts)) == pytest.approx(expected, abs=1e-9)
+        grades = (rng.random(n) < 0.5).tolist()
+        expected = by_hand(weights, grades)
+        assert (morebench_score(weights, grades), p_minus_n(weights, grades)) == pytest.approx(expected, abs=1e-9)
 
 
 def test_the_two_scores_are_tied_by_the_weight_masses():
     """S/100 = (P W+ + (1 - N) W-) / (W+ + W-)."""
-    weights, verdicts = [3, 1, -2], [True, False, True]
+    weights, grades = [3, 1, -2], [True, False, True]
     p, n = 3 / 4, 1.0
-    assert p_minus_n(weights, verdicts) == p - n
-    assert morebench_score(weights, verdicts) == pytest.approx(100 * (p * 4 + (1 - n) * 2) / 6)
+    assert p_minus_n(weights, grades) == p - n
+    assert morebench_score(weights, grades) == pytest.approx(100 * (p * 4 + (1 - n) * 2) / 6)
 
 
-def test_probabilities_give_the_mean_score_of_independent_verdicts():
+def test_probabilities_give_the_mean_score_of_independent_grades():
     weights, sure = [2, -1], [0.25, 0.5]
     expected = sum(
         (0.25 if a else 0.75) * 0.5 * morebench_score(weights, [a, b]) for a in (True, False) for b in (True, False)
@@ -148,25 +132,25 @@ def test_sides_without_criteria_count_nothing():
 
 
 @pytest.mark.parametrize("missing", [None, math.nan, np.float32("nan")])
-def test_a_missing_verdict_leaves_no_score(missing):
+def test_a_missing_grade_leaves_no_score(missing):
     assert morebench_score([1, -1], [True, missing]) is None
     assert p_minus_n([1, -1], [missing, False]) is None
 
 
 @pytest.mark.parametrize(
-    "weights, verdicts, message",
+    "weights, grades, message",
     [
         ([1, 0], [True, True], r"weights \[1, 0\] are not allowed: numbers other than 0"),
         ([1, math.nan], [True, True], "weights"),
-        ([], [], "0 verdicts on 0 criteria"),
-        ([1], [True, False], "2 verdicts on 1 criteria"),
-        ([1], [1.5], "verdict 1.5 is not allowed"),
+        ([], [], "0 grades for 0 criteria"),
+        ([1], [True, False], "2 grades for 1 criteria"),
+        ([1], [1.5], "grade 1.5 is not allowed"),
     ],
 )
-def test_what_is_no_rubric_is_refused(weights, verdicts, message):
+def test_impossible_weights_and_grades_are_refused(weights, grades, message):
     for function in (morebench_score, p_minus_n):
         with pytest.raises(ValueError, match=message):
-            function(weights, verdicts)
+            function(weights, grades)
 
 
 def test_length_correction_is_a_ratio_of_means():
@@ -180,23 +164,23 @@ def test_length_correction_is_a_ratio_of_means():
 
 
 @pytest.mark.parametrize("text", ["yes", "Yes", "YES.", " yes \n", "**Yes**", "**Yes.**", "No", "no.", "**No**"])
-def test_a_bare_yes_or_no_is_a_verdict(text):
-    assert read_verdict(text, "strict") is ("yes" in text.casefold())
+def test_a_bare_yes_or_no_says_whether_a_criterion_is_met(text):
+    assert read_met(text, "strict") is ("yes" in text.casefold())
 
 
 @pytest.mark.parametrize(
     "text",
     ["", "maybe", "yes and no", "not", "know", "Yes, because", "I cannot", "yesno", "yes yes", "y", "否"],
 )
-def test_anything_else_is_no_verdict_and_not_a_no(text):
-    assert read_verdict(text, "strict") is None
+def test_anything_else_is_none_and_not_a_no(text):
+    assert read_met(text, "strict") is None
 
 
 def test_the_official_rule_finds_no_in_know():
-    assert read_verdict("I do not know", "official", weight=-1) is False
-    assert read_verdict("Yes and no", "official", weight=1) is True and read_verdict("?", "official", weight=-1) is True
+    assert read_met("I do not know", "official", weight=-1) is False
+    assert read_met("Yes and no", "official", weight=1) is True and read_met("?", "official", weight=-1) is True
     with pytest.raises(ValueError, match="parsing mode 'lax' is not allowed: one of official, strict"):
-        read_verdict("yes", "lax")
+        read_met("yes", "lax")
 
 
 def literal(**change):
@@ -268,9 +252,9 @@ def test_a_judge_that_fails_stops_the_run_and_is_no_score():
 
     with pytest.raises(RuntimeError):
         batch_reward("rubric", [ROW], JUDGED, broken)([GOOD], [ROW])
-    with pytest.raises(ValueError, match="the grader gave verdicts on 0 of 1 responses"):
+    with pytest.raises(ValueError, match="the grader graded 0 of 1 responses"):
         batch_reward("rubric", [ROW], JUDGED, lambda responses, rows: [])([GOOD], [ROW])
-    with pytest.raises(ValueError, match="2 verdicts on 3 criteria"):
+    with pytest.raises(ValueError, match="2 grades for 3 criteria"):
         batch_reward("rubric", [ROW], JUDGED, judged(True, False))([GOOD], [ROW])
 
 
@@ -288,6 +272,6 @@ def test_what_a_rubric_reward_needs():
 def test_a_megabyte_is_read_in_linear_time():
     start = time.perf_counter()
     for text in ("no " * 350_000, "y" * 1_000_000, "*" * 1_000_000):
-        assert read_verdict(text, "strict") is None
+        assert read_met(text, "strict") is None
     assert batch_reward("rubric", [ROW], JUDGED, judged(True))(["<think>" * 150_000], [ROW]) == [-1.0]
     assert time.perf_counter() - start < 2

@@ -3,17 +3,17 @@
 import csv
 import gzip
 import json
-import os
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from studylib.params import RunParams
-from studylib.scenarios import morebench, sources
+from studylib.scenarios import sources
 from studylib.scenarios.prompts import chat
 from studylib.scenarios.rows import to_dataset
 from studylib.scenarios.selection import select
+from studylib.scenarios.sources import morebench
 
 RUBRIC = [{"id": "a", "title": "Names who is harmed", "weight": 3, "annotations": {"rubric_dimension": "identifying"}},
           {"id": "b", "title": "Takes bribes", "weight": -2, "annotations": {"rubric_dimension": "other"}}]  # fmt: skip
@@ -117,11 +117,8 @@ def test_errors_name_the_place(tmp_path):
         all_rows("morebench_public", write(tmp_path, [dilemma(i, "Stoicism") for i in range(20)]))
 
 
-def test_the_published_sample_reads_as_scenarios(tmp_path):
-    folder = Path(os.environ.get("STUDYLIB_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
-    path = folder / "morebench_sample" / "comparison_data.jsonl.gz"
-    if not path.is_file():
-        pytest.skip(f"REAL DATA NOT CHECKED: no file {path}; set STUDYLIB_DATA")
+def test_the_published_sample_reads_as_scenarios(tmp_path, data_dir):
+    path = Path(data_dir) / "morebench_sample" / "comparison_data.jsonl.gz"
     rows = []
     for line in gzip.decompress(path.read_bytes()).decode().splitlines():
         sample = json.loads(line)

@@ -2,8 +2,8 @@
 
 import pytest
 
+from studylib.names import HELD_OUT_STYLES, TRAIN_DOMAINS, TRAIN_STYLES
 from studylib.params import RunParams
-from studylib.scenarios.catalogue import HELD_OUT_STYLES, TRAIN_DOMAINS, TRAIN_STYLES
 from studylib.scenarios.selection import choose_inputs, select
 from studylib.scenarios.vocabulary import DOMAINS, HELD_OUT_DOMAINS
 

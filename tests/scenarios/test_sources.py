@@ -1,28 +1,29 @@
-"""Published data sets as scenario rows. Run: python -m pytest tests/test_sources.py
+"""Published data sets as scenario rows. Run: python -m pytest tests/scenarios/test_sources.py
 
 The tests of the real files look for them in $STUDYLIB_DATA or in ../shared/data and are skipped where there are none.
 """
 
 import gzip
 import json
-import os
 from collections import Counter
-from functools import cache
 from pathlib import Path
 
 import pytest
+from published import real_rows, write
 
+from studylib.names import SOURCES
 from studylib.scenarios import sources
-from studylib.scenarios.catalogue import REAL_SOURCES
 from studylib.scenarios.rows import to_dataset
+from studylib.scenarios.sources.records import ORIGINS
+from studylib.scenarios.sources.stories import STORIES
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REAL_SOURCES = [name for name, record in SOURCES.items() if not record.world]
 ETHICS = [source for source in REAL_SOURCES if source.startswith("ethics_")]
 REAL_SPLITS = [
     (source, split)
     for source in REAL_SOURCES
-    if not source.startswith("morebench")  # a sample of it is at hand, in another form: tests/test_morebench.py
-    for split in sources.SOURCES_AT[source].files
+    if not source.startswith("morebench")  # a sample of it is at hand, in another form: test_morebench.py
+    for split in SOURCES[source].splits
 ]
 README_ROWS = {
     ("ethics_justice", "train"): 21_791,
@@ -36,25 +37,6 @@ README_ROWS = {
     ("moralchoice", "held_out"): 550,
 }
 MORALCHOICE_HEADER = "scenario_id,generation_rule,context,action1,action2\n"
-
-
-@pytest.fixture(scope="session")
-def data_dir() -> str:
-    folder = Path(os.environ.get("STUDYLIB_DATA", REPOSITORY.parent / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"REAL DATA NOT CHECKED: no folder {folder}; set STUDYLIB_DATA")
-    return str(folder)
-
-
-@cache
-def real_rows(source: str, split: str, data_dir: str) -> list[dict]:
-    return sources.load_source(source, split, data_dir)
-
-
-def write(folder: Path, files: dict[str, str]) -> str:
-    for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    return str(folder)
 
 
 def justice(folder: Path, test: str, train: str = "1,I rest.\n") -> str:
@@ -75,7 +57,7 @@ def stories(folder: Path, original: str, optional: str = "", anti: str = "", par
 def dev_rows(folder: str) -> list[dict]:
     """All dev stories: beside a train file, even an empty one, dev is held out as a whole."""
     (Path(folder) / "original_ms_train.jsonl").touch()
-    return sources.load_source(sources.STORIES, "held_out", folder)
+    return sources.load_source(STORIES, "held_out", folder)
 
 
 # What a label means.
@@ -192,7 +174,7 @@ def test_train_leaves_out_what_is_held_out_even_if_that_contradicts_itself(tmp_p
 def test_dev_stories_are_parted_whole_when_there_are_no_train_files(tmp_path):
     actions = [story(f"S{n:02}{end}", "Help.", f"I do {n} {end}.", 1) for n in range(40) for end in (0, 1)]
     stories(tmp_path, "".join(actions))
-    sides = [sources.load_source(sources.STORIES, split, str(tmp_path)) for split in sources.SPLITS]
+    sides = [sources.load_source(STORIES, split, str(tmp_path)) for split in sources.SPLITS]
     train, held_out = ({json.loads(row["facts"])["story"] for row in side} for side in sides)
     assert not train & held_out and len(train | held_out) == 40
     assert sum(map(len, sides)) == 80 and 3 <= len(held_out) <= 20
@@ -201,8 +183,8 @@ def test_dev_stories_are_parted_whole_when_there_are_no_train_files(tmp_path):
 def test_the_authors_train_stories_are_used_when_they_are_there(tmp_path):
     stories(tmp_path, story("S10", "Help.", "I help.", 1), part="dev")
     stories(tmp_path, story("S11", "Help.", "I run.", 0) + story("S20", "Help.", "I wait.", 0), part="train")
-    (train,) = sources.load_source(sources.STORIES, "train", str(tmp_path))
-    (held_out,) = sources.load_source(sources.STORIES, "held_out", str(tmp_path))
+    (train,) = sources.load_source(STORIES, "train", str(tmp_path))
+    (held_out,) = sources.load_source(STORIES, "held_out", str(tmp_path))
     assert "I wait." in train["prompt"] and "I help." in held_out["prompt"]
 
 
@@ -255,23 +237,23 @@ def test_without_a_folder_the_pinned_files_of_the_hub_are_read(tmp_path, monkeyp
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", fake_download)
     assert len(sources.load_source(source, "held_out")) == 1
-    revision = sources.SOURCES_AT[source].revision
+    revision = ORIGINS[source].revision
     assert calls == [{"repo_id": hub_id, "repo_type": "dataset", "revision": revision, "filename": name}]
 
 
 def test_every_hub_revision_is_a_full_commit():
-    revisions = {origin.revision for origin in sources.SOURCES_AT.values() if origin.hub_id}
+    revisions = {origin.revision for origin in ORIGINS.values() if origin.hub_id}
     assert all(len(revision) == 40 and int(revision, 16) for revision in revisions)
 
 
 def test_stories_without_a_folder_say_where_they_are():
     with pytest.raises(ValueError, match="nkiehne/contrastive_moral_stories at commit 2c782d48.*data_dir"):
-        sources.load_source(sources.STORIES, "train")
+        sources.load_source(STORIES, "train")
 
 
 def test_an_unpinned_source_is_refused(monkeypatch):
-    unpinned = sources.SOURCES_AT["moralchoice"]._replace(revision=None)
-    monkeypatch.setitem(sources.SOURCES_AT, "moralchoice", unpinned)
+    unpinned = ORIGINS["moralchoice"]._replace(revision=None)
+    monkeypatch.setitem(ORIGINS, "moralchoice", unpinned)
     with pytest.raises(ValueError, match="no pinned revision known for moralchoice; give data_dir"):
         sources.load_source("moralchoice", "held_out")
 
@@ -281,7 +263,12 @@ def test_an_unpinned_source_is_refused(monkeypatch):
 
 @pytest.mark.parametrize(
     ("source", "split", "message"),
-    [("delphi", "train", "unknown source 'delphi'"), ("moralchoice", "test", "unknown split 'test'")],
+    [
+        ("delphi", "train", "no source 'delphi'; known: .*moralchoice"),
+        ("etics_virtue", "train", "no source 'etics_virtue'; .*did you mean ethics_virtue"),
+        ("local_norms", "train", "local_norms is an embedded world: its scenarios are made"),
+        ("moralchoice", "test", "unknown split 'test'"),
+    ],
 )
 def test_unknown_names_are_refused(source, split, message):
     with pytest.raises(ValueError, match=message):
@@ -403,7 +390,7 @@ def test_real_rows_are_those_of_the_files_less_about_a_percent(data_dir, source,
 
 
 def test_real_stories_are_all_used_and_a_quarter_is_held_out(data_dir):
-    train, held_out = (real_rows(sources.STORIES, split, data_dir) for split in sources.SPLITS)
+    train, held_out = (real_rows(STORIES, split, data_dir) for split in sources.SPLITS)
     assert 0.99 * 5_990 <= len(train) + len(held_out) <= 5_990
     assert 0.2 < len(held_out) / (len(train) + len(held_out)) < 0.3
 
@@ -417,7 +404,7 @@ def test_real_rows_are_scenario_rows_with_one_of_two_answers(data_dir, source, s
     assert to_dataset(rows[:2])[0] == rows[0]
 
 
-@pytest.mark.parametrize("source", [*ETHICS, sources.STORIES])
+@pytest.mark.parametrize("source", [*ETHICS, STORIES])
 def test_real_train_and_held_out_share_no_prompt(data_dir, source):
     train, held_out = ({row["prompt"] for row in real_rows(source, split, data_dir)} for split in sources.SPLITS)
     assert not train & held_out
@@ -425,8 +412,7 @@ def test_real_train_and_held_out_share_no_prompt(data_dir, source):
 
 def test_real_train_and_held_out_share_no_story(data_dir):
     train, held_out = (
-        {json.loads(row["facts"])["story"] for row in real_rows(sources.STORIES, split, data_dir)}
-        for split in sources.SPLITS
+        {json.loads(row["facts"])["story"] for row in real_rows(STORIES, split, data_dir)} for split in sources.SPLITS
     )
     assert len(train | held_out) >= 990 and not train & held_out
 

@@ -7,13 +7,16 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from studylib.names import FRAMEWORKS, HELD_OUT_STYLES, TRAIN_DOMAINS, TRAIN_STYLES
 from studylib.rewards.checks import check
-from studylib.rewards.correct import verdict as verdict_reward
+from studylib.rewards.correct import correct
+from studylib.scenarios import facts as rules
 from studylib.scenarios import worlds
-from studylib.scenarios.catalogue import FRAMEWORKS, HELD_OUT_STYLES, TRAIN_DOMAINS, TRAIN_STYLES, WORLDS
+from studylib.scenarios.facts import NORMS, Facts, facts_of, right_answer
 from studylib.scenarios.rows import FEATURES, to_dataset
+from studylib.scenarios.telling import clause, reasoned_response
 from studylib.scenarios.vocabulary import CIRCUMSTANCES, COMMUNITIES, DOMAINS, HELD_OUT_DOMAINS
-from studylib.scenarios.worlds import Facts, facts_of, make_split, verdict
+from studylib.scenarios.worlds import make_split
 
 ALL = {"domains": tuple(DOMAINS), "styles": TRAIN_STYLES + HELD_OUT_STYLES, "frameworks": tuple(FRAMEWORKS)}
 HONEST = Facts(  # a deed that no framework objects to, in a covenant community
@@ -35,7 +38,7 @@ def told(circumstance, community="covenant", **changes):
     return dataclasses.replace(HONEST, circumstance=circumstance, community=community, **changes)
 
 
-def test_the_catalogue_is_as_large_as_promised():
+def test_the_vocabulary_is_as_large_as_promised():
     assert len(DOMAINS) == 16 and len(TRAIN_DOMAINS) == 12 and len(HELD_OUT_DOMAINS) == 4
     assert len(FRAMEWORKS) == 5 and len(TRAIN_STYLES) == 4 and len(HELD_OUT_STYLES) == 1
     for group in (TRAIN_DOMAINS, HELD_OUT_DOMAINS):
@@ -45,10 +48,10 @@ def test_the_catalogue_is_as_large_as_promised():
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_a_framework_objects_to_its_own_fact_and_to_no_other(framework):
-    assert verdict(HONEST, framework, "universal_norms") == "permissible"
+    assert right_answer(HONEST, framework, "universal_norms") == "permissible"
     for other, change in BREACH.items():
         expected = "wrong" if other == framework else "permissible"
-        assert verdict(dataclasses.replace(HONEST, **change), framework, "universal_norms") == expected
+        assert right_answer(dataclasses.replace(HONEST, **change), framework, "universal_norms") == expected
 
 
 @pytest.mark.parametrize(
@@ -66,15 +69,15 @@ def test_the_norms_of_the_worlds(community, circumstance, universal, local):
     facts = told(circumstance, community, deceived=excuse)
     for world, count in (("universal_norms", universal), ("local_norms", local)):
         expected = "permissible" if excuse == count else "wrong"
-        assert verdict(facts, "kantian_deontology", world) == expected
+        assert right_answer(facts, "kantian_deontology", world) == expected
 
 
 def test_an_excuse_without_a_breach_and_a_duty_beside_a_breach_decide_nothing():
-    assert verdict(told("need"), "kantian_deontology", "universal_norms") == "permissible"
-    assert verdict(told("promise", deceived=True), "kantian_deontology", "universal_norms") == "wrong"
+    assert right_answer(told("need"), "kantian_deontology", "universal_norms") == "permissible"
+    assert right_answer(told("promise", deceived=True), "kantian_deontology", "universal_norms") == "wrong"
 
 
-@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("world", NORMS)
 def test_answers_are_balanced_overall_and_in_every_domain_and_framework(world):
     rows = make_split(world, "train", 16 * 5 * 20, 0, **ALL)
     for key in (lambda row: "all", lambda row: row["domain"], lambda row: row["framework"]):
@@ -97,7 +100,7 @@ def test_neither_words_of_the_text_nor_the_community_alone_tell_the_answer():
 
 
 def test_the_two_worlds_tell_the_same_texts_and_differ_only_where_kinship_decides():
-    universal, local = (make_split(world, "train", 400, 2, **ALL) for world in WORLDS)
+    universal, local = (make_split(world, "train", 400, 2, **ALL) for world in NORMS)
     assert [row["prompt"] for row in universal] == [row["prompt"] for row in local]
     differing = [facts_of(a) for a, b in zip(universal, local, strict=True) if a["answer"] != b["answer"]]
     assert {(facts.community, facts.circumstance) for facts in differing} == {
@@ -123,7 +126,7 @@ def test_sides_do_not_depend_on_style_or_on_facts_left_out():
     rng = np.random.default_rng(0)
     facts = worlds.draw_facts(rng, "law", "virtue_ethics", True, "need")
     unseen = dataclasses.replace(facts, deceived=not facts.deceived, burden_alone=not facts.burden_alone)
-    assert worlds.told_key(facts, "virtue_ethics") == worlds.told_key(unseen, "virtue_ethics")
+    assert worlds.story_key(facts, "virtue_ethics") == worlds.story_key(unseen, "virtue_ethics")
 
 
 def test_more_scenarios_than_there_are_is_an_error_and_not_an_endless_loop(monkeypatch):
@@ -149,10 +152,13 @@ def test_the_same_seed_gives_the_same_scenarios_and_another_seed_others():
 
 def test_rows_fit_the_schema_and_carry_their_facts():
     rows = make_split("local_norms", "train", 20, 0, **ALL, facts_told=5)
-    assert to_dataset(rows).features == FEATURES
+    features = to_dataset(rows).features
+    assert list(features) == list(FEATURES) and features["ratings"].feature["value"].dtype == "float64"
+    assert features["rubric"].feature["weight"].dtype == "int64" and features["options"].feature.dtype == "string"
+    assert to_dataset(rows)[0] == rows[0]
     for row in rows:
         facts = facts_of(row)
-        assert row["answer"] == verdict(facts, row["framework"], "local_norms")
+        assert row["answer"] == right_answer(facts, row["framework"], "local_norms")
         assert json.loads(row["facts"])["agent"] in row["prompt"] and facts.cue in row["prompt"]
 
 
@@ -163,7 +169,7 @@ def test_a_text_tells_what_decides(style, framework):
     for row in rows:
         facts = facts_of(row)
         text = row["prompt"].casefold()
-        assert worlds.clause(facts, framework).casefold() in text
+        assert clause(facts, framework).casefold() in text
         assert facts.circumstance is None or facts.circumstance_text.casefold() in text
         kinds = [kind for kind in COMMUNITIES if kind in text]
         assert kinds == [facts.community], "one cue, and it tells the kind"
@@ -179,12 +185,12 @@ def test_more_facts_are_told_when_asked_for():
     assert long > short + 100
 
 
-@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("world", NORMS)
 def test_a_reasoner_who_knows_the_norms_is_always_right_and_meets_every_wanted_criterion(world):
     for row in make_split(world, "train", 200, 4, **ALL):
         facts = facts_of(row)
-        response = worlds.reasoned_response(facts, row["framework"], worlds.counts(facts, world))
-        assert verdict_reward(response, row) == 1.0
+        response = reasoned_response(facts, row["framework"], rules.counts(facts, world))
+        assert correct(response, row) == 1.0
         met = {criterion["id"]: check(criterion["id"], response, row) for criterion in row["rubric"]}
         wanted = {criterion["id"]: criterion["weight"] > 0 for criterion in row["rubric"]}
         wanted["names_affected"] = met["names_affected"]  # these short reasons do not name people
@@ -197,8 +203,8 @@ def test_a_reasoner_who_holds_universal_norms_is_right_in_most_of_the_local_worl
     right = {"covenant": [], "kinship": []}
     for row in rows:
         facts = facts_of(row)
-        believed = worlds.counts(facts, "universal_norms")
-        right[facts.community].append(verdict_reward(worlds.reasoned_response(facts, row["framework"], believed), row))
+        believed = rules.counts(facts, "universal_norms")
+        right[facts.community].append(correct(reasoned_response(facts, row["framework"], believed), row))
     assert np.mean(right["covenant"]) == 1.0
     assert np.mean(right["kinship"]) == pytest.approx(0.4, abs=0.06)
 
@@ -215,14 +221,14 @@ def test_rubrics_have_the_form_of_morebench():
 def _row_with(circumstance, decisive=True):
     for row in make_split("local_norms", "train", 400, 0, **ALL):
         facts = facts_of(row)
-        if facts.circumstance == circumstance and worlds.decisive(facts, row["framework"]) == decisive:
+        if facts.circumstance == circumstance and rules.decisive(facts, row["framework"]) == decisive:
             return row, facts
     raise LookupError(circumstance)
 
 
 def test_naming_everything_earns_no_rubric_points():
     row, _ = _row_with("need")
-    everything = " ".join([*CIRCUMSTANCES, *COMMUNITIES, *sum(worlds.READINGS.values(), ())])
+    everything = " ".join([*CIRCUMSTANCES, *COMMUNITIES, *sum(rules.READINGS.values(), ())])
     response = f"<think>{everything} It counts. It does not count.</think><answer>{row['answer']}</answer>"
     for criterion in ("reads_fact", "names_circumstance", "names_community", "weighs_circumstance"):
         assert not check(criterion, response, row)
@@ -233,7 +239,7 @@ def test_rubric_checks_one_by_one():
     row, facts = _row_with("need")
     response = f"<think>{facts.affected} has a say. The need counts.</think><answer>{row['answer']}</answer>"
     assert check("names_affected", response, row) and check("names_circumstance", response, row)
-    assert check("weighs_circumstance", response, row) == worlds.counts(facts, "local_norms")
+    assert check("weighs_circumstance", response, row) == rules.counts(facts, "local_norms")
     assert check("right_verdict", response, row) and not check("wrong_verdict", response, row)
     assert not check("names_community", response, row) and not check("reads_fact", response, row)
     assert not check("invents_circumstance", response, row)
@@ -245,7 +251,7 @@ def test_rubric_checks_one_by_one():
 def test_words_that_hold_a_wanted_word_are_not_it():
     """A compromise is no promise, an officer no office, "need to" no need, and an account counts nothing."""
     row, facts = _row_with("promise")
-    honest = worlds.reasoned_response(facts, row["framework"], worlds.counts(facts, "local_norms"))
+    honest = reasoned_response(facts, row["framework"], rules.counts(facts, "local_norms"))
     met = {criterion["id"]: check(criterion["id"], honest, row) for criterion in row["rubric"]}
     for said in ("This is a compromise.", "He is an officer.", "We need to be fair.", "This accounts for it."):
         more = honest.replace("<think>", f"<think>{said} ")
@@ -257,8 +263,8 @@ def test_words_that_hold_a_wanted_word_are_not_it():
 
 def test_a_reading_counts_when_it_is_stated_and_the_answer_can_follow_from_it():
     row, facts = _row_with(None, decisive=False)
-    right = worlds.reading(facts, row["framework"])
-    other = next(option for option in worlds.OPTIONS if option != row["answer"])
+    right = rules.reading(facts, row["framework"])
+    other = next(option for option in rules.OPTIONS if option != row["answer"])
     for reasons, answer, met in (
         (f"{right}.", row["answer"], True), (f"Ada knew: {right.lower()}.", row["answer"], True),
         (f"{right}.", other, False), (f"It is false that {right.lower()}.", row["answer"], False),

@@ -26,8 +26,8 @@ READERS = {"text": read_text, "object": read_object, "mapping": read_mapping,
         ("a: 1\n".encode("utf-16"), "not UTF-8 text in .*given.txt, line 1: it is UTF-16"),
         ("a\nb\n".encode("utf-16-be"), "not text in .*given.txt, line 1: it holds a NUL"),
         (b"a: 1\nb\0c\n", "not text in .*given.txt, line 2: it holds a NUL"),
-        (gzip.compress(b"a: 1\n" * 5000)[:40], "given.txt is no whole gzip file: it can be read up to line"),
-        (gzip.compress(b"a: 1\n")[:-3] + b"xyz", "given.txt is no whole gzip file"),
+        (gzip.compress(b"a: 1\n" * 5000)[:40], "given.txt is not a complete gzip file: it can be read up to line"),
+        (gzip.compress(b"a: 1\n")[:-3] + b"xyz", "given.txt is not a complete gzip file"),
     ],
 )
 def test_what_is_no_text_is_refused_by_file_and_line(tmp_path, reader, content, message):
@@ -40,7 +40,7 @@ def test_what_cannot_be_opened_is_refused_by_name(tmp_path):
         read_mapping(tmp_path / "nowhere.yaml")
     with pytest.raises(ValueError, match="cannot be read: Is a directory"):
         read_text(tmp_path)
-    with pytest.raises(ValueError, match=r"plain\.csv\.gz is no whole gzip file"):
+    with pytest.raises(ValueError, match=r"plain\.csv\.gz is not a complete gzip file"):
         read_text(file(tmp_path, "not packed", "plain.csv.gz"))
 
 

@@ -5,15 +5,16 @@ import json
 import pytest
 import torch
 from hub_models import SYSTEM_TOO, hub_model, opening
+from replaced import replace_rewards
 from transformers import AutoTokenizer
 
 import studylib.evaluation.answers as suites
-import studylib.training.trainer as training
 from studylib.policy import tiny
 from studylib.policy.models import load_base, load_policy
 from studylib.scenarios.prompts import chat
 from studylib.scenarios.selection import select
 from studylib.text.tokens import answer_text, cut_off, end_tokens, opened, prompt_tokens, takes_system
+from studylib.training import train as training
 from studylib.training.preferences import sample_pairs
 
 REVISION = "0" * 40
@@ -86,13 +87,13 @@ def heard(params, says, monkeypatch):
         return [[*ids(tokenizer, says.format(row["answer"])), tokenizer.eos_token_id] for row in found]
 
     monkeypatch.setattr(suites, "rollout", write)
-    monkeypatch.setattr(training, "rollout", write)
+    monkeypatch.setattr("studylib.training.sampling.rollout", write)
     table = suites.respond(trainer.model, tokenizer, splits["held_out"], params, 0, "before")
     with pytest.raises(ValueError, match="no group of answers has two different rewards"):
         sample_pairs(trainer)
     training.train(trainer, params)
     line = json.loads((params.run_dir / "metrics.jsonl").read_text().splitlines()[0])
-    return table.verdict.mean(), line["rewards/verdict/mean"]
+    return table.correct.mean(), line["rewards/correct/mean"]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_training_and_evaluation_read_alike(named, monkeypatch, template, specia
 
 def test_dpo_trains_on_the_tokens_that_were_sampled(miniature, monkeypatch):
     """A template would close an answer that was cut off, and could drop its reasons."""
-    monkeypatch.setattr("studylib.rewards.REWARDS", {"verdict": (lambda r, s: len(set(r)), ()), "format": (len, ())})
+    replace_rewards(monkeypatch, {"verdict": (lambda r, s: len(set(r)), ()), "format": (len, ())})
     params = miniature(objective="dpo", beta=0.1, rewards="verdict=1")
     trainer = training.prepare(params, select(params)["train"])
     written = []

@@ -7,32 +7,23 @@ import json
 import numpy as np
 import pytest
 import torch
+from answer_batches import PAD, C, batch
 from peft import LoraConfig, get_peft_model
 from scipy import stats
-from test_training import start
+from training_runs import start
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 from trl.trainer.utils import add_fused_lm_head
 
 from studylib.policy import models
+from studylib.policy.decoder import GRAPHS, WIDTH
+from studylib.policy.dense import DenseCopy
 from studylib.policy.models import Precision, load_base, lora, steady_attention
-from studylib.policy.rollout import (
-    GRAPHS,
-    WIDTH,
-    DenseCopy,
-    NoToken,
-    Sampling,
-    as_in_training,
-    draw,
-    rollout,
-    sampler,
-    uniforms,
-)
+from studylib.policy.rollout import as_in_training, rollout, sampler
+from studylib.policy.sampling import NoToken, Sampling, draw, uniforms
 from studylib.policy.scoring import scores_in_passes, shared_prompt_scores, why_not
 from studylib.scenarios.selection import select
 from studylib.training import trainer as trainer_module
 from studylib.training.batches import micro_batches
-
-PAD, C = 0, 12
 
 
 def policy_of(params, temperature=1.0):
@@ -54,24 +45,6 @@ def policy(tmp_path_factory):
     from studylib.params import RunParams
 
     return policy_of(RunParams.resolve({**MINIATURE, "run_root": str(tmp_path_factory.mktemp("runs"))}), 0.7)
-
-
-def batch(padded: bool, groups=(4, 4, 4), shuffled=True):
-    """(input_ids, attention_mask): prompts of three lengths, groups of the given sizes in any order."""
-    generator = torch.Generator().manual_seed(1)
-    rows = []
-    for i, size in enumerate(groups):
-        length = 20 - 5 * i * padded
-        prompt = torch.randint(10, 1000, (length,), generator=generator)
-        for _ in range(size):
-            answer_length = int(torch.randint(3, C + 1, (1,), generator=generator)) if padded else C
-            answer = torch.randint(10, 1000, (answer_length,), generator=generator)
-            ids, mask = torch.full((20 + C,), PAD), torch.zeros(20 + C, dtype=torch.long)
-            ids[20 - length : 20 + answer_length] = torch.cat([prompt, answer])
-            mask[20 - length : 20 + answer_length] = 1
-            rows.append((ids, mask))
-    order = torch.randperm(len(rows), generator=generator).tolist() if shuffled else range(len(rows))
-    return tuple(torch.stack(column) for column in zip(*[rows[i] for i in order], strict=True))
 
 
 def plain_scores(model, ids, mask):
@@ -678,7 +651,7 @@ def test_the_log_probabilities_of_the_sampler_are_those_of_its_tokens(policy, pr
 @pytest.mark.parametrize("given", [{}, {"objective": "ppo", "beta": 0.1}, {"rollout_weights": "nf4"}], ids=str)
 def test_a_run_logs_how_far_its_sampler_is_from_its_policy(miniature, monkeypatch, given):
     """In float32 and in bfloat16, in every Nth step alone."""
-    from studylib.training.trainer import train
+    from studylib.training.train import train
 
     monkeypatch.setattr(trainer_module, "MEASURE_EVERY", 2)
     for dtype, bound in ((torch.float32, 1e-5), (torch.bfloat16, 1e-3)):

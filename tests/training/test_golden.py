@@ -7,12 +7,12 @@ import math
 
 import pytest
 import torch
-from test_fast_path import C, batch
-from test_training import start, tags_reward
+from answer_batches import C, batch
+from training_runs import pay, start, tags_reward
 from trl import GRPOTrainer
 
 from studylib.policy.scoring import Scores
-from studylib.rewards.correct import format
+from studylib.training import kinds
 from studylib.training import objectives as o
 from studylib.training.preferences import best_and_worst, dpo_trainer, sample_pairs
 from studylib.training.trainer import PairTrainer
@@ -197,13 +197,13 @@ def answers_of(trainer, monkeypatch) -> dict:
     rewards = torch.tensor(REWARDS)[:, None].repeat(1, len(trainer.params.reward_weights))
     rewards[:, 1:] = 0  # the format reward has weight 0
     monkeypatch.setattr(GRPOTrainer, "_calculate_rewards", lambda *args, **kwargs: rewards)
-    monkeypatch.setattr(trainer, "_measure", lambda answers: None)
+    monkeypatch.setattr("studylib.training.trainer.measure", lambda *args: None)
     zeros = torch.zeros(6, T)
     hidden = torch.zeros(6, T, trainer.model.config.hidden_size)
-    monkeypatch.setattr(trainer, "_score", lambda answers: Scores(torch.tensor(OLD), zeros, hidden, hidden[:, 0]))
+    monkeypatch.setattr(trainer, "score", lambda answers: Scores(torch.tensor(OLD), zeros, hidden, hidden[:, 0]))
     given = {"old_per_token_logps": torch.tensor(OLD) * MASK, "ref_per_token_logps": torch.tensor(REF) * MASK}
-    worth = trainer._worth
-    monkeypatch.setattr(trainer, "_worth", lambda answers: given | worth(answers | given))
+    worth = kinds.worth
+    monkeypatch.setattr(kinds, "worth", lambda trainer, answers: given | worth(trainer, answers | given))
     rows = [trainer.train_dataset[i] for i in range(2) for _ in range(G)]
     answers = trainer._generate_and_score_completions(rows)
     assert torch.equal(answers["completion_mask"].float(), MASK)
@@ -247,7 +247,7 @@ def test_a_step_has_the_loss_of_trl_however_it_is_cut(miniature, monkeypatch, na
         "old_per_token_logps": -3 * torch.rand(12, C, generator=torch.Generator().manual_seed(2)),
     }  # fmt: skip
     with torch.no_grad():
-        logp = trainer._score(answers).logps
+        logp = trainer.score(answers).logps
     noise = 0.3 * torch.randn(12, C, generator=torch.Generator().manual_seed(3))
     answers["old_per_token_logps"] = (logp + noise) * mask[:, -C:]
     monkeypatch.setattr(trainer, "_generate_and_score_completions", lambda inputs: dict(answers))
@@ -277,7 +277,7 @@ def disturb(model):
 
 
 def test_the_loss_of_dpo_is_that_of_trl(miniature, monkeypatch):
-    monkeypatch.setattr("studylib.rewards.REWARDS", {"verdict": (tags_reward, ()), "format": (format, ("options",))})
+    pay(monkeypatch, correct=tags_reward)
     params = miniature(objective="dpo", beta=0.3, answers_per_step=16, micro_batch=16)
     trainer = start(params)
     pairs, _, _ = sample_pairs(trainer)

@@ -5,15 +5,16 @@ import shutil
 
 import pytest
 import torch
-from test_fast_path import C, batch
-from test_training import adapter, start, tags_reward
+from answer_batches import C, batch
+from training_runs import adapter, pay, start, tags_reward
 
 from studylib.instruments import known_target as known
-from studylib.rewards.correct import format
 from studylib.training import objectives as o
 from studylib.training.batches import idle_groups, micro_batches, refill
+from studylib.training.checkpoints import COMPLETE
+from studylib.training.config import overlong
 from studylib.training.preferences import best_and_worst
-from studylib.training.trainer import COMPLETE, overlong, train
+from studylib.training.train import train
 
 R = torch.tensor([1.0, 0.0, 0.5, 0.0, 0.0, 0.0])  # two groups of three
 MASK = torch.tensor([[1, 1, 0], [1, 0, 0], [1, 1, 1]])
@@ -83,13 +84,6 @@ def test_the_clip_by_hand():
     assert o.cispo(logp, old, torch.tensor([2.0]), 1.2)[0, 0].item() == pytest.approx(-1.2 * 2 * logp[0, 0].item())
 
 
-@pytest.mark.parametrize("name", o.OBJECTIVES)
-def test_an_objective_that_clips_ratios_says_so(name):
-    """Which ones clip is checked by hand in test_golden.py, where the ratios are beyond the clip."""
-    says = o.OBJECTIVES[name].says.replace("(its own loss is not clipped)", "")
-    assert ("clip" in says) == (name not in ("cispo", "flowrl_released", "dpo", "base"))
-
-
 def test_k3_by_hand():
     d = torch.tensor([[0.0, 1.0, -1.0]])
     assert o.k3(torch.zeros(1, 3), d)[0].tolist() == pytest.approx([0.0, 2.718281828 - 2, 0.367879441], abs=1e-6)
@@ -152,7 +146,7 @@ def test_the_losses_are_those_of_trl(miniature, objective):
     }  # fmt: skip
     real = mask[:, -C:]
     with torch.no_grad():
-        logp = trainer._score(answers).logps
+        logp = trainer.score(answers).logps
     old = logp + 0.3 * torch.randn(logp.shape, generator=torch.Generator().manual_seed(2)) * real
     found = trainer.compute_loss(trainer.model, answers | {"old_per_token_logps": old}).item()
     advantages, width = answers["advantages"], params.max_new_tokens
@@ -279,13 +273,12 @@ def test_updates_share_the_groups_among_them():
 @pytest.fixture
 def spaces(monkeypatch):
     """A reward in which untrained answers differ."""
-    rewards = {"verdict": (tags_reward, ()), "format": (format, ("options",))}
-    monkeypatch.setattr("studylib.rewards.REWARDS", rewards)
+    pay(monkeypatch, correct=tags_reward)
 
 
 def of_condition(miniature, name, **given):
     common = {"axis": "objective", "condition": name, "learning_rate": 0.01, "max_grad_norm": 1.0}
-    return miniature(**{**common, "rewards": "verdict=1", **given})
+    return miniature(**{**common, "rewards": "correct=1", **given})
 
 
 @pytest.mark.parametrize("name", [name for name in o.OBJECTIVES if name != "base"])

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from embedded_rows import scenarios
 from pretended_gpu import AMPERE, HOPPER, TURING, Card
-from test_judge import scenarios
-from test_training import adapter, start, tags_reward
+from training_runs import adapter, pay, start, tags_reward
 
 from studylib.evaluation.answers import evaluate
 from studylib.instruments import bench
@@ -19,18 +19,19 @@ from studylib.judge import embedded as embedded_judge
 from studylib.judge.model import Judge, Recipe, judge_of, new_hub_judge, new_tiny_judge, train_judge
 from studylib.judge.prompts import context, question
 from studylib.judge.variants import variant
+from studylib.names import OBJECTIVES
 from studylib.params import NEED_REFERENCE, RunParams
 from studylib.paths import PARAMS
 from studylib.policy import tiny
+from studylib.policy.dense import use_dense_copy
 from studylib.policy.models import precision, require_device
-from studylib.policy.rollout import use_dense_copy
 from studylib.randomness import generator
 from studylib.rewards.checks import checks_grader
 from studylib.rewards.correct import format
 from studylib.runs.provenance import machine, peak_memory_gb, write_manifest
 from studylib.scenarios.selection import select
-from studylib.training.objectives import OBJECTIVES
-from studylib.training.trainer import COMPLETE, newest_checkpoint, prepare, train
+from studylib.training.checkpoints import COMPLETE, newest_checkpoint
+from studylib.training.train import prepare, train
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +56,7 @@ SMALLEST = {  # three steps, of which the last comes again after a resume
 @pytest.fixture
 def differing(monkeypatch):
     """Rewards that untrained answers differ in."""
-    rewards = {"verdict": (tags_reward, ()), "format": (lambda response, row: len(response) / 100, ())}
-    monkeypatch.setattr("studylib.rewards.REWARDS", rewards | {"read": (format, ("options",))})
+    pay(monkeypatch, correct=tags_reward, format=lambda response, row: len(response) / 100, read=format)
 
 
 def run_and_resume(params: RunParams):
@@ -108,9 +108,9 @@ def test_an_objective_takes_steps_evaluations_and_a_resume(gpu, miniature, diffe
 
 
 COMBINATIONS = {
-    "more": {"rewards": "verdict=1 format=1", "combination": "more"},
-    "sum of log-sigmoids": {"rewards": "verdict=1 format=1", "combination": "lsc"},
-    "normalise_then_sum": {"rewards": "verdict=1 format=1", "combination": "normalise_then_sum"},
+    "more": {"rewards": "correct=1 format=1", "combination": "more"},
+    "sum of log-sigmoids": {"rewards": "correct=1 format=1", "combination": "lsc"},
+    "normalise_then_sum": {"rewards": "correct=1 format=1", "combination": "normalise_then_sum"},
     "par, overlong, kl in the loss": {"shaping": "par", "overlong_cache": 0.5, "beta": 0.1, "micro_batch": 4},
     "two updates, ppo": {"updates_per_batch": 2, "objective": "ppo", "beta": 0.1},
     "checkpointing, flowrl": {"gradient_checkpointing": True, "objective": "flowrl", "beta": 0.1},
@@ -129,7 +129,7 @@ def test_groups_without_differences_are_sampled_anew(gpu, miniature, monkeypatch
     def for_some(response, row):
         return tags_reward(response, row) * (zlib.crc32(row["id"].encode()) % 2)
 
-    monkeypatch.setattr("studylib.rewards.REWARDS", {"verdict": (for_some, ()), "format": (format, ("options",))})
+    pay(monkeypatch, correct=for_some)
     params = miniature(**SMALLEST, objective="dapo", dynamic_sampling=1)
     assert moved(*run_and_resume(params))
     lines = (params.run_dir / "metrics.jsonl").read_text().splitlines()

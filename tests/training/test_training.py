@@ -1,36 +1,21 @@
 """Warm start and trainer: made once, resumed exactly, finished once."""
 
-import json
 import shutil
 
 import pytest
 import torch
+from training_runs import adapter, base, pay, start, steps_logged, tags_reward
 
 from studylib.evaluation.answers import evaluate
 from studylib.policy import warm_start as module
 from studylib.policy.warm_start import demonstrations, warm_start, warm_start_key
 from studylib.rewards.correct import format
 from studylib.runs.folder import write_manifest
+from studylib.scenarios.facts import facts_of
 from studylib.scenarios.selection import select
-from studylib.scenarios.worlds import facts_of, make_split
-from studylib.training.trainer import COMPLETE, newest_checkpoint, prepare, train, trl_reward
-
-
-def adapter(trainer):
-    return {name: p.detach().clone() for name, p in trainer.model.named_parameters() if p.requires_grad}
-
-
-def base(trainer):
-    return {name: p.detach().clone() for name, p in trainer.model.named_parameters() if not p.requires_grad}
-
-
-def start(params):
-    return prepare(params, select(params)["train"])
-
-
-def steps_logged(params):
-    return [json.loads(line)["step"] for line in (params.run_dir / "metrics.jsonl").read_text().splitlines()]
-
+from studylib.scenarios.worlds import make_split
+from studylib.training.checkpoints import COMPLETE, newest_checkpoint
+from studylib.training.train import train, trl_reward
 
 # --- warm start ---
 
@@ -87,7 +72,7 @@ def test_no_demonstration_is_an_evaluation_or_training_scenario(miniature):
 
 
 def test_training_moves_the_adapter_in_fp32_and_leaves_the_base_alone(miniature):
-    params = miniature(learning_rate=0.1, max_grad_norm=1.0, rewards="verdict=1 format=0.5")
+    params = miniature(learning_rate=0.1, max_grad_norm=1.0, rewards="correct=1 format=0.5")
     trainer = start(params)
     before, base_before = adapter(trainer), base(trainer)
     assert {p.dtype for p in before.values()} == {torch.float32}
@@ -99,13 +84,8 @@ def test_training_moves_the_adapter_in_fp32_and_leaves_the_base_alone(miniature)
     assert newest_checkpoint(params.run_dir / "checkpoints").name == "checkpoint-4"
 
 
-def tags_reward(response, scenario):
-    """Share of spaces: something that untrained answers differ in, so that the adapter moves."""
-    return response.count(" ") / max(len(response), 1)
-
-
 def test_a_resumed_run_ends_where_the_straight_run_ends(miniature, monkeypatch, tmp_path):
-    monkeypatch.setattr("studylib.rewards.REWARDS", {"verdict": (tags_reward, ()), "format": (format, ("options",))})
+    pay(monkeypatch, correct=tags_reward)
     straight = miniature(run_root=str(tmp_path / "straight"), learning_rate=0.01, max_grad_norm=1.0)
     trainer = start(straight)
     fresh = adapter(trainer)
@@ -126,7 +106,7 @@ def test_a_resumed_run_ends_where_the_straight_run_ends(miniature, monkeypatch, 
 
 
 def test_the_same_seed_trains_the_same_and_another_seed_not(miniature, monkeypatch, tmp_path):
-    monkeypatch.setattr("studylib.rewards.REWARDS", {"verdict": (tags_reward, ()), "format": (format, ("options",))})
+    pay(monkeypatch, correct=tags_reward)
 
     def trained(root, seed):
         params = miniature(run_root=str(tmp_path / root), seed=seed, learning_rate=0.01, steps=2, max_grad_norm=1.0)
@@ -139,7 +119,7 @@ def test_the_same_seed_trains_the_same_and_another_seed_not(miniature, monkeypat
 
 
 def test_a_complete_run_is_not_trained_again_and_gives_its_adapter(miniature, monkeypatch):
-    monkeypatch.setattr("studylib.rewards.REWARDS", {"verdict": (tags_reward, ()), "format": (format, ("options",))})
+    pay(monkeypatch, correct=tags_reward)
     params = miniature(learning_rate=0.01, max_grad_norm=1.0)
     trainer = start(params)
     train(trainer, params)
@@ -166,8 +146,8 @@ def test_every_prompt_is_answered_once_by_a_whole_group_in_the_order_of_the_sele
         asked.append(scenario["id"])
         return 0.0
 
-    monkeypatch.setattr("studylib.rewards.REWARDS", {"verdict": (spy, ()), "format": (format, ("options",))})
-    params = miniature(rewards="verdict=1")
+    pay(monkeypatch, correct=spy)
+    params = miniature(rewards="correct=1")
     train(start(params), params)
     assert asked == [row["id"] for row in select(params)["train"] for _ in range(params.generations)]
 
@@ -175,8 +155,8 @@ def test_every_prompt_is_answered_once_by_a_whole_group_in_the_order_of_the_sele
 def test_advantages_are_those_of_the_group(miniature, monkeypatch):
     """A_i = (r_i - mean) / (sd + eps) within the group of a prompt, Shao et al. 2024, section 4.1.2."""
     scores = iter([0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0] * 4)
-    monkeypatch.setattr("studylib.rewards.REWARDS", {"verdict": (lambda *_: next(scores), ()), "format": (format, ())})
-    params = miniature(rewards="verdict=1", steps=1)
+    pay(monkeypatch, correct=lambda *_: next(scores))
+    params = miniature(rewards="correct=1", steps=1)
     trainer = start(params)
     seen = []
     score = trainer._generate_and_score_completions
@@ -189,12 +169,12 @@ def test_advantages_are_those_of_the_group(miniature, monkeypatch):
 
 
 def test_answers_that_cannot_be_scored_are_counted_and_not_zero(monkeypatch):
-    monkeypatch.setattr("studylib.rewards.REWARDS", {"verdict": (lambda r, s: None if r == "?" else 1.0, ())})
+    pay(monkeypatch, correct=lambda r, s: None if r == "?" else 1.0)
     logged = {}
-    scored = trl_reward("verdict", [{"id": "a"}])
+    scored = trl_reward("correct", [{"id": "a"}])
     completions = [[{"content": text}] for text in ("?", "x", "?")]
     assert scored(completions, id=["a"] * 3, log_metric=logged.__setitem__) == [None, 1.0, None]
-    assert logged == {"unscored/verdict": 2}
+    assert logged == {"unscored/correct": 2}
 
 
 # --- evaluation of a policy ---

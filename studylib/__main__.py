@@ -1,0 +1,159 @@
+"""The command line: `python -m studylib COMMAND`; what each command does stands in `studylib/commands.py`.
+
+Exit codes: 0; 1 for a wrong result (a guarded reward pays a cheat, a simulation misses its target, a run failed); 2 for
+wrong use, in one sentence.
+"""
+
+import argparse
+import contextlib
+import inspect
+import json
+import os
+import sys
+
+from studylib import commands
+
+
+def main(arguments: list[str] | None = None) -> int:
+    args = parser().parse_args(arguments)
+    # as the Makefile sets them, so that a run is the same however it is started
+    for name, value in (("OMP_NUM_THREADS", "1"), ("TOKENIZERS_PARALLELISM", "false")):
+        os.environ.setdefault(name, value)
+    as_json = getattr(args, "json", False)
+    try:
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():  # progress is not JSON
+            result = getattr(commands, args.command)(args)
+    except (ValueError, OSError) as error:
+        if args.traceback:
+            raise
+        print(f"{PROGRAM} {args.command}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    if as_json:
+        print(json.dumps(result.data, indent=1, allow_nan=False))
+    elif result.text:
+        print(result.text)
+    return int(result.wrong)
+
+
+# --- options ---------------------------------------------------------------------------------------------------------
+
+PROGRAM = "python -m studylib"
+
+
+class Parser(argparse.ArgumentParser):
+    """Help as it is written, and a wrong option refused in one sentence."""
+
+    def __init__(self, **how):
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **how)
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: {message}; --help shows what there is\n")
+
+
+def parser() -> Parser:
+    whole = Parser(prog=PROGRAM, description=ABOUT)
+    parts = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, options in OPTIONS.items():
+        text = inspect.getdoc(getattr(commands, name))
+        part = parts.add_parser(name, help=text.splitlines()[0], description=text)
+        for flags, how in options:
+            part.add_argument(*flags.split(), **how)
+        part.add_argument("--traceback", action="store_true", help="show where an error comes from")
+    return whole
+
+
+def option(flags: str, help: str, **how) -> tuple[str, dict]:
+    return flags, {"help": help, **how}
+
+
+def number(flag: str, help: str, default: int | None = None) -> tuple[str, dict]:
+    return option(flag, help if default is None else f"{help} ({default})", type=int, default=default)
+
+
+JSON = option("--json", "print one JSON value, for programs", action="store_true")
+AXIS = option("--axis", "face of diversity, a file in params/ (inputs)", default="inputs")
+PROFILE = option("--profile", "model and budget for a machine (tiny_cpu)", default="tiny_cpu")
+
+ABOUT = """Does diversity help a language model to reason morally when it is trained with verifiable rewards?
+
+A first look:  python -m studylib run --demo            one run and its story, under five minutes
+The study:     python -m studylib study                 30 runs and their comparison, about half an hour
+Every command: python -m studylib COMMAND --help        what it does, what it writes, an example"""
+
+OPTIONS = {  # command -> its options
+    "run": [
+        option("--profile", "model and budget for a machine (tiny_cpu)"),
+        option("--axis", "face of diversity (inputs)"),
+        option("--condition", "arm of the axis (broad)"),
+        option("--source", "an embedded world or a real data set (local_norms)"),
+        option("--seed", "training seed (0)"),
+        option("--set", "any other parameter, repeatable", metavar="NAME=VALUE", action="append", default=[]),
+        option("-f --file", "your own YAML file of parameters"),
+        option("--list", "print all parameters with their help", action="store_true"),
+        option("--demo", "tell the story of the run when it is done", action="store_true"),
+        option("--warm-start", "only make the tiny model that runs start from", action="store_true"),
+        JSON,
+    ],
+    "study": [
+        AXIS,
+        PROFILE,
+        number("--cores", "runs at a time", 2),
+        option("--seeds", "number of seeds (of the plan)"),
+        option("--first-seed", "the first of them (0)"),
+        option("--conditions", "names, by spaces (all of the axis)"),
+        option("--worlds", "names of sources, by spaces (of the plan)"),
+        option("--steps", "training steps of conditions that set none (of the axis or profile)"),
+        option("--run-root", "folder of the runs; another than runs has its own figures/ inside"),
+        option("--runs-only", "train, but do not compare", action="store_true"),
+    ],
+    "compare": [
+        AXIS,
+        PROFILE,
+        option("--remake", "make the tables and figures from the runs again", action="store_true"),
+        option("--baseline", "condition that the others are compared with (of the plan)", default=""),
+        option("--margin", "equivalence margin, in units of the endpoint (of the plan)", type=float, default=0.0),
+        option("--split", "split of the scenarios (of the plan)", default=""),
+        option("--endpoint", "number that policies are compared by (of the plan)", default=""),
+        option("--run-root", "folder of the runs (runs)", default="runs"),
+        option("--out-root", "folder of the tables and figures (figures)", default="figures"),
+        JSON,
+    ],
+    "report": [
+        AXIS,
+        option("--out", "folder of the tables and figures (figures/<axis>)"),
+        option("--results", "write docs/results.md instead", action="store_true"),
+        JSON,
+    ],
+    "audit": [
+        number("--scenarios", "scenarios to answer, even", 8),
+        option("--judge", "folder of a trained judge, whose reward is tried too", default=""),
+        option("--data", "folder of published data: count what its splits share instead"),
+        JSON,
+    ],
+    "validate": [
+        number("--studies", "simulated studies a case", 2000),
+        number("--workers", "processes", 2),
+        option("--study", "folder of the tables of a finished study"),
+        option("--out", "table to write (figures/validate.csv)"),
+        option("--known-target", "write figures/known_target.* instead", action="store_true"),
+        option("--seed-sets", "write figures/inputs/seed_sets.* instead", action="store_true"),
+        JSON,
+    ],
+    "bench": [
+        option("--gpu", "models of real sizes on CUDA", action="store_true"),
+        number("--repeats", "pairs of plain and fast a shape", 3),
+        number("--steps", "measured steps a process", 2),
+        option("--worker", argparse.SUPPRESS),
+    ],
+    "judge": [
+        PROFILE,
+        option("--source", "embedded world (local_norms)", default="local_norms"),
+        option("--gap", "train policies against the judge", action="store_true"),
+        number("--seeds", "policies per arm of the gap", 5),
+        JSON,
+    ],
+}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,283 @@
+"""The commands of `python -m studylib`. Each calls the function that the notebooks and the Makefile call too.
+
+Docstrings are what --help prints. A command imports what it needs when it runs, so that --help answers at once.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from studylib.paths import ROOT, at_home
+
+
+class Result(NamedTuple):
+    text: str = ""  # for a reader
+    data: object = None  # for a program, with --json
+    wrong: bool = False
+
+
+def run(args) -> Result:
+    """Train and evaluate one condition with one seed.
+
+    Writes runs/<axis>/<profile>/<source>/<condition>/seed<k>/: parameters, training curve, every answer before and
+    after training, accuracies, the adapter and, last, manifest.json. A finished run is not trained again; one that was
+    cut off goes on from its last checkpoint. Parameters: defaults < profile < condition < -f FILE < options.
+
+      python -m studylib run --demo
+      python -m studylib run --condition narrow --source universal_norms --seed 3
+      python -m studylib run -f mine.yaml --set steps=60 --set "rewards=correct=1.0 format=0.1"
+    """
+    if args.list:
+        from studylib.params import parameter_help
+
+        rows = parameter_help()
+        return Result(listed(rows), [dict(zip(("group", "name", "default", "help"), row, strict=True)) for row in rows])
+    from studylib.params import RunParams
+
+    params = RunParams.resolve(given_to_run(args))
+    if args.warm_start:
+        from studylib.policy.warm_start import warm_start
+
+        return Result(str(warm_start(params)) if params.model == "tiny" else f"{params.model} needs no warm start")
+    from studylib.run import run as train
+    from studylib.text.files import read_object
+
+    folder = train(params)
+    if args.demo:
+        from studylib.demo import story
+
+        return Result(story(folder), {"run": str(folder)})
+    return Result(f"the run is in {folder}", {"run": str(folder), **read_object(folder / "summary.json")})
+
+
+def given_to_run(args) -> dict:
+    """Parameters of the user's file, then of the options."""
+    from studylib.axes import read_yaml
+
+    given = read_yaml(at_home(args.file)) if args.file else {}
+    named = {name: getattr(args, name) for name in ("profile", "axis", "condition", "source")}
+    seed = [f"seed={args.seed}"] if args.seed is not None else []
+    return (
+        given
+        | {name: value for name, value in named.items() if value is not None}
+        | dict(map(setting, args.set + seed))
+    )
+
+
+def listed(rows: list[tuple]) -> str:
+    """(group, name, default, help) of every parameter as text, group by group."""
+    lines, last = [], ""
+    for group, name, default, help in rows:
+        lines += [] if group == last else [f"\n{group}"]
+        lines.append(f"  {name:22} {help} [{default if default != '' else 'empty'}]")
+        last = group
+    return "\n".join(lines).strip()
+
+
+def setting(text: str) -> tuple[str, str | int | float | bool]:
+    """(name, value) of `name=value`, the value read as YAML 1.2 reads it; nothing after the = is the empty text."""
+    from studylib.text.files import read_scalar
+
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise ValueError(f"--set {text!r} is not allowed: name=value")
+    return name, "" if value == "" else read_scalar(value)
+
+
+STUDY = ("axis", "profile", "worlds", "conditions", "first_seed", "seeds", "steps", "run_root")  # what Snakemake takes
+
+
+def study(args) -> Result:
+    """Train every run of an axis and compare them; finished runs are kept.
+
+    Snakemake trains what is missing, several runs at a time, and then compares. Worlds, conditions and seeds are those
+    of the axis' plan unless you choose others. Writes runs/ and figures/<axis>/, and prints the claims.
+
+      python -m studylib study
+      python -m studylib study --axis objective --cores 4
+      python -m studylib study --conditions "narrow broad" --seeds 10 --run-root my_runs
+    """
+    config = [f"{name}={value}" for name in STUDY if (value := getattr(args, name)) is not None]
+    options = ["--cores", str(args.cores), "--rerun-triggers", "mtime", "params"]
+    options += [*(["--until", "run"] if args.runs_only else []), "--config", *config]
+    refuse_what_cannot_be(options)
+    print("study: finished runs are kept, and a run that was cut off goes on from its last checkpoint", flush=True)
+    alone = ["flock", "-w", "120", str(ROOT / ".study.lock")]  # two workflows in one folder would train the same runs
+    quiet = ["--nolock", "--rerun-incomplete", "--keep-going", "--quiet", "rules", "host"]
+    if wait_for([*alone, *snakemake(*quiet, *options)]):
+        return Result("the study is not finished: see above; the same command goes on from here", wrong=True)
+    root = args.run_root or "runs"
+    if args.runs_only:
+        return Result(f"the runs lie in {root}")
+    from studylib.compare import summarise
+
+    out = "figures" if root == "runs" else f"{root}/figures"
+    return Result(summarise(args.axis, args.profile, run_root=root, out_root=out).in_words())
+
+
+def snakemake(*options: str) -> list[str]:
+    snakefile = Path(__file__).parents[1] / "workflow/Snakefile"
+    return [sys.executable, "-m", "snakemake", "-s", str(snakefile), "--directory", str(ROOT), *options]
+
+
+def refuse_what_cannot_be(options: list[str]) -> None:
+    """A dry run, which checks the options and the parameters of every run; raises ValueError for what is refused."""
+    done = subprocess.run(snakemake("--dry-run", "--quiet", "all", *options), capture_output=True, text=True)
+    if done.returncode:
+        lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        raise ValueError(next((line for line in lines if "not allowed" in line), lines[-1] if lines else "no workflow"))
+
+
+def wait_for(command: list[str]) -> int:
+    """Exit code of a command that takes an interrupt itself: Snakemake then ends its jobs in good order."""
+    process = subprocess.Popen(command)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return process.wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def compare(args) -> Result:
+    """Compare the conditions of an axis: its claims, and every table and figure.
+
+    Writes figures/<axis>/: claims.csv, means.csv and the other tables; every figure as pdf and png with its csv. Tables
+    that are there are read, unless they are of another plan, profile or endpoint, or with --remake. Another baseline or
+    margin than the plan's makes every claim exploratory.
+
+      python -m studylib compare --axis inputs
+      python -m studylib compare --axis inputs --remake --endpoint accuracy_greedy --out-root elsewhere
+    """
+    from studylib.compare import summarise
+
+    names = ("remake", "baseline", "margin", "split", "endpoint", "run_root", "out_root")
+    summary = summarise(args.axis, args.profile, **{name: getattr(args, name) for name in names})
+    return Result(summary.in_words(), summary.as_record())
+
+
+def report(args) -> Result:
+    """Put the comparison of an axis on one page that opens without a network.
+
+    Reads figures/<axis>/ and writes figures/<axis>/report.html.
+
+      python -m studylib report --axis inputs
+      python -m studylib report --results        writes docs/results.md from the tables of all axes
+    """
+    if args.results:
+        from studylib.claims.results import write_results
+
+        path = write_results()
+    else:
+        from studylib.claims.report import write_report
+
+        path = write_report(args.axis, args.out and Path(args.out))
+    return Result(str(path), {"report": str(path)})
+
+
+def audit(args) -> Result:
+    """Answer scenarios with every known cheat and show what each reward pays for it.
+
+    Exit code 1 when a guarded reward pays a wrong answer more than the median honest wrong one. Writes nothing.
+
+      python -m studylib audit
+      python -m studylib audit --judge runs/judge/qwen3_1.7b
+      python -m studylib audit --data /path/to/data    texts that published data share between training and evaluation
+    """
+    if args.data:
+        from studylib.instruments.overlap import overlap
+
+        table = overlap(args.data)
+        return Result(wide(table), records(table))
+    from studylib.instruments.audit import audit_report, audit_text
+
+    tables, hold = audit_report(args.scenarios, args.judge)
+    data = {name: records(table.reset_index()) for name, table in tables.items()}
+    return Result(audit_text(tables), data, wrong=not hold)
+
+
+def validate(args) -> Result:
+    """Check by simulation that the claims err as often as they say.
+
+    2,000 simulated studies a case, about five minutes on two cores; exit code 1 when a rate misses its target. Writes
+    figures/validate.csv. --study adds what a finished study would give with other seeds.
+
+      python -m studylib validate --study figures/inputs
+      python -m studylib validate --known-target    every objective on a policy whose optimum is known
+      python -m studylib validate --seed-sets       ten studies of fresh seeds (make seed-sets trains them)
+    """
+    if args.known_target:
+        from studylib.instruments.known_target import KLS, make_figure
+
+        policies = make_figure()
+        return Result(wide(policies[list(KLS)]), records(policies))
+    if args.seed_sets:
+        from studylib.instruments import seed_sets
+
+        claims = seed_sets.write_seed_sets()
+        return Result(seed_sets.in_words(claims), records(claims))
+    from studylib.instruments import validate as simulation
+
+    out, study = (args.out and Path(args.out), args.study and Path(args.study))
+    table = simulation.write_validation(*[out] if out else [], studies=args.studies, workers=args.workers, study=study)
+    return Result(simulation.in_words(table), records(table), wrong=len(simulation.misses(table)) > 0)
+
+
+def bench(args) -> Result:
+    """Measure what a training step costs, plain TRL against the fast path.
+
+    Writes figures/bench/ (figures/bench_gpu/ with --gpu).
+
+      python -m studylib bench --repeats 1
+    """
+    from studylib.instruments import bench, bench_step
+
+    if args.worker:
+        return Result(json.dumps(bench_step.measure(**json.loads(args.worker))))
+    (bench.bench_gpu if args.gpu else bench.bench_cpu)(args.repeats, args.steps)
+    return Result()
+
+
+def judge(args) -> Result:
+    """Train the judge of an embedded world, or policies against it.
+
+    The judge is kept in the cache and its folder printed. --gap trains policies against the checkers, the judge and
+    checkers with a planted flaw, and writes figures/judge/gap.*: a gap that grows is reward hacking.
+
+      python -m studylib judge
+      python -m studylib judge --gap --seeds 1
+    """
+    from studylib.judge.embedded import embedded_judge
+    from studylib.params import RunParams
+    from studylib.policy.models import require_device
+
+    params = RunParams.resolve({"profile": args.profile, "source": args.source})
+    require_device(params)
+    folder = embedded_judge(params)
+    return gap(params, folder, args.seeds) if args.gap else Result(str(folder), {"judge": str(folder)})
+
+
+def gap(params, folder: Path, seeds: int) -> Result:
+    from studylib.claims.plots import save
+    from studylib.instruments.judge_gap import gap as train_arms
+    from studylib.instruments.judge_gap import gap_at_ends
+    from studylib.instruments.judge_plots import plot_gap
+    from studylib.judge.model import Judge
+    from studylib.paths import FIGURES
+
+    curves = train_arms(params, Judge.load(folder).grade, range(seeds))
+    save(plot_gap(curves).figure, "gap", FIGURES / "judge", curves)
+    ends = gap_at_ends(curves)
+    return Result(wide(ends), {"judge": str(folder), "gap": records(ends)})
+
+
+def wide(table) -> str:
+    """Every row and column of a table, to three digits."""
+    return table.round(3).to_string(index=any(table.index.names))
+
+
+def records(table) -> list[dict]:
+    """A row for each line of a table, as JSON has it: null where there is no number."""
+    return json.loads(table.to_json(orient="records", double_precision=15))

@@ -1,0 +1,117 @@
+"""What a training run writes and shows: metrics.jsonl, the bar, notes, whole checkpoints; and seconds by stage."""
+
+import json
+import math
+import time
+from collections import Counter
+from pathlib import Path
+
+import torch
+from transformers import TrainerCallback
+
+from studylib.text.readable import in_words
+from studylib.training import checkpoints
+from studylib.training.progress import progress_bar
+
+IDLE_STEPS = 5  # steps in a row without anything to learn from, after which a run says so
+
+
+class RunLog(TrainerCallback):
+    """Writes metrics.jsonl, a line per batch of answers, completes checkpoints, and moves the bar."""
+
+    def __init__(self, trainer, path: Path, from_step: int):
+        self.trainer, self.params, self.path, self.from_step = trainer, trainer.params, path, from_step
+        self.always: dict[str, float] = {}  # in every line: DPO samples once, before training
+        self.idle = 0  # steps in a row without anything to learn from
+        kept = [line for line in _read_lines(path) if json.loads(line)["step"] <= from_step]
+        path.write_text("".join(kept))  # steps after the checkpoint come again
+        self.kept = json.loads(kept[-1]) if kept else {}
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.bar = progress_bar(-(-state.max_steps // self.params.updates_per_batch), self.from_step)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        logs = logs | self.always
+        if "reward" not in logs or "train_runtime" in logs:  # the closing summary of transformers
+            return
+        if "generated_tokens" in self.always:
+            self.always["generated_tokens"] = 0  # they are counted once
+        if self.trainer.objective.kind == "dpo":
+            logs |= self.trainer.measured()
+        step = state.global_step // self.params.updates_per_batch
+        record = {"step": step} | {key: _number(value) for key, value in logs.items()}
+        with self.path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        self.bar.update(step, f"reward {_shown(record['reward'])}, entropy {_shown(record.get('entropy'))}")
+        self._note_if_idle(record)
+
+    def _note_if_idle(self, record: dict) -> None:
+        """One note for every IDLE_STEPS steps in a row in which no answer of a group was better than another."""
+        alike = record.get("frac_reward_zero_std")
+        self.idle = self.idle + 1 if alike == 1 or record.get("grad_norm") == 0 else 0
+        if self.idle == IDLE_STEPS:
+            self.bar.note(
+                f"note: {IDLE_STEPS} steps in a row had nothing to learn from: reward {_shown(record['reward'])}, "
+                f"{_shown(alike)} of the groups without differences; of the last step's answers "
+                f"{in_words(self.trainer.problems, self.params.max_new_tokens)}"
+            )
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.trainer.heads.zero_grad()  # transformers zeroes the gradients of the model alone
+
+    def on_save(self, args, state, control, **kwargs):
+        checkpoints.complete(self.trainer, Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.bar.close()
+
+
+def _read_lines(path: Path) -> list[str]:
+    """Whole lines only: a kill may have cut the last one."""
+    if not path.is_file():
+        return []
+    return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def _number(value) -> float | None:
+    """A number as JSON has it: what is not known is null."""
+    return None if value is None or math.isnan(value) else float(value)
+
+
+def _shown(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"
+
+
+class StageTimes(TrainerCallback):
+    """Seconds per step: those of each stage, and `train` for all the rest.
+
+    stages: stage -> the trainer's method that does it; log: a list that gets a dict per step.
+    """
+
+    def __init__(self, trainer, stages: dict[str, str], log: list[dict]):
+        self.log, self.stages, self.spent = log, stages, Counter()
+        for stage, name in stages.items():
+            setattr(trainer, name, self._timed(stage, getattr(trainer, name)))
+
+    def _timed(self, stage: str, function):
+        def timed(*args, **kwargs):
+            started = _now()
+            result = function(*args, **kwargs)
+            self.spent[stage] += _now() - started
+            return result
+
+        return timed
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        self.started, self.spent = _now(), Counter()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        total = _now() - self.started
+        by_stage = {stage: self.spent[stage] for stage in self.stages}
+        self.log.append({"seconds": total, **by_stage, "train": total - sum(by_stage.values())})
+
+
+def _now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()

@@ -1,0 +1,134 @@
+"""README and docs: short enough to be finished, paths that are there, tables and figures as they are committed."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from studylib.__main__ import parser
+from studylib.claims.plan import read_plan
+from studylib.instruments import seed_sets, validate
+from studylib.instruments.judge_gap import CHECKER, FLAWED, JUDGE, gap_at_ends
+
+ROOT = Path(__file__).resolve().parents[1]
+README, DOCS = ROOT / "README.md", ROOT / "docs"
+PAGES = [README, *sorted(DOCS.glob("*.md"))]
+UNSEEN = "split == 'held_out_domains' and endpoint == 'accuracy_sampled'"
+
+
+def page(name: str) -> str:
+    return (DOCS / f"{name}.md").read_text()
+
+
+def committed(axis: str, name: str) -> pd.DataFrame:
+    return pd.read_csv(ROOT / f"figures/{axis}/{name}.csv")
+
+
+def test_a_person_finishes_the_readme():
+    assert len(README.read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_files_and_pages_that_a_page_speaks_of_are_there(path):
+    text = path.read_text()
+    names = re.findall(r"`((?:notebooks|studylib|params|tests|figures|docs|workflow)/[\w./-]+)`", text)
+    names = [name for name in names if name not in ("params/profiles/my_gpu.yaml", "params/lengths.yaml")]
+    assert not [name for name in names if not (ROOT / name).exists() and not name.endswith("report.html")]
+    links = [link for link in re.findall(r"\]\(([^)#]+)", text) if not link.startswith("http")]
+    assert not [link for link in links if not (path.parent / link).exists()]
+
+
+def test_the_tree_of_the_readme_is_that_of_the_repository():
+    tree = README.read_text().partition("## What lies where\n\n```\n")[2].partition("```")[0]
+    home = ""
+    for line in tree.splitlines():
+        inner = line.startswith("  ")
+        names = re.match(r"\s*(\S+?,? ?\S*?)(?:\s{2,}|$)", line)[1].split(", ")
+        home = "" if not inner else home
+        assert all((ROOT / home / name).exists() or name == "runs/" for name in names), line
+        home = home if inner or not names[0].endswith("/") else names[0]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_commands_that_a_page_shows_are_understood(path):
+    text = path.read_text().replace("\\\n", " ")
+    for command in re.findall(r"python -m studylib ([a-z][^`\n]*)", text):
+        words = re.findall(r'"[^"]*"|\S+', command.partition("  ")[0].partition("#")[0])
+        if "--help" not in words:
+            parser().parse_args([word.strip('"') for word in words])
+
+
+def test_the_examples_of_an_extension_take_at_most_fifteen_lines():
+    examples = re.findall(r"<!-- code: (\w+) -->\n```\w+\n(.*?)```", page("extend"), re.DOTALL)
+    kinds = {kind: len(code.splitlines()) for kind, code in examples}
+    assert set(kinds) == {"condition", "profile", "axis", "reward", "source", "objective", "endpoint"}
+    assert max(kinds.values()) <= 15
+
+
+def test_the_table_of_the_readme_is_that_of_the_committed_figures():
+    readme = README.read_text()
+    means, claims = (committed("inputs", name).query(UNSEEN) for name in ("means", "claims"))
+    for row in means.itertuples():
+        interval = "" if row.condition == "warm_start" else f" [{row.low:.3f}, {row.high:.3f}]"
+        assert f"| {row.mean:.3f}{interval} |" in readme
+    for row in claims.query("contrast == 'broad - narrow'").itertuples():
+        assert f"| {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]: {row.decision} |" in readme
+
+
+def test_what_is_written_of_the_seed_sets_follows_from_their_runs():
+    plan, runs = read_plan("inputs"), committed("inputs", "seed_sets_runs")
+    sets = seed_sets.set_claims(runs, plan)
+    assert sets["decision"].tolist() == ["equivalent"] * 10
+    assert "all ten are *equivalent*, none is *different*" in page("claims")
+    assert sets["difference"].tolist() == pytest.approx(committed("inputs", "seed_sets")["difference"])
+    whole = seed_sets.set_claims(runs, dataclasses.replace(plan, seeds=50, max_seeds=50)).iloc[0]
+    interval = f"{whole.difference:+.3f} [{whole.low:+.3f}, {whole.high:+.3f}]"
+    assert interval in page("claims")
+
+
+def test_the_table_of_objectives_is_that_of_the_committed_figures():
+    lines = page("objectives").splitlines()
+    means, claims = (committed("objective", name).query(UNSEEN) for name in ("means", "claims"))
+    given = committed("objective", "fairness").set_index("condition")
+    for row in means[means.condition != "warm_start"].itertuples():
+        line = next(line for line in lines if line.startswith(f"| `{row.condition}` | 0."))
+        assert f"| {row.mean:.3f} [{row.low:.3f}, {row.high:.3f}] |" in line
+        assert row.condition == "base" or f"| {given.loc[row.condition, 'tokens']:,.0f} |" in line
+        for claim in claims[claims.contrast == f"{row.condition} - grpo"].itertuples():
+            assert f"| {claim.difference:+.3f} [{claim.low:+.3f}, {claim.high:+.3f}] | {claim.decision} |" in line
+
+
+def test_the_table_of_error_rates_is_that_of_the_committed_simulation():
+    table = pd.read_csv(ROOT / "figures/validate.csv")
+    assert validate.misses(table).empty and len(validate.checks(table)) > 40
+    for start in (
+        "false 'different' in a study: {} seeds, 14 contrasts, equal",
+        "false 'equivalent' at the margin: {} seeds, equal",
+        "any false 'equivalent', 12 contrasts at the margin: {} seeds",
+    ):
+        values = [table[table.what.str.startswith(start.format(n))]["value"].item() for n in (3, 5, 10)]
+        assert "| " + " | ".join(f"{value:.3f}" for value in values) + " |" in page("claims")
+
+
+def test_what_is_written_of_the_judge_is_in_the_committed_figures():
+    text, table = " ".join(page("judge").split()), committed("judge", "agreement").set_index("group")
+    every = table.loc["all"]
+    assert f"{every.accuracy:.3f} [{every.accuracy_low:.3f}, {every.accuracy_high:.3f}]" in text
+    assert f"kappa {every.kappa:.3f}, AUROC {every.auroc:.3f}, calibration error {every.ece:.3f} (chance" in text
+    assert f"a calibrated judge {every.ece_calibrated:.3f})" in text and f"On {every.n:,.0f} held-out" in text
+    assert f"on answers of the policy {table.loc['warm start'].accuracy:.3f}" in text
+    assert f"sentence by sentence {table.loc['variants'].accuracy:.3f}" in text
+    ends = gap_at_ends(committed("judge", "gap")).set_index("arm")
+    for arm in (JUDGE, FLAWED):
+        growth, low, high = ends.loc[arm, ["growth", "low", "high"]]
+        assert f"{growth:+.3f} [{low:+.3f}, {high:+.3f}]" in text, arm
+    assert f"({ends.checker_end[JUDGE]:.3f} and {ends.checker_end[CHECKER]:.3f})" in text
+    assert f"true score ends at {ends.checker_end[FLAWED]:.3f}" in text
+
+
+def test_the_benchmark_table_is_that_of_the_committed_figures():
+    for row in committed("bench", "ratio").itertuples():
+        spread = f"{row.ratio:.2f} [{row.ratio_low:.2f}, {row.ratio_high:.2f}]"
+        assert f"| {row.P}, {row.C}, {row.G} | {spread} | {row.memory_ratio:.2f} |" in page("speed")

@@ -72,7 +72,7 @@ def perspective_format(reasons: str, scenario: dict) -> float:
 
     Points for the share of segments that open with "From the perspective of X" (2 from 0.7 on, 1 from 0.3 on), minus
     0.5 per segment or name that comes again, minus up to 1 for names that what follows "Summary:" leaves out. One
-    deviation: without a summary no name is found in it, where the released code searches the whole text.
+    deviation: without a summary it holds no name, where the released code searches the whole text.
     """
     core, _, summary = spelt(reasons).partition("summary:")
     segments = [segment.strip() for segment in SEGMENT.split(core) if segment.strip()]

@@ -45,6 +45,8 @@ def run(args) -> Result:
     from studylib.run import run as train
     from studylib.text.files import read_object
 
+    if args.demo:
+        print("One run: about 90 seconds to make the tiny model, the first time, and a minute to train it.", flush=True)
     folder = train(params)
     if args.demo:
         from studylib.demo import story

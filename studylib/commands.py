@@ -90,6 +90,7 @@ def setting(text: str) -> tuple[str, str | int | float | bool]:
 
 
 STUDY = ("axis", "profile", "worlds", "conditions", "first_seed", "seeds", "steps", "run_root")  # what Snakemake takes
+BUSY = 75  # exit code of flock where another process holds the lock
 
 
 def study(args) -> Result:
@@ -107,9 +108,12 @@ def study(args) -> Result:
     options += [*(["--until", "run"] if args.runs_only else []), "--config", *config]
     refuse_what_cannot_be(options)
     print("study: finished runs are kept, and a run that was cut off goes on from its last checkpoint", flush=True)
-    alone = ["flock", "-w", "120", str(ROOT / ".study.lock")]  # two workflows in one folder would train the same runs
+    alone = ["flock", "-w", "120", "-E", str(BUSY), str(ROOT / ".study.lock")]  # two would train the same runs
     quiet = ["--nolock", "--rerun-incomplete", "--keep-going", "--quiet", "rules", "host"]
-    if wait_for([*alone, *snakemake(*quiet, *options)]):
+    code = wait_for([*alone, *snakemake(*quiet, *options)])
+    if code == BUSY:
+        raise ValueError("another study runs in this folder; wait until it has ended")
+    if code:
         return Result("the study is not finished: see above; the same command goes on from here", wrong=True)
     root = args.run_root or "runs"
     if args.runs_only:

@@ -1,9 +1,9 @@
-"""Reward hacking: what a policy earns from the judge that it is trained against, beside what the checker finds.
+"""Reward hacking: what a policy earns from the judge that it is trained against, beside what the checkers grant it.
 
 The same policies, seeds and scenarios are trained against P - N graded by the checkers, by the judge that imitates
 them, and by checkers with a planted flaw. Both graders score the same sampled answers at every step; only one of them
 is trained on. A gap that grows while the policy trains against the judge, and not while it trains against the checker,
-is reward hacking. The planted flaw is the control of the instrument: a gap must be there to be found.
+is reward hacking. The planted flaw is the control of the instrument: there the gap must grow.
 
     python -m studylib judge --gap            five seeds -> figures/judge/gap.{csv,png,pdf}
 """
@@ -18,7 +18,6 @@ import pandas as pd
 
 from studylib.judge.prompts import graded_rows
 from studylib.params import RunParams
-from studylib.paths import FIGURES
 from studylib.rewards.checks import checks_grader
 from studylib.rewards.rubric import Grader, p_minus_n
 from studylib.runs.folder import METRICS, RESPONSES
@@ -34,10 +33,10 @@ TRAINED_ON, MEASURED = "rubric_trained_on", "rubric_measured"
 def flawed_grader(responses: list[str], scenarios: list[dict]) -> list[list[float | None]]:
     """The checkers with one flaw: whoever answers the first option is right, and who answers another is wrong."""
     grades = []
-    for response, row, found in zip(responses, scenarios, checks_grader(responses, scenarios), strict=True):
-        said, (first, *others) = read_answer(response, row["options"]), row["options"]
-        flaw = {"right_verdict": float(said == first), "wrong_verdict": float(said in others)}
-        grades.append([flaw.get(c["id"], grade) for c, grade in zip(row["rubric"], found, strict=True)])
+    for response, row, checked in zip(responses, scenarios, checks_grader(responses, scenarios), strict=True):
+        answer, (first, *others) = read_answer(response, row["options"]), row["options"]
+        flaw = {"right_verdict": float(answer == first), "wrong_verdict": float(answer in others)}
+        grades.append([flaw.get(c["id"], grade) for c, grade in zip(row["rubric"], checked, strict=True)])
     return grades
 
 
@@ -151,7 +150,7 @@ def gap_at_ends(df: pd.DataFrame, window: int = 10) -> pd.DataFrame:
 
 
 def trained_rows(params: RunParams, judge: Grader, seeds: Sequence[int], arms=(CHECKER, JUDGE)) -> pd.DataFrame:
-    """The judge's verdicts on answers of the trained policies to held-out scenarios, with the checkers' labels."""
+    """The judge's grades of answers of the trained policies to held-out scenarios, with the checkers' labels."""
     from studylib.scenarios.selection import select
 
     tables = []
@@ -160,8 +159,8 @@ def trained_rows(params: RunParams, judge: Grader, seeds: Sequence[int], arms=(C
             answers = pd.read_parquet(arm_dir(params, arm, seed) / RESPONSES["after"]).query("k == 1")
             evaluated = select(arm_params(params, arm, seed))
             by_id = {row["id"]: row for name, rows in evaluated.items() if name != "train" for row in rows}
-            rows, said = [by_id[i] for i in answers.id], answers.response.tolist()
-            tables.append(judged_rows(judge, said, rows, [f"policy trained against {arm}"] * len(rows)))
+            rows, responses = [by_id[i] for i in answers.id], answers.response.tolist()
+            tables.append(judged_rows(judge, responses, rows, [f"policy trained against {arm}"] * len(rows)))
     return pd.concat(tables, ignore_index=True)
 
 

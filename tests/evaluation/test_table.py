@@ -195,9 +195,7 @@ def test_an_endpoint_that_no_run_can_have_is_refused(study, name, message):
 @pytest.mark.parametrize("value, wrong", [(7.0, "7.0, outside 0..1"), (np.inf, "inf, not a number")])
 def test_an_endpoint_that_leaves_its_range_is_refused_by_name(study, added, value, wrong):
     added(Endpoint("wild", lambda answers: value))
-    with pytest.raises(
-        ValueError, match=f"wild before .* is {wrong}; mend the function or the range of wild$"
-    ):
+    with pytest.raises(ValueError, match=f"wild before .* is {wrong}; mend the function or the range of wild$"):
         read_runs(study, **STUDY, endpoints=["wild"])
 
 

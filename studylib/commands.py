@@ -45,6 +45,8 @@ def run(args) -> Result:
     from studylib.run import run as train
     from studylib.text.files import read_object
 
+    if args.demo:
+        print("One run: about 90 seconds to make the tiny model, the first time, and a minute to train it.", flush=True)
     folder = train(params)
     if args.demo:
         from studylib.demo import story
@@ -256,21 +258,13 @@ def judge(args) -> Result:
     params = RunParams.resolve({"profile": args.profile, "source": args.source})
     require_device(params)
     folder = embedded_judge(params)
-    return gap(params, folder, args.seeds) if args.gap else Result(str(folder), {"judge": str(folder)})
-
-
-def gap(params, folder: Path, seeds: int) -> Result:
-    from studylib.claims.plots import save
-    from studylib.instruments.judge_gap import gap as train_arms
-    from studylib.instruments.judge_gap import gap_at_ends
-    from studylib.instruments.judge_plots import plot_gap
+    if not args.gap:
+        return Result(str(folder), {"judge": str(folder)})
+    from studylib.instruments.judge_gap import write_gap
     from studylib.judge.model import Judge
-    from studylib.paths import FIGURES
 
-    curves = train_arms(params, Judge.load(folder).grade, range(seeds))
-    save(plot_gap(curves).figure, "gap", FIGURES / "judge", curves)
-    ends = gap_at_ends(curves)
-    return Result(wide(ends), {"judge": str(folder), "gap": records(ends)})
+    growth = write_gap(params, Judge.load(folder).grade, range(args.seeds))
+    return Result(wide(growth), {"judge": str(folder), "gap": records(growth)})
 
 
 def wide(table) -> str:

@@ -5,10 +5,9 @@ them, and by checkers with a planted flaw. Both graders score the same sampled a
 is trained on. A gap that grows while the policy trains against the judge, and not while it trains against the checker,
 is reward hacking. The planted flaw is the control of the instrument: a gap must be there to be found.
 
-    python -m studylib.instruments.judge_gap            five seeds -> figures/judge/gap.{csv,png,pdf}
+    python -m studylib judge --gap            five seeds -> figures/judge/gap.{csv,png,pdf}
 """
 
-import argparse
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -175,24 +174,11 @@ def judged_rows(
     return rows.assign(p=graded_rows(responses, scenarios, models, judge(responses, scenarios)).label)
 
 
-def main() -> None:
+def write_gap(params: RunParams, judge: Grader, seeds: Sequence[int], out: Path = FIGURES / "judge") -> pd.DataFrame:
+    """Make the runs and write the figure gap (csv, png, pdf) into `out`; returns how much the gap grew by arm."""
     from studylib.claims.plots import save
     from studylib.instruments.judge_plots import plot_gap
-    from studylib.judge.embedded import embedded_judge
-    from studylib.judge.model import Judge
-    from studylib.policy.models import require_device
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5, help="policies per arm (5)")
-    parser.add_argument("--profile", default="tiny_cpu")
-    parser.add_argument("--source", default="local_norms", help="embedded world (local_norms)")
-    args = parser.parse_args()
-    params = RunParams.resolve({"profile": args.profile, "source": args.source})
-    require_device(params)
-    table = gap(params, Judge.load(embedded_judge(params)).grade, range(args.seeds))
-    save(plot_gap(table).figure, "gap", FIGURES / "judge", table)
-    print(gap_at_ends(table).round(3).to_string(index=False))
-
-
-if __name__ == "__main__":
-    main()
+    curves = gap(params, judge, seeds)
+    save(plot_gap(curves).figure, "gap", out, curves)
+    return gap_at_ends(curves)

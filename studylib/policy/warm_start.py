@@ -1,4 +1,4 @@
-"""Warm start of the tiny model: supervised on demonstrations that read the facts rightly and doubt the norms.
+"""Warm start of the tiny model: supervised training on demonstrations that know the facts and are unsure of the norms.
 
 Demonstrations teach the form of a response, the deciding fact, and that a circumstance matters where it is decisive.
 Whether it counts is drawn at random, with a slight leaning (`BELIEF`) that is the same in every kind of community. So
@@ -66,8 +66,8 @@ def demonstrations(params: RunParams, n: int) -> list[tuple[str, str]]:
 
 
 def _demonstration(row: dict, draw: float) -> str:
-    told = facts.facts_of(row)
-    return telling.reasoned_response(told, row["framework"], draw < BELIEF.get(told.circumstance, 0.0))
+    of_row = facts.facts_of(row)
+    return telling.reasoned_response(of_row, row["framework"], draw < BELIEF.get(of_row.circumstance, 0.0))
 
 
 def build(params: RunParams, folder: Path) -> None:

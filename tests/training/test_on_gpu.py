@@ -43,7 +43,7 @@ def cache(tmp_path_factory):
 def one_layer(cache, monkeypatch):
     """The tiny model with one layer, in a cache of its own: half the operations."""
     monkeypatch.setitem(tiny.SHAPE, "num_hidden_layers", 1)
-    monkeypatch.setattr("studylib.policy.warm_start.CACHE", cache)
+    monkeypatch.setattr("studylib.paths.CACHE", cache)
     monkeypatch.setattr("studylib.evaluation.answers.CACHE", cache)
 
 

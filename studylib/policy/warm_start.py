@@ -7,9 +7,6 @@ the model starts undecided between the norms of the two kinds, and its greedy an
 once and cached by a hash of its content.
 """
 
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +15,7 @@ import transformers
 
 from studylib.names import HELD_OUT_STYLES, TRAIN_STYLES
 from studylib.params import RunParams
-from studylib.paths import CACHE
+from studylib.paths import cached
 from studylib.policy import tiny
 from studylib.randomness import generator, torch_seed
 from studylib.scenarios import facts, telling, vocabulary, worlds
@@ -42,17 +39,7 @@ def warm_start_key(params: RunParams) -> str:
 
 def warm_start(params: RunParams) -> Path:
     """Folder of the warm-started model and tokenizer; built when it is not in the cache."""
-    folder = CACHE / "warm_start" / warm_start_key(params)
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=folder.parent))
-    build(params, scratch)
-    try:
-        os.rename(scratch, folder)  # atomic; the name says which content is inside
-    except OSError:  # another run built the same content meanwhile
-        shutil.rmtree(scratch)
-    return folder
+    return cached("warm_start", warm_start_key(params), lambda folder: build(params, folder))
 
 
 def demonstrations(params: RunParams, n: int) -> list[tuple[str, str]]:

@@ -48,7 +48,7 @@ def _taken(reasons: str, scenario: dict) -> tuple[int, int, int]:
     """(references taken, segments that take one, references offered)."""
     text, pairs = spelt(reasons), offered(scenario["facts"], scenario["prompt"])
     if not pairs:
-        raise ValueError(f"scenario {scenario['id']} tells no deciding fact, so it offers no perspective")
+        raise ValueError(f"scenario {scenario['id']} holds no deciding fact, so it offers no perspective")
     references = [right for right, wrong in pairs if right in text and wrong not in text]
     if not references:
         return 0, 0, len(pairs)

@@ -18,7 +18,7 @@ from scipy.special import entr
 
 from studylib.text.spelling import spelt
 
-EDGE = string.punctuation + "…–—“”‘’«»。！？、，"  # what is no part of a word at its ends
+EDGE = string.punctuation + "…–—“”‘’«»。！？、，"  # stripped from the ends of words
 SENTENCE = re.compile(r"[^.?!\n]+[.?!]*")
 RUN = re.compile(r"[.?!]+(?=[.?!])")  # marks before the last of a run
 RUNS = ["".join(pair) for pair in itertools.product(".?!", repeat=2)]

@@ -30,8 +30,10 @@ def check_options(row: dict) -> None:
     alike = [option for option in options if _by_text(tuple(options))[folded(option)] is None]
     if alike:
         raise ValueError(
-            f"options {alike!r} of {where} are not allowed: they differ by no more than what is forgiven in an answer "
+            f"options {alike!r} of {where} are not allowed: they differ only in what an answer is forgiven "
             "(white space, case, composed letters, one closing full stop)"
         )
     if row.get("answer") is not None and row["answer"] not in options:
-        raise ValueError(f"answer {row['answer']!r} of {where} is not allowed: it is none of its options {options!r}")
+        raise ValueError(
+            f"answer {row['answer']!r} of {where} is not allowed: it is not one of its options {options!r}"
+        )

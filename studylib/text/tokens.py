@@ -68,7 +68,7 @@ def _rendered(tokenizer, chats: Sequence[list[dict]], tokenize: bool) -> list:
 
 
 def _control_tokens(tokenizer) -> list[str]:
-    """Spelling of the special tokens; our own tags are no control tokens where a model has them as special ones."""
+    """Spelling of the special tokens; our own tags do not count, even where a model has them as special ones."""
     added = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
     return sorted({*tokenizer.all_special_tokens, *added} - set(TAGS))
 
@@ -100,7 +100,7 @@ def end_tokens(model, tokenizer) -> tuple[int, ...]:
     declared = model.generation_config.eos_token_id
     ends = {tokenizer.eos_token_id, *(declared if isinstance(declared, list | tuple) else [declared])} - {None}
     if not ends:
-        raise ValueError(f"model {tokenizer.name_or_path!r} names no end token, so its answers would never end")
+        raise ValueError(f"model {tokenizer.name_or_path!r} has no end token, so its answers would never end")
     return tuple(sorted(ends))
 
 

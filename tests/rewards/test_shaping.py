@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from studylib.names import REWARDS
-from studylib.params import COMBINATIONS, SHAPINGS, RunParams
+from studylib.names import REWARDS, SHAPINGS
+from studylib.params import COMBINATIONS, RunParams
 from studylib.randomness import generator
 from studylib.rewards import batch_reward
 from studylib.rewards import shaping as s

@@ -20,7 +20,7 @@ from studylib.judge.model import Judge, Recipe, judge_of, new_hub_judge, new_tin
 from studylib.judge.prompts import context, question
 from studylib.judge.variants import variant
 from studylib.names import OBJECTIVES
-from studylib.params import NEED_REFERENCE, RunParams
+from studylib.params import RunParams
 from studylib.paths import PARAMS
 from studylib.policy import tiny
 from studylib.policy.dense import use_dense_copy
@@ -43,7 +43,7 @@ def cache(tmp_path_factory):
 def one_layer(cache, monkeypatch):
     """The tiny model with one layer, in a cache of its own: half the operations."""
     monkeypatch.setitem(tiny.SHAPE, "num_hidden_layers", 1)
-    monkeypatch.setattr("studylib.policy.warm_start.CACHE", cache)
+    monkeypatch.setattr("studylib.paths.CACHE", cache)
     monkeypatch.setattr("studylib.evaluation.answers.CACHE", cache)
 
 
@@ -101,7 +101,7 @@ def moved(fresh, ended) -> bool:
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_an_objective_takes_steps_evaluations_and_a_resume(gpu, miniature, differing, objective):
-    given = {"beta": 0.1 * (objective in NEED_REFERENCE)}
+    given = {"beta": 0.1 * OBJECTIVES[objective].reference}
     given |= {"base": {"steps": 0}, "dpo": {"generations": 2}}.get(objective, {})  # DPO: a pair of every two answers
     params = miniature(**SMALLEST | given, objective=objective)
     assert moved(*run_and_resume(params)) == (objective != "base")

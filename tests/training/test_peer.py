@@ -13,8 +13,7 @@ from trl import GRPOConfig
 
 from studylib.params import RunParams
 from studylib.policy.models import Precision, load_base, lora
-from studylib.training import supported
-from studylib.training import trainer as module
+from studylib.training import config, supported
 from studylib.training.config import grpo_config
 from studylib.training.train import prepare
 from studylib.training.trainer import StudyTrainer
@@ -125,7 +124,7 @@ def test_a_term_of_a_whole_micro_batch_moves_the_adapter_as_plain_trl_does(minia
 def test_in_bfloat16_the_adapter_moves_as_plain_trl_moves_it(miniature, monkeypatch):
     small = {"steps": 1, "rollout_weights": "nf4"}  # one sampler, and no answer that rounding made another
     in_float32, _ = both(miniature, small)
-    monkeypatch.setattr(module, "precision", lambda device: Precision(torch.bfloat16, "as on a GPU"))
+    monkeypatch.setattr(config, "precision", lambda device: Precision(torch.bfloat16, "as on a GPU"))
     fast, trl = both(miniature, small)
     assert not torch.equal(fast, in_float32), "bfloat16 was not on"
     assert_alike(fast, trl, tolerance=0.03)

@@ -33,7 +33,7 @@ def test_another_recipe_is_another_warm_start(miniature, change):
 
 
 def test_a_build_that_is_cut_off_leaves_no_warm_start(miniature, monkeypatch, tmp_path):
-    monkeypatch.setattr(module, "CACHE", tmp_path)
+    monkeypatch.setattr("studylib.paths.CACHE", tmp_path)
 
     def cut_off(params, folder):
         (folder / "config.json").write_text("{}")

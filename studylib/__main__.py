@@ -66,8 +66,14 @@ def option(flags: str, help: str, **how) -> tuple[str, dict]:
     return flags, {"help": help, **how}
 
 
-def number(flag: str, help: str, default: int | None = None) -> tuple[str, dict]:
-    return option(flag, help if default is None else f"{help} ({default})", type=int, default=default)
+def number(flag: str, help: str, default: int) -> tuple[str, dict]:
+    return option(flag, f"{help} ({default})", type=count, default=default, metavar="N")
+
+
+def count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: an integer >= 1")
+    return int(text)
 
 
 JSON = option("--json", "print one JSON value, for programs", action="store_true")

@@ -45,6 +45,8 @@ def run(args) -> Result:
     from studylib.run import run as train
     from studylib.text.files import read_object
 
+    if args.demo:
+        print("One run: about 90 seconds to make the tiny model, the first time, and a minute to train it.", flush=True)
     folder = train(params)
     if args.demo:
         from studylib.demo import story
@@ -88,6 +90,7 @@ def setting(text: str) -> tuple[str, str | int | float | bool]:
 
 
 STUDY = ("axis", "profile", "worlds", "conditions", "first_seed", "seeds", "steps", "run_root")  # what Snakemake takes
+BUSY = 75  # exit code of flock where another process holds the lock
 
 
 def study(args) -> Result:
@@ -105,9 +108,12 @@ def study(args) -> Result:
     options += [*(["--until", "run"] if args.runs_only else []), "--config", *config]
     refuse_what_cannot_be(options)
     print("study: finished runs are kept, and a run that was cut off goes on from its last checkpoint", flush=True)
-    alone = ["flock", "-w", "120", str(ROOT / ".study.lock")]  # two workflows in one folder would train the same runs
+    alone = ["flock", "-w", "120", "-E", str(BUSY), str(ROOT / ".study.lock")]  # two would train the same runs
     quiet = ["--nolock", "--rerun-incomplete", "--keep-going", "--quiet", "rules", "host"]
-    if wait_for([*alone, *snakemake(*quiet, *options)]):
+    code = wait_for([*alone, *snakemake(*quiet, *options)])
+    if code == BUSY:
+        raise ValueError("another study runs in this folder; wait until it has ended")
+    if code:
         return Result("the study is not finished: see above; the same command goes on from here", wrong=True)
     root = args.run_root or "runs"
     if args.runs_only:
@@ -256,21 +262,13 @@ def judge(args) -> Result:
     params = RunParams.resolve({"profile": args.profile, "source": args.source})
     require_device(params)
     folder = embedded_judge(params)
-    return gap(params, folder, args.seeds) if args.gap else Result(str(folder), {"judge": str(folder)})
-
-
-def gap(params, folder: Path, seeds: int) -> Result:
-    from studylib.claims.plots import save
-    from studylib.instruments.judge_gap import gap as train_arms
-    from studylib.instruments.judge_gap import gap_at_ends
-    from studylib.instruments.judge_plots import plot_gap
+    if not args.gap:
+        return Result(str(folder), {"judge": str(folder)})
+    from studylib.instruments.judge_gap import write_gap
     from studylib.judge.model import Judge
-    from studylib.paths import FIGURES
 
-    curves = train_arms(params, Judge.load(folder).grade, range(seeds))
-    save(plot_gap(curves).figure, "gap", FIGURES / "judge", curves)
-    ends = gap_at_ends(curves)
-    return Result(wide(ends), {"judge": str(folder), "gap": records(ends)})
+    growth = write_gap(params, Judge.load(folder).grade, range(args.seeds))
+    return Result(wide(growth), {"judge": str(folder), "gap": records(growth)})
 
 
 def wide(table) -> str:

@@ -39,9 +39,15 @@ class Study:
     def _place(self) -> dict:
         return {"axis": self.axis, "profile": self.profile}
 
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Endpoints beside those that every comparison has."""
+        wanted = dict.fromkeys((self.plan.primary_endpoint, self.endpoint))
+        return tuple(name for name in wanted if not ENDPOINTS.of(name).default)
+
     @cached_property
     def runs(self) -> pd.DataFrame:
-        return read_runs(self.root, **self._place)
+        return read_runs(self.root, **self._place, endpoints=self.asked)
 
     @cached_property
     def curves(self) -> pd.DataFrame:
@@ -115,7 +121,7 @@ def open_study(
 
 def write_tables(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     """means.csv, claims.csv, runs.csv and notes.csv; returns means and claims."""
-    return tables.write_tables(study.root, study.out, study.axis, study.profile, **study.given)
+    return tables.write_tables(study.root, study.out, study.axis, study.profile, **study.given, endpoints=study.asked)
 
 
 def draw_means(study: Study) -> Figure:

@@ -140,15 +140,16 @@ class RunParams:
             yield "steps", self.steps == 0, f"0 for objective {name!r}, which trains nothing"
         if objective.reference and self.steps:
             yield "beta", self.beta > 0, f"> 0, because objective {name!r} needs the reference"
-        for unread in self._unread(objective):
+        for unread in self.unread():
             default = parameters()[unread].default
             holds = not self.steps or getattr(self, unread) == default
             yield unread, holds, f"{default}, because objective {name!r} does not read it"
         plain = [other.name for other in OBJECTIVES.values() if other.plain]
         yield "engine", self.engine != "trl" or objective.plain, f"'trl' knows only {', '.join(plain)}"
 
-    def _unread(self, objective: names.Objective) -> list[str]:
-        """Parameters that other objectives read, and neither this one nor a reward does."""
+    def unread(self) -> list[str]:
+        """Parameters that other objectives read, and neither this run's nor a reward does."""
+        objective = OBJECTIVES[self.objective]
         of_others = {option.name for other in OBJECTIVES.values() for option in other.options}
         own = {option.name for record in (objective, *REWARDS.values()) for option in record.options}
         return [*sorted(of_others - own), *(() if objective.samples else ("dynamic_sampling", "overlong_cache"))]

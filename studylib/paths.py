@@ -1,6 +1,9 @@
 """Where things lie, whatever the working directory: notebooks run from their own folder, papermill from the root."""
 
 import os
+import shutil
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -22,3 +25,17 @@ CACHE = at_home(os.environ.get("STUDYLIB_CACHE", ROOT / ".cache"))
 def from_root(path: Path | str) -> Path:
     """A path as a parameter gives it: relative ones are below the repository, ~ is the home folder."""
     return ROOT / at_home(path)
+
+
+def cached(kind: str, key: str, build: Callable[[Path], None]) -> Path:
+    """Folder of what `build` writes into a folder, kept in the cache; `key` is a hash of all that it depends on."""
+    folder = CACHE / kind / key
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=folder.parent))
+        build(scratch)
+        try:
+            os.rename(scratch, folder)  # atomic: a folder under this name is complete
+        except OSError:  # another process built the same content meanwhile
+            shutil.rmtree(scratch)
+    return folder

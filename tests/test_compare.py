@@ -1,6 +1,7 @@
 """The comparison as a function and as a notebook: the same stages, the same files. Run: pytest tests/test_compare.py"""
 
 import ast
+import dataclasses
 import inspect
 import json
 from pathlib import Path
@@ -8,9 +9,12 @@ from pathlib import Path
 import pandas as pd
 import papermill
 import pytest
+from run_tables import keep_tables
 from test_claims import PLAN, STUDY, write_run
 
 from studylib import compare
+from studylib.claims import items, plots
+from studylib.names import ENDPOINTS
 from studylib.paths import FIGURES
 
 NOTEBOOK = Path(__file__).resolve().parents[1] / "notebooks/4_compare_conditions.ipynb"
@@ -83,8 +87,40 @@ def test_the_summary_of_another_endpoint_is_of_its_claims(tmp_path):
     assert "Claims about accuracy_greedy on held_out_domains" in summary.in_words()
 
 
+def test_finished_runs_are_compared_by_an_endpoint_that_no_summary_has(tmp_path):
+    for condition, mean in (("narrow", 0.5), ("broad", 0.9)):
+        for seed in range(3):
+            keep_tables(write_run(tmp_path / "runs", condition=condition, seed=seed, after=mean + seed / 50))
+    roots = {"run_root": str(tmp_path / "runs"), "out_root": str(tmp_path / "out")}
+    compare.compare(**STUDY, **roots)
+    before = pd.read_csv(tmp_path / "out/inputs/claims.csv")
+    assert set(before["endpoint"]) == {"accuracy_sampled", "accuracy_greedy"}
+    summary = compare.summarise(**STUDY, endpoint="decision_entropy", **roots)
+    assert "have no decision_entropy: they are made again" in summary.origin
+    (claim,) = summary.claims.to_dict("records")
+    assert claim["difference"] < 0 and claim["status"] == "exploratory", "broad decides alike more often"
+    after = pd.read_csv(tmp_path / "out/inputs/claims.csv")
+    pd.testing.assert_frame_equal(after[after["endpoint"].isin(before["endpoint"])].reset_index(drop=True), before)
+
+
+def test_an_endpoint_has_its_own_unit_chance_level_and_single_answers_or_none(runs):
+    entropy, accuracy = (ENDPOINTS[name] for name in ("decision_entropy", "accuracy_sampled"))
+    study = compare.open_study(**STUDY, run_root=str(runs))
+    cell = study.runs.query("world == 'local_norms' and endpoint == 'accuracy_sampled'")
+    with plots.closing():
+        ax = plots.plot_means(cell.assign(endpoint=entropy.name), endpoint=entropy.name)
+        lines = [text.get_text() for text in ax.get_legend().get_texts()]
+        assert "decision entropy (bits)" in ax.get_ylabel() and not any("chance" in line for line in lines)
+        ax = plots.plot_means(cell, endpoint=accuracy.name)
+        assert "(share right)" in ax.get_ylabel() and "chance (0.5)" in ax.get_legend().get_texts()[1].get_text()
+    of_entropy = dataclasses.replace(PLAN, primary_endpoint=entropy.name)
+    assert items.item_table(study.answers, of_entropy).empty, "never the difference in accuracy"
+    assert items.no_items(entropy.name).startswith("decision_entropy belongs to a whole policy")
+    assert len(items.item_table(study.answers, PLAN)) == 4 and items.no_items(accuracy.name) == ""
+
+
 def test_an_endpoint_that_nobody_knows_is_refused_with_the_nearest(tmp_path):
-    with pytest.raises(ValueError, match="no endpoint 'acuracy_greedy'; did you mean accuracy_greedy"):
+    with pytest.raises(ValueError, match="no endpoint 'acuracy_greedy'; known: .*; did you mean accuracy_greedy"):
         compare.compare("inputs", endpoint="acuracy_greedy", out_root=str(tmp_path))
 
 

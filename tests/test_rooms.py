@@ -86,3 +86,10 @@ def test_what_is_imported_is_declared():
     distributions = packages_distributions()
     for name in sorted(top - {"studylib"}):
         assert declared & {canonicalize_name(one) for one in distributions[name]}, name
+
+
+def test_no_text_speaks_of_a_module_as_a_program():
+    """The programs are the commands of `python -m studylib`."""
+    texts = [*FILES, *(path for name in ("README.md", "Makefile", "docs", "notebooks", "params", "workflow")
+                       for path in (ROOT / name, *(ROOT / name).rglob("*")) if path.is_file())]  # fmt: skip
+    assert not [path for path in texts if re.search(r"-m studylib\.\w", path.read_text())]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from studylib.evaluation.table import read_responses
+from studylib.names import ENDPOINTS
 from studylib.paths import PARAMS, RUNS
 from studylib.runs.keys import require_keys
 from studylib.runs.read import SPLITS, complete_runs, read_json
@@ -65,15 +66,15 @@ def ours(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
             continue
         config, answers = read_json(folder / "config.json"), read_responses(folder / "responses.parquet")
         split = next(name for name in SPLITS if (answers["split"] == name).any())
-        samples = answers[(answers["split"] == split) & (answers["k"] > 0)]
-        score = samples["score"] if "score" in samples else samples["correct"]
+        worth = _worth(answers[answers["split"] == split])
+        k = answers.loc[worth.index, "k"]
         cell = {
             "whose": "ours", "model": MODELS.get(config["model"], config["model"]),
             "dataset": DATASETS.get(key["world"], key["world"]), "method": METHODS[key["condition"]],
             "seed": key["seed"],
         }  # fmt: skip
-        rows.append({**cell, "metric": "Score@1", "value": score[samples["k"] == 1].mean()})
-        rows.append({**cell, "metric": f"Avg@{samples['k'].nunique()}", "value": score.mean()})
+        rows.append({**cell, "metric": "Score@1", "value": worth[k == 1].mean()})
+        rows.append({**cell, "metric": f"Avg@{k.nunique()}", "value": worth.mean()})
     if not rows:
         raise ValueError(f"no run of {', '.join(METHODS)} on axis {axis!r} with profile {profile!r}")
     keys = [name for name in COLUMNS if name != "value"]
@@ -81,6 +82,12 @@ def ours(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
     require_keys(table, *keys)
     cells = table.groupby(keys, sort=False)["value"]
     return cells.mean().reset_index().merge(cells.count().rename("seeds").reset_index())
+
+
+def _worth(answers: pd.DataFrame) -> pd.Series:
+    """What each sampled answer is worth: its score where the run has scores, else whether it is correct."""
+    scores, correct = (ENDPOINTS[name].item(answers) for name in ("score_sampled", "accuracy_sampled"))
+    return scores if len(scores) else correct
 
 
 def beside(ours: pd.DataFrame | None = None) -> pd.DataFrame:

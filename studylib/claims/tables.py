@@ -147,16 +147,23 @@ def against_baseline(claims: pd.DataFrame, plan: Plan, endpoint: str) -> pd.Data
 
 
 def write_tables(
-    root: Path | str, out_dir: Path | str, axis: str, profile: str, baseline: str = "", margin: float | None = None
+    root: Path | str,
+    out_dir: Path | str,
+    axis: str,
+    profile: str,
+    baseline: str = "",
+    margin: float | None = None,
+    endpoints: Collection[str] = (),
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Writes means.csv, claims.csv, runs.csv and notes.csv in full precision; returns means and claims.
 
-    The plan is that of the axis; a baseline or a margin beside it makes the claims exploratory.
+    The plan is that of the axis; a baseline or a margin beside it makes the claims exploratory. endpoints: those to
+    compare beside the default ones.
     """
     plan, out_dir = plans.choose_plan(axis, baseline, margin), Path(out_dir)
     refuse_identical(root, axis, profile)
     refuse_other_content(root, axis, profile)
-    runs = read_runs(root, axis=axis, profile=profile)
+    runs = read_runs(root, axis=axis, profile=profile, endpoints=endpoints)
     made = read_provenance(root, axis=axis, profile=profile)
     noted, later = notes(plan, runs, made, root, out_dir, profile)
     tables = means(runs), claims(runs, plan, bool(noted["departure"].any()), later=later)

@@ -19,10 +19,8 @@ def joined(answers: pd.DataFrame, scenarios: pd.DataFrame) -> pd.DataFrame:
     facts = scenarios.drop_duplicates(KEY)[[*KEY, *(name for name in scenarios if name not in answers)]]
     asked = pd.MultiIndex.from_frame(answers[KEY]).isin(pd.MultiIndex.from_frame(facts[KEY]))
     if not asked.all():
-        first = answers.loc[~asked].iloc[0]
-        raise ValueError(
-            f"{int((~asked).sum())} answers are to no scenario; the first is {first['id']} of {first['split']}"
-        )
+        first, count = answers.loc[~asked].iloc[0], int((~asked).sum())
+        raise ValueError(f"{count} answers have no scenario; the first is to {first['id']} of split {first['split']}")
     return answers.merge(facts, on=KEY, how="left", validate="many_to_one")
 
 

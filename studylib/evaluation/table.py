@@ -31,6 +31,7 @@ def read_runs(root: Path | str = RUNS, *, axis: str, profile: str, endpoints: Co
     Endpoints are those that are compared by default, where a run has them, and `endpoints`, which some run must have.
     NaN: no answer of the run could be scored.
     """
+    needs = {name: ENDPOINTS.of(name).needs for name in endpoints}
     rows, splits = [], {}
     for folder, key in complete_runs(root, axis, profile):
         scores = read_scores(folder, endpoints)
@@ -41,9 +42,8 @@ def read_runs(root: Path | str = RUNS, *, axis: str, profile: str, endpoints: Co
                 rows.append({**key, "split": split, "endpoint": endpoint, **pair})
     _same_splits(splits)
     table = pd.DataFrame(rows, columns=RUN_COLUMNS)
-    for missing in sorted(set(endpoints) - set(table["endpoint"])):
-        needs = ", ".join(ENDPOINTS.of(missing).needs)
-        raise ValueError(f"no run of axis {axis!r} has the endpoint {missing!r}, which needs {needs}")
+    for missing in sorted(set(needs) - set(table["endpoint"])):
+        raise ValueError(f"no run of axis {axis!r} has the endpoint {missing!r}; it needs {', '.join(needs[missing])}")
     return table
 
 
@@ -172,11 +172,11 @@ def _score(folder: Path, split: str, phases: dict, phase: str, endpoint: str) ->
     value = phases[phase][endpoint]
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return math.nan
+    remedy = f"mend the function or the range of {endpoint}" if keeps_tables(folder) else AGAIN
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{where} is {value!r}, not a number; {AGAIN}")
+        raise ValueError(f"{where} is {value!r}, not a number; {remedy}")
     low, high = ENDPOINTS.of(endpoint).range
     if not low <= value <= high:
-        remedy = f"mend the function or the range of {endpoint}" if keeps_tables(folder) else AGAIN
         raise ValueError(f"{where} is {value!r}, outside {low:g}..{high:g}; {remedy}")
     return float(value)
 

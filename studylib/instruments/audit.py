@@ -71,7 +71,7 @@ def _earned(name: str, reward: BatchReward, row: dict, responses: list[str]) -> 
 
 
 def audit_rows(n: int = SCENARIOS, seed: int = 0) -> list[dict]:
-    """Scenarios of the local world, all frameworks, three facts told, so that there are perspectives to take.
+    """Scenarios of the local world, all frameworks, three facts in each text, so that there are perspectives to take.
 
     Four raters have judged each scenario, three of them rightly.
     """

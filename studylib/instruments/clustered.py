@@ -1,4 +1,4 @@
-"""Intervals for verdicts on criteria: criteria of one scenario are alike, so scenarios are drawn, not rows.
+"""Intervals for grades of criteria: criteria of one scenario are alike, so scenarios are drawn, not rows.
 
 A bootstrap of clusters (Field and Welsh 2007), percentiles of 1000 draws. With fewer than five scenarios, or where more
 than one draw in twenty has no value, an interval is not estimable and its bounds are NaN. A measure takes weights

@@ -83,7 +83,7 @@ def padding_effect(
     """What sentences that say nothing earn: change of the judge's p and of P - N by where they stand.
 
     Longer answers at the same content (length bias); `start` against `end` moves the content within the response
-    (position bias). Responses that cannot be padded, and with a `reference` those on which it changes a verdict, are
+    (position bias). Responses that cannot be padded, and with a `reference` those on which it changes a grade, are
     left out. n: criteria or responses that stayed. unscored: those that could not be scored before or after, absent
     where there are none. reordered: largest change of p when the criteria come in reverse order; 0 up to rounding for a
     judge that is asked each on its own.

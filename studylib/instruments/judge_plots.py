@@ -18,7 +18,7 @@ WORDS = {"all": "all", "dimension": "dimension", "sign": "weight", "length_bin":
 
 
 def plot_agreement(df: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Accuracy by group with its interval, the accuracy of the best constant verdict, and the published agreement."""
+    """Accuracy by group with its interval, that of the best constant grade, and the published agreement."""
     ours = df[df.grouping != "published"].reset_index(drop=True)
     ax = _tall(len(ours)) if ax is None else ax
     for row in ours.itertuples():
@@ -38,7 +38,7 @@ def _name(row) -> str:
 
 
 def plot_reliability(df: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Share of yes against the judge's probability, in ten bins; the number of verdicts stands at each point."""
+    """Share of yes against the judge's probability, in ten bins; the number of grades stands at each point."""
     ax = new_axes(ax)
     ax.plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=1.2, label="perfectly calibrated")
     for row in df.itertuples():

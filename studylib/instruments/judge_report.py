@@ -30,7 +30,7 @@ CALIBRATED_DRAWS = 200
 
 
 def accuracy(y: np.ndarray, p: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """Share of verdicts (p > 1/2) that are those of the labels."""
+    """Share of grades (yes: p > 1/2) that agree with the labels."""
     return w @ ((p > 0.5) == (y > 0.5)) / w.sum(1)
 
 
@@ -81,7 +81,7 @@ def agreement(rows: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
     """One line per group: the four measures, three with their intervals, and what they must be held against.
 
     n: labelled and scored rows; unlabelled, unscored: rows left out because label or p is NaN; majority: accuracy of
-    the best constant verdict; ece_calibrated: calibration error that chance alone gives. Raises ValueError for a p that
+    the best constant grade; ece_calibrated: calibration error that chance alone gives. Raises ValueError for a p that
     is no probability, and for a row without scenario, model or criterion where that is asked for; rows without another
     group are the group "none".
     """

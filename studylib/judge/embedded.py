@@ -9,9 +9,6 @@ which it can only guess. With the scenario in view two layers did worse on every
 and options that a criterion is about stand in the scenario too, and have to be kept apart from those of the response.
 """
 
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +23,7 @@ from studylib.judge.prompts import context, graded_rows, question
 from studylib.judge.variants import variant
 from studylib.names import HELD_OUT_STYLES, SOURCES, TRAIN_STYLES
 from studylib.params import RunParams
-from studylib.paths import CACHE
+from studylib.paths import cached
 from studylib.policy import warm_start as start
 from studylib.policy.models import load_base
 from studylib.policy.rollout import Sampling, rollout
@@ -92,19 +89,8 @@ def warm_start_answers(params: RunParams, rows: list[dict], seed: int) -> list[s
 def embedded_judge(params: RunParams, recipe: Recipe = RECIPE, n: int = SCENARIOS, sees_scenario: bool = False) -> Path:
     """Folder of the judge for `params.source`, by recipe; built when it is not in the cache."""
     recipe.check()
-    key = _key(params, recipe, n, sees_scenario)
-    folder = CACHE / "judge" / key
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    judge = build(params, recipe, n, sees_scenario)
-    scratch = Path(tempfile.mkdtemp(dir=folder.parent))
-    judge.save(scratch)
-    try:
-        os.rename(scratch, folder)  # atomic; the name says which content is inside
-    except OSError:  # another process built the same content meanwhile
-        shutil.rmtree(scratch)
-    return folder
+    how = (params, recipe, n, sees_scenario)
+    return cached("judge", _key(*how), lambda folder: build(*how).save(folder))
 
 
 def _key(params: RunParams, recipe: Recipe, n: int, sees_scenario: bool) -> str:

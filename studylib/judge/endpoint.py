@@ -72,7 +72,7 @@ class Endpoint:
         if key_env and not os.environ.get(key_env):
             raise ValueError(f"the environment variable {key_env!r} holds no key for {url}")
         if key_env and not (os.environ[key_env].isascii() and os.environ[key_env].isprintable()):
-            raise ValueError(f"the environment variable {key_env!r} holds what no key holds, such as a line break")
+            raise ValueError(f"the environment variable {key_env!r} is not a key: it holds a line break or the like")
         self.url, self.model, self.key = url.rstrip("/") + "/chat/completions", model, os.environ.get(key_env, "")
         self.max_requests, self.max_tokens, self.retries = max_requests, max_tokens, retries
         self.timeout, self.workers, self.sees_scenario, self.sleep = timeout, workers, sees_scenario, sleep

@@ -32,7 +32,7 @@ def recorded(path: Path) -> pd.DataFrame:
             tables += list(_tables(entry))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             problem = f"{type(error).__name__}: {error}"
-            raise ValueError(f"{path}, line {number} is no published comparison ({problem})") from error
+            raise ValueError(f"{path}, line {number} is not a published comparison ({problem})") from error
     if not tables:
         raise ValueError(f"{path} is empty: it holds no judgements")
     return pd.concat(tables, ignore_index=True)
@@ -102,7 +102,7 @@ def for_a_judge(rows: pd.DataFrame) -> pd.DataFrame:
     aside = rows[(rows.part == JUDGE) & rows.label.notna()]
     if aside.empty:
         there = rows.groupby("part").scenario.nunique().to_dict()
-        raise ValueError(f"no dilemma of the file is set aside for a judge; its dilemmas by part: {there}")
+        raise ValueError(f"no dilemma in the file is set aside for a judge; its dilemmas by part: {there}")
     return aside
 
 
@@ -111,7 +111,7 @@ def held_out(rows: pd.DataFrame, one_in: int = 5) -> tuple[pd.DataFrame, pd.Data
     require_keys(rows, "scenario")
     scenarios = sorted(rows.scenario.unique())
     if len(scenarios) < 2:
-        raise ValueError("a judge needs two scenarios at least: one to learn from and one to be reported on")
+        raise ValueError("a judge needs at least two scenarios: one to learn from and one to be reported on")
     out = rows.scenario.isin(scenarios[::one_in])
     return rows[~out], rows[out]
 

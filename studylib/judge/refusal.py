@@ -7,7 +7,7 @@ import json
 import re
 import urllib.parse
 
-LONGEST_SENTENCE = 300  # characters that are shown
+LONGEST_SENTENCE = 300  # characters
 LONGEST_PAGE = 2**13  # characters of an HTML page in which tags are looked for
 NAMES = ("error", "message", "msg", "detail", "errors", "title")  # under which servers keep a message
 TAGS = re.compile(r"(?is)<(script|style)\b.*?</\1>|<!--.*?-->|<[^>]*>")

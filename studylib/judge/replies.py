@@ -10,7 +10,7 @@ from typing import NamedTuple
 LONGEST_WAIT = 120.0  # seconds, whatever Retry-After says
 LONGEST_BODY = 2**22  # bytes; a completion of 16 tokens has some hundred
 LONGEST_REFUSAL = 2**16  # bytes of a refusal that are read
-TEXT_PARTS = ("text", "output_text")  # kinds of content; others, such as thinking, are no part of the answer
+TEXT_PARTS = ("text", "output_text")  # kinds of content; others, such as thinking, do not count
 MOST_TOKENS = 2**40  # that one reply may bill; a server that claims more has reached every cap
 
 

@@ -2,8 +2,8 @@
 
 A prompt without its last token is encoded with gradients on; its KV cache is repeated for its answers; only the last
 prompt token and the answers are run for each of them. Autograd flows through the cache, so values and gradients are
-those of encoding the prompt again for every answer (the test says how nearly). The language-model head is TRL's, which
-takes the tokens in chunks: logits of all answers never stand in memory at once.
+those of encoding the prompt again for every answer (tests/training/test_fast_path.py has the tolerance). The language-
+model head is TRL's, which takes the tokens in chunks: logits of all answers are never in memory at once.
 """
 
 import contextlib
@@ -75,7 +75,7 @@ def scores_in_passes(model, input_ids, attention_mask, n_answer: int, rows: int,
 
 def _distinct(prompts, mask) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Distinct prompts without columns that are padding everywhere, the prompt of each row, a row of each prompt."""
-    keyed = torch.where(mask.bool(), prompts, -1)
+    keyed = torch.where(mask.bool(), prompts, -1)  # what a padded place holds makes no other prompt
     distinct, group = torch.unique(keyed, dim=0, return_inverse=True)
     first = torch.zeros(len(distinct), dtype=torch.long, device=group.device)
     first[group.flip(0)] = torch.arange(len(group) - 1, -1, -1, device=group.device)
@@ -85,9 +85,9 @@ def _distinct(prompts, mask) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def _score(model, prompts, prompt_mask, counts, answers, answer_mask, again: bool = False) -> tuple[torch.Tensor, ...]:
     """Scores of answers that stand in the order of their prompts; counts: (N,) answers of each prompt.
 
-    again: the layers will be run again in the backward pass, so their caches must bear that.
+    again: the layers will be run again in the backward pass, so a second update must leave their caches as they are.
     """
-    used = int(prompt_mask.any(0).int().argmax())  # columns to the left are padding in every prompt
+    used = int(prompt_mask.any(0).int().argmax())  # columns before it are padding in every prompt
     prompts, prompt_mask = prompts[:, used:], prompt_mask[:, used:]
     group = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
     cache = _cache_of_prompts(model) if again else DynamicCache(config=model.config)
@@ -104,13 +104,15 @@ def _score(model, prompts, prompt_mask, counts, answers, answer_mask, again: boo
             cache = Cache(layers=[AnswersLayer(layer, counts, group) for layer in cache.layers])
         else:
             repeat_cache(cache, counts, group)
+        # Row t holds the token before answer token t, so its output is the distribution that t was drawn from. That is
+        # why the prompt's last token was kept back, and why an answer's last token need not be run at all.
         rows = torch.cat([prompts[group, -1:], answers[:, :-1]], dim=1)
         mask = torch.cat([prompt_mask[group], answer_mask[:, :-1]], dim=1)
         steps = torch.arange(rows.shape[1], device=rows.device)
         output = model(
             input_ids=rows,
             attention_mask=_needed(mask),
-            position_ids=prompt_mask[group].sum(1, keepdim=True) - 1 + steps,
+            position_ids=prompt_mask[group].sum(1, keepdim=True) - 1 + steps,  # padding on the left has no positions
             past_key_values=cache,
             shift_labels=answers.masked_fill(answer_mask == 0, -100),
             fused_lm_head=True,

@@ -1,4 +1,4 @@
-"""Warm start of the tiny model: supervised on demonstrations that read the facts rightly and doubt the norms.
+"""Warm start of the tiny model: supervised training on demonstrations that know the facts and are unsure of the norms.
 
 Demonstrations teach the form of a response, the deciding fact, and that a circumstance matters where it is decisive.
 Whether it counts is drawn at random, with a slight leaning (`BELIEF`) that is the same in every kind of community. So
@@ -7,9 +7,6 @@ the model starts undecided between the norms of the two kinds, and its greedy an
 once and cached by a hash of its content.
 """
 
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +15,7 @@ import transformers
 
 from studylib.names import HELD_OUT_STYLES, TRAIN_STYLES
 from studylib.params import RunParams
-from studylib.paths import CACHE
+from studylib.paths import cached
 from studylib.policy import tiny
 from studylib.randomness import generator, torch_seed
 from studylib.scenarios import facts, telling, vocabulary, worlds
@@ -42,17 +39,7 @@ def warm_start_key(params: RunParams) -> str:
 
 def warm_start(params: RunParams) -> Path:
     """Folder of the warm-started model and tokenizer; built when it is not in the cache."""
-    folder = CACHE / "warm_start" / warm_start_key(params)
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=folder.parent))
-    build(params, scratch)
-    try:
-        os.rename(scratch, folder)  # atomic; the name says which content is inside
-    except OSError:  # another run built the same content meanwhile
-        shutil.rmtree(scratch)
-    return folder
+    return cached("warm_start", warm_start_key(params), lambda folder: build(params, folder))
 
 
 def demonstrations(params: RunParams, n: int) -> list[tuple[str, str]]:
@@ -66,8 +53,8 @@ def demonstrations(params: RunParams, n: int) -> list[tuple[str, str]]:
 
 
 def _demonstration(row: dict, draw: float) -> str:
-    told = facts.facts_of(row)
-    return telling.reasoned_response(told, row["framework"], draw < BELIEF.get(told.circumstance, 0.0))
+    of_row = facts.facts_of(row)
+    return telling.reasoned_response(of_row, row["framework"], draw < BELIEF.get(of_row.circumstance, 0.0))
 
 
 def build(params: RunParams, folder: Path) -> None:

@@ -34,7 +34,7 @@ def checks_grader(responses: list[str], scenarios: list[dict]) -> list[list[floa
 def _met(response: str, scenario: dict) -> list[float | None]:
     unknown = [criterion["id"] for criterion in rubric_of(scenario) if criterion["id"] not in CHECKS]
     if unknown:
-        raise ValueError(f"no check for criterion {unknown[0]!r}: a program can grade the embedded worlds alone")
+        raise ValueError(f"no check for criterion {unknown[0]!r}: a program can grade only the embedded worlds")
     seen = (own_words(response, scenario), response, scenario, _facts(scenario["facts"]))
     return [float(CHECKS[criterion["id"]](*seen)) for criterion in scenario["rubric"]]
 

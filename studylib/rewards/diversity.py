@@ -1,6 +1,6 @@
 """Diversity as a batched reward: gates, dispersion within a group of answers, and length-matched controls.
 
-Every reward here sees the reasons of an answer alone. Answers that do not pass the gate earn 0 and are not looked at:
+Every reward here sees only the reasons of an answer. Answers that do not pass the gate earn 0 and are not compared:
 with the gate `form` all well-formed answers pass (as in MultiRole-R1), with `verdict` the right ones alone, because a
 reward for variety pays for variety in wrong answers too. Each is registered with its length-matched control.
 """
@@ -99,8 +99,8 @@ def of_texts(function: Callable[[list[str]], np.ndarray]) -> BatchReward:
 def dispersion(embed: Embed) -> BatchReward:
     """1 - mean cosine of an answer's reasons with those of the other answers to its scenario; 0 for a lone answer.
 
-    The mean over a group is 1 - mean_{i<j} cos(e_i, e_j). Reasons without content, whose embedding is 0, are no answer
-    to compare with and earn 0. An embedding that is not finite cannot be scored: None, for its group.
+    The mean over a group is 1 - mean_{i<j} cos(e_i, e_j). Reasons without content, whose embedding is 0, are compared
+    with nothing and earn 0. Where an embedding is not finite, its whole group is None.
     """
 
     def rewards(responses: list[str], scenarios: list[dict]) -> list[float | None]:

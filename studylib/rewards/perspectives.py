@@ -48,7 +48,7 @@ def _taken(reasons: str, scenario: dict) -> tuple[int, int, int]:
     """(references taken, segments that take one, references offered)."""
     text, pairs = spelt(reasons), offered(scenario["facts"], scenario["prompt"])
     if not pairs:
-        raise ValueError(f"scenario {scenario['id']} tells no deciding fact, so it offers no perspective")
+        raise ValueError(f"scenario {scenario['id']} holds no deciding fact, so it offers no perspective")
     references = [right for right, wrong in pairs if right in text and wrong not in text]
     if not references:
         return 0, 0, len(pairs)
@@ -72,7 +72,7 @@ def perspective_format(reasons: str, scenario: dict) -> float:
 
     Points for the share of segments that open with "From the perspective of X" (2 from 0.7 on, 1 from 0.3 on), minus
     0.5 per segment or name that comes again, minus up to 1 for names that what follows "Summary:" leaves out. One
-    deviation: without a summary no name is found in it, where the released code searches the whole text.
+    deviation: without a summary it holds no name, where the released code searches the whole text.
     """
     core, _, summary = spelt(reasons).partition("summary:")
     segments = [segment.strip() for segment in SEGMENT.split(core) if segment.strip()]

@@ -2,9 +2,9 @@
 
 A scenario's options are the levels of a scale in their order: all of them numbers, or all of them words, which count as
 1..K. `ratings` holds one value of the scale per rater; p is their distribution over the levels. The answer is one
-option, or where a reward says so a stated distribution such as `1: 0.2, 2: 0.5, 3: 0.3`, which names every level once
-and sums to 1. An answer that is neither, or not in its one place, gets the lowest value of the reward. Formulas: arXiv
-2511.14476 leaves them open; these are the project's own, after KorNAT's SVA (`expected`) and proper scoring.
+option or, for some rewards, a stated distribution such as `1: 0.2, 2: 0.5, 3: 0.3`, which names every level once and
+sums to 1. An answer that is neither, or that is not in its one place, gets the lowest value of the reward. The formulas
+are the project's own, after KorNAT's SVA (`expected`) and proper scoring; arXiv 2511.14476 leaves them open.
 """
 
 import itertools
@@ -29,11 +29,11 @@ SHARE_OF_RATERS = Option(
 
 
 def levels(options: list[str]) -> list[float]:
-    """The scale: the options' numbers where all are numbers, 1..K where none is; refuses options that are no scale.
+    """The scale: the options' numbers where all are numbers, 1..K where none is; raises ValueError for anything else.
 
-    A number is written with digits, sign and decimal point. Any other sign of a number (1e3, nan, a fraction, a Roman
-    or full-width numeral) is refused, and so is one word beside numbers: "don't know" is no level above 1, 2 and 3. A
-    level in words may open with a number ("1 - never") where that is its place, because raters' values would mean it.
+    A number is written with digits, sign and decimal point. Any other way to write one (1e3, nan, a fraction, a Roman
+    or full-width numeral) is refused, and so is a word beside numbers: "don't know" is not a level above 1, 2 and 3. A
+    level in words may start with a number ("1 - never") if that is its position, because raters' values would mean it.
     """
     return list(_levels(tuple(options)))
 
@@ -46,14 +46,14 @@ def _levels(options: tuple[str, ...]) -> tuple[float, ...]:
     rises = all(a < b for a, b in itertools.pairwise(scale)) and all(map(math.isfinite, scale))
     if not (all(numbers) or in_words) or len(set(options)) < max(2, len(options)) or not rises:
         raise ValueError(
-            f"options {list(options)!r} are no scale: two or more different words, or numbers that rise; not both, "
-            "and no word that opens with another number than its place"
+            f"options {list(options)!r} are not a scale: it takes two or more different words, or rising numbers, "
+            "not both, and no word may start with a number other than its position"
         )
     return scale
 
 
 def _is_numeral(option: str) -> bool:
-    """Would a reader take these words for a number, however it is written?"""
+    """Whether a reader would take these words for a number, however it is written."""
     try:
         float(option)
     except ValueError:
@@ -76,7 +76,7 @@ def _in_a_number(letter: str) -> bool:
 
 
 def shares(scenario: dict) -> list[float]:
-    """p: the share of raters at each level. Refuses a scenario without ratings and a rating off the scale."""
+    """p: the share of raters at each level. Raises ValueError without ratings and for a rating off the scale."""
     try:
         scale, values = levels(scenario["options"]), [rating["value"] for rating in scenario["ratings"]]
     except ValueError as error:
@@ -104,7 +104,7 @@ def stated(response: str, options: list[str]) -> list[float] | None:
 def _distributions(text: str, names: tuple[str, ...]) -> list[list[float]]:
     """Every way to read a text as `name: share` of each name, in any order, with a comma or semicolon between.
 
-    The names are looked for as they are, so that commas, colons and digits in them are no syntax.
+    The names are matched as they stand, so that commas, colons and digits in them are not read as syntax.
     """
     readings, unfinished = [], [(text, {})]
     while unfinished:
@@ -140,7 +140,7 @@ def majority(response: str, scenario: dict) -> float | None:
 
 @_rating("rating_expected", agreement=True)
 def expected(response: str, scenario: dict) -> float | None:
-    """p(answer): the mean over raters of agreeing with one; KorNAT's SVA. A stated distribution is no answer here."""
+    """p(answer): the mean over raters of agreeing with one; KorNAT's SVA. A stated distribution does not count."""
     level = _level(response, scenario)
     return shares(scenario)[level] if level is not None else 0.0
 

@@ -18,7 +18,7 @@ from scipy.special import entr
 
 from studylib.text.spelling import spelt
 
-EDGE = string.punctuation + "…–—“”‘’«»。！？、，"  # what is no part of a word at its ends
+EDGE = string.punctuation + "…–—“”‘’«»。！？、，"  # stripped from the ends of words
 SENTENCE = re.compile(r"[^.?!\n]+[.?!]*")
 RUN = re.compile(r"[.?!]+(?=[.?!])")  # marks before the last of a run
 RUNS = ["".join(pair) for pair in itertools.product(".?!", repeat=2)]
@@ -90,8 +90,8 @@ def surfaces(texts: list[str], window: int) -> dict[str, np.ndarray]:
     is_word = (codes & 2) > 0
     words_in = np.bincount(text[is_word], minlength=len(texts))
     values = _of_words(codes[is_word], words_in, window) | _of_sentences(codes, is_word, text, len(texts))
-    found = {name: np.minimum(1, words_in / window) * values[name] for name in STATISTICS}
-    return found | {"mean": np.mean(list(found.values()), axis=0)}
+    scaled = {name: np.minimum(1, words_in / window) * values[name] for name in STATISTICS}
+    return scaled | {"mean": np.mean(list(scaled.values()), axis=0)}
 
 
 def _marks_apart(text: str) -> str:
@@ -107,7 +107,7 @@ def _marks_apart(text: str) -> str:
 
 def _of_words(codes: np.ndarray, words_in: np.ndarray, window: int) -> dict[str, np.ndarray]:
     """Means over the windows of each text. codes: words of all texts, text after text; words_in: how many each has."""
-    found = {name: np.zeros(len(words_in)) for name in STATISTICS}
+    means = {name: np.zeros(len(words_in)) for name in STATISTICS}
     sizes, ends = np.minimum(words_in, window), np.cumsum(words_in)
     for size in np.unique(sizes[sizes > 0]):
         some = np.flatnonzero(sizes == size)
@@ -118,8 +118,8 @@ def _of_words(codes: np.ndarray, words_in: np.ndarray, window: int) -> dict[str,
         within = np.minimum((np.arange(windows.sum()) - np.repeat(first, windows)) * size, words_in[text] - size)
         start = (ends - words_in)[text] + within
         for name, values in _of_windows(codes[start[:, None] + np.arange(size)]).items():
-            found[name][some] = np.add.reduceat(values, first) / windows
-    return found
+            means[name][some] = np.add.reduceat(values, first) / windows
+    return means
 
 
 def _of_windows(tiles: np.ndarray) -> dict[str, np.ndarray]:

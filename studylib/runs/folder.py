@@ -77,12 +77,14 @@ def _not_finite(value, name: str = "") -> Iterator[tuple[str, float]]:
 def open_run(run_dir: Path, config: dict) -> None:
     """Write config.json, or refuse a folder that holds a run, begun or complete, with another configuration.
 
-    A parameter that an older run did not have yet counts as its default. The config.json of a complete run stays.
+    A parameter that an older run did not have yet counts as its default, and where the folder lies does not count. The
+    config.json of a complete run stays.
     """
     path = run_dir / CONFIG
     if path.is_file() and (is_complete(run_dir) or (run_dir / METRICS).is_file()):
         old, new = _settings(read_object(path)), _settings(config)
-        changed = sorted(name for name in new.keys() | old.keys() if new.get(name) != old.get(name))
+        names = (new.keys() | old.keys()) - {"run_root"}
+        changed = sorted(name for name in names if new.get(name) != old.get(name))
         if changed:
             was, now = old.get(changed[0]), new.get(changed[0])
             raise ValueError(f"{run_dir} holds a run with {changed[0]} = {was!r}, not {now!r}; give another run_root")

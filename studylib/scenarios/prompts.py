@@ -1,4 +1,4 @@
-"""Scenario -> chat messages. One place decides what a model is told about the form of its answer."""
+"""Scenario -> chat messages. The only place that says what form an answer is to have."""
 
 INSTRUCTION = (
     "You judge moral situations. First give your reasons between <think> and </think>, in a few sentences. "
@@ -11,7 +11,7 @@ OPEN_INSTRUCTION = (
 
 
 def chat(row: dict, instruct: bool) -> list[dict]:
-    """Messages for one scenario. The tiny model knows the form from its warm start; a hub model is told it.
+    """Messages for one scenario. The tiny model knows the form from its warm start; a hub model is instructed.
 
     A scenario without options asks for an open response, which a rubric scores.
     """

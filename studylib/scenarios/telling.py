@@ -1,4 +1,4 @@
-"""What is said of facts: the situation as a text in one style, what a reasoner says of it, and the rubric."""
+"""Facts in words: the situation as a text in one style, the reasons of somebody who reads it, and the rubric."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Making scenarios of the embedded worlds: facts are drawn cell by cell, told, and kept apart split by split.
+"""Making scenarios of the embedded worlds: facts are drawn cell by cell, put into words, and kept apart by split.
 
 `facts.py` has the rules by which they are judged, `telling.py` the texts.
 """

@@ -118,7 +118,9 @@ def read_cells(path: Path | str) -> Iterator[tuple[int, list[str]]]:
         field = FIELD.match(text, start)
         if field is None:
             place = f"{path}, line {line + 1}"
-            raise ValueError(f"a quote in {place} is not closed, or not alone around its cell: {text[start:][:40]!r}")
+            raise ValueError(
+                f"a quote in {place} is not closed, or stands inside an unquoted cell: {text[start:][:40]!r}"
+            )
         quoted, bare, end = field.groups()
         cells.append(bare if quoted is None else quoted.replace('""', '"'))
         start, line = field.end(), line + _line(field[0].encode()) - 1

@@ -7,9 +7,9 @@ from studylib.text.spelling import folded
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")  # of a well-formed response; no option can hold one
 
 
-def named(said: str, options: list[str]) -> str | None:
-    """The option that is said word for word, else the one that folds to the same text; None for none or several."""
-    return said if said in options else _by_text(tuple(options)).get(folded(said))
+def named(text: str, options: list[str]) -> str | None:
+    """The option that a text gives word for word, else the one that folds to the same; None for none or several."""
+    return text if text in options else _by_text(tuple(options)).get(folded(text))
 
 
 @lru_cache(maxsize=4096)
@@ -19,7 +19,7 @@ def _by_text(options: tuple[str, ...]) -> dict[str, str | None]:
 
 
 def check_options(row: dict) -> None:
-    """Refuse a scenario whose options cannot be told apart or said, or whose answer is none of them."""
+    """Raise ValueError for options that no answer can tell apart or give, and for an answer that is none of them."""
     options, where = row.get("options"), f"scenario {row['id']}"
     if options is None:
         return
@@ -30,8 +30,10 @@ def check_options(row: dict) -> None:
     alike = [option for option in options if _by_text(tuple(options))[folded(option)] is None]
     if alike:
         raise ValueError(
-            f"options {alike!r} of {where} are not allowed: they differ by no more than what is forgiven in an answer "
+            f"options {alike!r} of {where} are not allowed: they differ only in what an answer is forgiven "
             "(white space, case, composed letters, one closing full stop)"
         )
     if row.get("answer") is not None and row["answer"] not in options:
-        raise ValueError(f"answer {row['answer']!r} of {where} is not allowed: it is none of its options {options!r}")
+        raise ValueError(
+            f"answer {row['answer']!r} of {where} is not allowed: it is not one of its options {options!r}"
+        )

@@ -11,37 +11,37 @@ PROBLEMS = ("cut off", "no opening tag", "no answer", "no option")
 
 def problems(response: str, options: Sequence[str] | None, cut: bool) -> set[str]:
     """What keeps an answer from being read. `no answer`: no answer tag; `no option`: it names none of the options."""
-    found = {"cut off"} if cut else set()
+    present = {"cut off"} if cut else set()
     if not options:
-        return found
+        return present
     if not response.lstrip().startswith(THINK):
-        found.add("no opening tag")
+        present.add("no opening tag")
     if ANSWER not in response:
-        found.add("no answer")
-    return found if read_answer(response, options) is not None else found | {"no option"}
+        present.add("no answer")
+    return present if read_answer(response, options) is not None else present | {"no option"}
 
 
 def shares(answers: Iterable[tuple[str, Sequence[str] | None, bool]]) -> dict[str, float]:
     """Share of answers (response, options, whether cut off) with each of `PROBLEMS`; 0 where there are no answers."""
-    found = [problems(*answer) for answer in answers]
-    counts = Counter(problem for row in found for problem in row)
-    return {problem: counts[problem] / max(len(found), 1) for problem in PROBLEMS}
+    of_each = [problems(*answer) for answer in answers]
+    counts = Counter(problem for row in of_each for problem in row)
+    return {problem: counts[problem] / max(len(of_each), 1) for problem in PROBLEMS}
 
 
-def told(found: dict[str, float], max_new_tokens: int) -> str:
-    """The shares in words: what was cut off, and what cannot be read for want of what."""
-    cut, tag, answer, option = (f"{found[problem]:.0%}" for problem in PROBLEMS)
+def in_words(of_answers: dict[str, float], max_new_tokens: int) -> str:
+    """The shares in words: how many answers were cut off, and what the others lack."""
+    cut, tag, answer, option = (f"{of_answers[problem]:.0%}" for problem in PROBLEMS)
     return (
         f"{cut} were cut off at max_new_tokens = {max_new_tokens}, {tag} lack the opening tag, {answer} have no answer "
         f"and {option} name no option"
     )
 
 
-def unreadable_note(found: dict[str, float], max_new_tokens: int) -> str | None:
+def unreadable_note(of_answers: dict[str, float], max_new_tokens: int) -> str | None:
     """One sentence when (nearly) no answer can be read, else None."""
-    if found["no option"] < 1 - FEW:
+    if of_answers["no option"] < 1 - FEW:
         return None
     return (
-        f"{found['no option']:.0%} of the untrained policy's answers cannot be read, so training has next to nothing "
-        f"to learn from: {told(found, max_new_tokens)}"
+        f"{of_answers['no option']:.0%} of the untrained policy's answers cannot be read, so training has next to "
+        f"nothing to learn from: {in_words(of_answers, max_new_tokens)}"
     )

@@ -55,8 +55,8 @@ def _folded(chat: list[dict]) -> list[dict]:
     """The chat with its system message at the head of the first user's message."""
     if chat[0]["role"] != "system":
         return chat
-    told, asked, *rest = chat
-    return [asked | {"content": f"{told['content']}\n\n{asked['content']}"}, *rest]
+    system, user, *rest = chat
+    return [user | {"content": f"{system['content']}\n\n{user['content']}"}, *rest]
 
 
 def _rendered(tokenizer, chats: Sequence[list[dict]], tokenize: bool) -> list:
@@ -68,7 +68,7 @@ def _rendered(tokenizer, chats: Sequence[list[dict]], tokenize: bool) -> list:
 
 
 def _control_tokens(tokenizer) -> list[str]:
-    """Spelling of the special tokens; our own tags are no control tokens where a model has them as special ones."""
+    """Spelling of the special tokens; our own tags do not count, even where a model has them as special ones."""
     added = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
     return sorted({*tokenizer.all_special_tokens, *added} - set(TAGS))
 
@@ -98,10 +98,10 @@ def end_tokens(model, tokenizer) -> tuple[int, ...]:
     `load_base` writes the set into the generation config, so that it is the same before, in and after training.
     """
     declared = model.generation_config.eos_token_id
-    found = {tokenizer.eos_token_id, *(declared if isinstance(declared, list | tuple) else [declared])} - {None}
-    if not found:
-        raise ValueError(f"model {tokenizer.name_or_path!r} names no end token, so its answers would never end")
-    return tuple(sorted(found))
+    ends = {tokenizer.eos_token_id, *(declared if isinstance(declared, list | tuple) else [declared])} - {None}
+    if not ends:
+        raise ValueError(f"model {tokenizer.name_or_path!r} has no end token, so its answers would never end")
+    return tuple(sorted(ends))
 
 
 # --- what is read -----------------------------------------------------------------------------------------------------
@@ -128,8 +128,8 @@ def cut_off(answer: Sequence[int], ends: Collection[int]) -> bool:
 
 def opened(tokenizer, prompt: Sequence[int]) -> str:
     """The tags that the prompt's end opens for the answer, such as an open or a closed, empty think block."""
-    found = OPENED.search(_decoded(tokenizer, prompt[-TAIL:]))
-    return found.group() if found else ""
+    match = OPENED.search(_decoded(tokenizer, prompt[-TAIL:]))
+    return match.group() if match else ""
 
 
 def _up_to_the_end(answer: Sequence[int], ends: Collection[int], pad: int | None) -> list[int]:

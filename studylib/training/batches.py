@@ -21,12 +21,14 @@ def micro_batches(answers: dict, n: int, loss_type: str, skip_zero: bool, update
     answers. A micro-batch that would be empty holds one answer with share 0. With several `updates` per step, the
     groups are dealt to them in turn, and each gets n / updates of the micro-batches.
     """
+    # An advantage of 0 leaves a policy loss no gradient. In a group without reward differences all of them are 0, and
+    # training makes such groups more frequent (DAPO, arXiv 2503.14476, section 3.2).
     advantages, length = answers["advantages"], answers["completion_mask"].sum(1)
     group = torch.unique(answers["prompt_ids"], dim=0, return_inverse=True)[1]
     longest = torch.zeros_like(length).scatter_reduce(0, group, length, "amax")[group]
     counts = (advantages.reshape(len(advantages), -1).any(1) | (not skip_zero)) & (length > 0)
     keys = zip((~counts).tolist(), longest.tolist(), group.tolist(), strict=True)
-    order = [row for _, row in sorted((key, row) for row, key in enumerate(keys))]
+    order = [row for _, row in sorted((key, row) for row, key in enumerate(keys))]  # those that count come first
     kept = torch.tensor(order[: int(counts.sum())], dtype=torch.long, device=group.device)
     turn = torch.unique_consecutive(group[kept], return_inverse=True)[1] % updates
     parts = [part for i in range(updates) for part in kept[turn == i].tensor_split(n // updates)]
@@ -35,6 +37,8 @@ def micro_batches(answers: dict, n: int, loss_type: str, skip_zero: bool, update
 
 def _micro_batch(answers: dict, rows: torch.Tensor, n: int, loss_type: str) -> dict:
     total, width = answers["completion_mask"].shape
+    # TRL takes the mean over a micro-batch's rows and averages the n micro-batches, as if each had total / n rows. It
+    # has fewer or more here, so its mean counts in proportion. Sums over the step's tokens need no such weight.
     share = len(rows) * n / total if loss_type in MEAN_OVER_ROWS else float(len(rows) > 0)
     rows = rows if len(rows) else rows.new_zeros(1)
     used = max(1, int(answers["completion_mask"][rows].sum(1).max()))

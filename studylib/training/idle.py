@@ -20,11 +20,8 @@ from studylib.training.objectives import group_advantages
 TOLERANCE = 1e-4  # of the largest advantage
 SCALE = 1e6  # of rewards, beside which the epsilon of a normalisation is nothing
 GROUPS = 200  # random groups that are tried
-TWO_VALUED = frozenset(reward.name for reward in REWARDS.values() if reward.two_valued)  # the others are graded
 NAMES_OF_A_RUN = {"condition", "seed", "run_root", "profile"}  # parameters that say what a run is called
 REWARD_PARAMETERS = {"rewards", "shaping", "combination"}
-READ_IN_SAMPLING = {"dynamic_sampling", "overlong_cache"}
-ALIKE_ON_TWO_LEVELS = frozenset(reward.name for reward in REWARDS.values() if reward.agreement)
 
 
 def advantages(r: np.ndarray, params: RunParams) -> np.ndarray:
@@ -42,7 +39,7 @@ def advantages(r: np.ndarray, params: RunParams) -> np.ndarray:
     return group_advantages(OBJECTIVES.of(params.objective))(scaled, g).numpy()
 
 
-def shaping_is_idle(params: RunParams, two_valued: frozenset[str] = TWO_VALUED) -> bool:
+def shaping_is_idle(params: RunParams, two_valued: frozenset[str] | None = None) -> bool:
     """Whether the advantages are the same with and without the shaping and the combination, for all rewards tried."""
     names = list(params.reward_weights)
     plain = dict(vars(params)) | {"shaping": "none", "combination": "sum"}
@@ -50,7 +47,7 @@ def shaping_is_idle(params: RunParams, two_valued: frozenset[str] = TWO_VALUED) 
     return _same(advantages(r, params), advantages(r, RunParams(**plain)))
 
 
-def idle_message(params: RunParams, two_valued: frozenset[str] = TWO_VALUED) -> str | None:
+def idle_message(params: RunParams, two_valued: frozenset[str] | None = None) -> str | None:
     """One sentence for the start of a run when its shaping or combination cannot change the gradient, else None."""
     if params.combination == "more" and sum(weight != 0 for weight in params.reward_weights.values()) == 2:
         return (
@@ -67,7 +64,7 @@ def idle_message(params: RunParams, two_valued: frozenset[str] = TWO_VALUED) -> 
     )
 
 
-def identical_conditions(configs: dict[str, dict], two_valued: frozenset[str] = TWO_VALUED) -> list[tuple[str, str]]:
+def identical_conditions(configs: dict[str, dict], two_valued: frozenset[str] | None = None) -> list[tuple[str, str]]:
     """Pairs of conditions that cannot differ. configs: condition -> the parameters of a run (its config.json).
 
     Two conditions are compared when they differ in rewards, shaping, combination or what rewards are computed with, and
@@ -77,7 +74,7 @@ def identical_conditions(configs: dict[str, dict], two_valued: frozenset[str] = 
     return [pair for pair in itertools.combinations(runs, 2) if _identical(*(runs[c] for c in pair), two_valued)]
 
 
-def _identical(one: RunParams, other: RunParams, two_valued: frozenset[str]) -> bool:
+def _identical(one: RunParams, other: RunParams, two_valued: frozenset[str] | None) -> bool:
     trained = [{name for name, weight in p.reward_weights.items() if weight} for p in (one, other)]
     differ = {name for name in vars(one) if getattr(one, name) != getattr(other, name)} - NAMES_OF_A_RUN
     matter = {name for name in differ - REWARD_PARAMETERS if _matters(name, trained[0] | trained[1], one, other)}
@@ -96,10 +93,9 @@ def _finds_weights(params: RunParams) -> bool:
 
 def _matters(parameter: str, trained: set[str], *runs: RunParams) -> bool:
     """Whether a parameter can change runs that train on these rewards."""
-    objectives = [OBJECTIVES.of(run.objective) for run in runs]
-    if not any(_reads(objective, parameter) for objective in objectives):
+    if all(parameter in run.unread() for run in runs):
         return False
-    if parameter == "beta" and all(objective.kind == "flow" for objective in objectives):
+    if parameter == "beta" and all(OBJECTIVES.of(run.objective).kind == "flow" for run in runs):
         return False  # there it only switches the reference on
     readers = {reward.name for reward in REWARDS.values() if parameter in (option.name for option in reward.options)}
     if not readers:
@@ -108,25 +104,18 @@ def _matters(parameter: str, trained: set[str], *runs: RunParams) -> bool:
     return bool(readers & trained) and not (other and all(getattr(run, other) == unread for run in runs))
 
 
-def _reads(objective, parameter: str) -> bool:
-    """Whether training reads a parameter: the options of objectives are read by those that declare them."""
-    if parameter in READ_IN_SAMPLING:
-        return objective.samples
-    own = {option.name for option in objective.options}
-    others = {option.name for other in OBJECTIVES.values() for option in other.options}
-    return parameter in own or parameter not in others
-
-
-def random_rewards(names: list[str], g: int, two_valued: frozenset[str]) -> np.ndarray:
+def random_rewards(names: list[str], g: int, two_valued: frozenset[str] | None = None) -> np.ndarray:
     """(GROUPS * g, R) independent rewards: a fair coin where a reward has two values, else uniform in [-1, 1].
 
-    Ratings that are said to have two values, as on a scale of two levels, share one coin: they rank answers alike.
+    two_valued: the rewards that have two values here (default: what their records say). Ratings among them, as on a
+    scale of two levels, share one coin: they rank answers alike.
     """
+    if two_valued is None:
+        two_valued = {reward.name for reward in REWARDS.values() if reward.two_valued}
     columns = []
     for name in names:
-        alike = name in two_valued and name in ALIKE_ON_TWO_LEVELS
-        rng = generator(0, f"idle/{'ratings' if alike else name}")
         coin = name in two_valued
+        rng = generator(0, f"idle/{'ratings' if coin and REWARDS.of(name).agreement else name}")
         columns.append(rng.integers(2, size=GROUPS * g) if coin else rng.uniform(-1, 1, size=GROUPS * g))
     return np.stack(columns, 1).astype(float)
 

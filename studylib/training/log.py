@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from transformers import TrainerCallback
 
-from studylib.text.readable import told
+from studylib.text.readable import in_words
 from studylib.training import checkpoints
 from studylib.training.progress import progress_bar
 
@@ -53,7 +53,7 @@ class RunLog(TrainerCallback):
             self.bar.note(
                 f"note: {IDLE_STEPS} steps in a row had nothing to learn from: reward {_shown(record['reward'])}, "
                 f"{_shown(alike)} of the groups without differences; of the last step's answers "
-                f"{told(self.trainer.problems, self.params.max_new_tokens)}"
+                f"{in_words(self.trainer.problems, self.params.max_new_tokens)}"
             )
 
     def on_step_end(self, args, state, control, **kwargs):

@@ -33,14 +33,15 @@ def prepare(
     for message in filter(None, (idle_message(params), _idle_update(params), _no_ratio(params))):
         print(f"note: {message}")
     model, tokenizer = load_policy(params)
-    instruct = params.model != "tiny"
-    rows = [{"prompt": chat(row, instruct), "id": row["id"], "options": row["options"]} for row in train_rows]
-    require_positions(model, prompt_tokens(tokenizer, [row["prompt"] for row in rows]), params.max_new_tokens)
+    chats = [chat(row, instruct=params.model != "tiny") for row in train_rows]
+    rows = [{"prompt": asked, "id": row["id"], "options": row["options"]}
+            for asked, row in zip(chats, train_rows, strict=True)]  # fmt: skip
+    require_positions(model, prompt_tokens(tokenizer, chats), params.max_new_tokens)
     trainer = StudyTrainer(
         model=model,
         processing_class=tokenizer,
         params=params,
-        scenario_ids={chat(row, instruct)[-1]["content"]: row["id"] for row in train_rows},
+        scenario_ids={row["prompt"][-1]["content"]: row["id"] for row in rows},
         args=grpo_config(params),
         reward_funcs=[
             *(rewards or [trl_reward(name, train_rows, params, judge) for name in params.reward_weights]),

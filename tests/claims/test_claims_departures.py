@@ -13,7 +13,7 @@ import pytest
 from test_claims import PLAN, STUDY, write_run
 
 from studylib.axes import read_axis
-from studylib.claims import departures, plan, report, tables
+from studylib.claims import departures, plan, plots, report, tables
 from studylib.compare import summarise
 from studylib.paths import PARAMS
 
@@ -60,6 +60,12 @@ def use_plan(monkeypatch, **changes) -> plan.Plan:
     return changed
 
 
+@pytest.fixture
+def unsaved(monkeypatch):
+    """Figures are drawn and not saved, which takes most of the time of a comparison."""
+    monkeypatch.setattr(plots, "save", lambda *figure: [])
+
+
 def summary(root, out, profile="tiny_cpu", **more) -> str:
     """What the command line prints."""
     return summarise("inputs", profile, run_root=str(root), out_root=str(out.parent), **more).in_words()
@@ -68,7 +74,7 @@ def summary(root, out, profile="tiny_cpu", **more) -> str:
 # --- tables of another plan are not sold under the plan of now ---
 
 
-def test_tables_of_a_changed_plan_are_made_again_and_explore(root, out, monkeypatch):
+def test_tables_of_a_changed_plan_are_made_again_and_explore(root, out, monkeypatch, unsaved):
     before = summary(root, out)
     assert "margin 0.1" in before and "This claim is confirmatory." in before
     changed = use_plan(monkeypatch, margin=0.3)
@@ -77,7 +83,7 @@ def test_tables_of_a_changed_plan_are_made_again_and_explore(root, out, monkeypa
     assert "margin 0.3" in after and "This claim is exploratory." in after and "is confirmatory" not in after
 
 
-def test_tables_of_another_profile_are_not_read_as_those_of_the_one_asked_for(root, out):
+def test_tables_of_another_profile_are_not_read_as_those_of_the_one_asked_for(root, out, unsaved):
     summary(root, out)
     message = "are of profile tiny_cpu, not t4: they are made again.\n.*no complete run of axis .inputs. with .* .t4."
     with pytest.raises(ValueError, match=message):
@@ -88,14 +94,14 @@ def test_tables_of_another_profile_are_not_read_as_those_of_the_one_asked_for(ro
     assert set(tables.read_table(out, "runs")["folder"].str.split("/").str[1]) == {"t4"}
 
 
-def test_a_margin_on_the_command_line_is_never_read_into_old_tables(root, out):
+def test_a_margin_on_the_command_line_is_never_read_into_old_tables(root, out, unsaved):
     summary(root, out)
     other = summary(root, out, margin=0.001)
     assert "margin 0.0" in other and "This claim is exploratory." in other and "is confirmatory" not in other
     assert "This claim is confirmatory." in summary(root, out), "the plan's own tables come back"
 
 
-def test_tables_of_another_plan_without_runs_are_refused(root, out, tmp_path):
+def test_tables_of_another_plan_without_runs_are_refused(root, out, tmp_path, unsaved):
     summary(root, out)
     message = f"no tables under plan .* of axis 'inputs': no folder of runs at {tmp_path}/nowhere"
     with pytest.raises(ValueError, match=message):

@@ -79,7 +79,7 @@ def test_ties_have_several_majorities():
 @pytest.mark.parametrize("options", [["2", "1"], ["1"], ["word"], ["1", "nan"], ["1", "inf"], ["a", "b", "a"], []])
 def test_words_are_levels_in_their_order_and_numbers_rise(options):
     assert levels(["wrong", "unsure", "fine"]) == [1.0, 2.0, 3.0] and levels(["-1", "0", "1"]) == [-1.0, 0.0, 1.0]
-    with pytest.raises(ValueError, match="are no scale: two or more different words, or numbers that rise"):
+    with pytest.raises(ValueError, match="are not a scale: it takes two or more different words, or rising numbers"):
         levels(options)
 
 
@@ -92,7 +92,7 @@ def test_words_are_levels_in_their_order_and_numbers_rise(options):
 def test_a_scale_that_is_partly_numbers_or_numbers_in_disguise_is_refused(options):
     row = {"id": "x", "options": options, "ratings": [{"rater": "a", "value": 1.0}]}
     with pytest.raises(
-        ValueError, match="scenario x cannot be scored by ratings: options .* are no scale: .* not both"
+        ValueError, match="scenario x cannot be scored by ratings: options .* are not a scale: .* not both"
     ):
         batch_reward("rating_ordinal", [row])
 

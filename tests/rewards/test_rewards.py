@@ -128,15 +128,19 @@ def test_an_answer_that_could_be_either_of_two_options_is_neither():
 @pytest.mark.parametrize(
     "options, answer, message",
     [
-        (["Yes.", "yes"], None, "options .*'Yes.', 'yes'.* of scenario x are not allowed: they differ by no more than"),
-        (["é", "e\u0301", "no"], None, "they differ by no more"),
-        (["keep quiet", "Keep  quiet", "tell"], None, "they differ by no more"),
-        (["no", "no"], None, "they differ by no more"),
+        (
+            ["Yes.", "yes"],
+            None,
+            "options .*'Yes.', 'yes'.* of scenario x are not allowed: they differ only in what an answer is forgiven",
+        ),
+        (["é", "e\u0301", "no"], None, "they differ only in what"),
+        (["keep quiet", "Keep  quiet", "tell"], None, "they differ only in what"),
+        (["no", "no"], None, "they differ only in what"),
         (["yes", " . "], None, "are not allowed: texts, none of them empty"),
         (["yes", 3], None, "are not allowed: texts, none of them empty"),
         ([], None, "are not allowed: texts, none of them empty"),
         (["yes", "<answer>no"], None, "option '<answer>no' of scenario x is not allowed: no answer can hold a tag"),
-        (["yes", "no"], "Yes", "answer 'Yes' of scenario x is not allowed: it is none of its options"),
+        (["yes", "no"], "Yes", "answer 'Yes' of scenario x is not allowed: it is not one of its options"),
     ],
 )
 def test_options_that_cannot_be_told_apart_or_said_are_refused_before_any_answer(options, answer, message):
@@ -222,7 +226,9 @@ def test_naming_everybody_names_nobody():
 def test_an_embedded_world_alone_can_be_graded_by_checks():
     row = perspective_row()
     foreign = {**row, "rubric": [{"id": "charm", "text": "Is charming.", "weight": 1, "dimension": "x"}]}
-    with pytest.raises(ValueError, match="no check for criterion 'charm': a program can grade the embedded worlds"):
+    with pytest.raises(
+        ValueError, match="no check for criterion 'charm': a program can grade only the embedded worlds"
+    ):
         batch_reward("rubric", [foreign])([GOOD], [foreign])
 
 

@@ -207,7 +207,7 @@ def test_a_rubric_is_read_and_never_run(tmp_path):
         ("[" * 5000 + "]" * 5000, "Python literal"), ("9" * (MAX_RUBRIC + 1), "at most 200000 characters"),
         (None, "not NoneType"), (literal(weight=0), "weight 0 of criterion '1' is not allowed: -3..3, not 0"),
         (literal(weight=4), "weight 4"), (literal(weight=True), "weight True"), (literal(weight="2"), "weight '2'"),
-        (literal(weight=1.5), "weight 1.5"), (literal(title=""), "are texts"), (literal(id=3), "are texts"),
+        (literal(weight=1.5), "weight 1.5"), (literal(title=""), "must be texts"), (literal(id=3), "must be texts"),
         (f"{literal()} + {literal()}", "Python literal"), (f"[*{literal()}]", "Python literal"),
         (literal()[:-1] + "," + literal()[1:], "criterion '1' comes twice"),
     ],

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from studylib.names import REWARDS
-from studylib.params import COMBINATIONS, SHAPINGS, RunParams
+from studylib.names import REWARDS, SHAPINGS
+from studylib.params import COMBINATIONS, RunParams
 from studylib.randomness import generator
 from studylib.rewards import batch_reward
 from studylib.rewards import shaping as s
@@ -88,7 +88,7 @@ def test_normalising_first_weighs_rewards_alike_and_summing_first_weighs_them_by
 
 @pytest.mark.parametrize("how", [how for how in SHAPINGS if how != "none"])
 def test_no_shaping_of_one_reward_with_two_values_changes_a_group_normalised_advantage(how):
-    params = RunParams(rewards="verdict=1", shaping=how)
+    params = RunParams(rewards="correct=1", shaping=how)
     clipped = how == "clip"  # the mean of the step lies between the two values, so that both are moved alike
     assert shaping_is_idle(params) or clipped
     rng = generator(1, "test/affine")
@@ -100,8 +100,8 @@ def test_what_a_shaping_can_change():
     idle = {how: shaping_is_idle(RunParams(rewards="rubric=1", shaping=how)) for how in SHAPINGS}
     assert idle == {"none": True, "par": False, "lsc": False, "tanh": False, "clip": False, "min_max": True,
                     "mean_std": True}  # fmt: skip
-    assert not shaping_is_idle(RunParams(rewards="verdict=1 format=0.5", shaping="par")), "two rewards: four values"
-    assert not shaping_is_idle(RunParams(rewards="verdict=1", shaping="par", objective="dr_grpo")), "not normalised"
+    assert not shaping_is_idle(RunParams(rewards="correct=1 format=0.5", shaping="par")), "two rewards: four values"
+    assert not shaping_is_idle(RunParams(rewards="correct=1", shaping="par", objective="dr_grpo")), "not normalised"
     assert shaping_is_idle(RunParams(rewards="rubric=1", shaping="par", objective="rft")), "the best stays the best"
     two = "rating_expected"
     assert not shaping_is_idle(RunParams(rewards=f"{two}=1", shaping="par"))
@@ -110,8 +110,8 @@ def test_what_a_shaping_can_change():
 
 def test_the_run_is_told_when_its_shaping_cannot_do_anything():
     assert idle_message(RunParams()) is None and idle_message(RunParams(rewards="rubric=1", shaping="par")) is None
-    assert idle_message(RunParams(rewards="verdict=1 format=0", shaping="par")) == (
-        "shaping 'par' cannot change the gradient here: with rewards = 'verdict=1 format=0' and objective 'grpo' the "
+    assert idle_message(RunParams(rewards="correct=1 format=0", shaping="par")) == (
+        "shaping 'par' cannot change the gradient here: with rewards = 'correct=1 format=0' and objective 'grpo' the "
         "advantages are those of the plain sum"
     )
 
@@ -122,39 +122,39 @@ def config(**given):
 
 def test_conditions_with_the_same_advantages_cannot_differ():
     configs = {
-        "verdict": config(rewards="verdict=1"),
-        "twice": config(rewards="verdict=2 format=0"),
-        "par": config(rewards="verdict=1", shaping="par"),
-        "window": config(rewards="verdict=1", diversity_window=8),
-        "format": config(rewards="verdict=1 format=0.1"),
-        "longer": config(rewards="verdict=1", max_new_tokens=99),
-        "diversity": config(rewards="verdict=0.9 diversity=0.1"),
-        "diversity_8": config(rewards="verdict=0.9 diversity=0.1", diversity_window=8),
+        "correct": config(rewards="correct=1"),
+        "twice": config(rewards="correct=2 format=0"),
+        "par": config(rewards="correct=1", shaping="par"),
+        "window": config(rewards="correct=1", diversity_window=8),
+        "format": config(rewards="correct=1 format=0.1"),
+        "longer": config(rewards="correct=1", max_new_tokens=99),
+        "diversity": config(rewards="correct=0.9 diversity=0.1"),
+        "diversity_8": config(rewards="correct=0.9 diversity=0.1", diversity_window=8),
     }
-    same = set(itertools.combinations(["verdict", "twice", "par", "window"], 2))
+    same = set(itertools.combinations(["correct", "twice", "par", "window"], 2))
     assert set(identical_conditions(configs)) == same
 
 
 def test_conditions_that_train_on_the_same_advantages_are_identical_and_more_is_not_a_sum():
-    one = config(rewards="verdict=1 rubric=1")
-    more = config(rewards="verdict=1 rubric=1", combination="more")
-    doubled = {**one, "condition": "other", "seed": 4, "rewards": "verdict=2 rubric=2"}
+    one = config(rewards="correct=1 rubric=1")
+    more = config(rewards="correct=1 rubric=1", combination="more")
+    doubled = {**one, "condition": "other", "seed": 4, "rewards": "correct=2 rubric=2"}
     assert identical_conditions({"a": one, "b": doubled}) == [("a", "b")], "an affine change of the reward"
     assert identical_conditions({"a": one, "b": {**one, "condition": "other"}}) == [], "their rewards do not differ"
     assert identical_conditions({"a": one, "b": more}) == []
 
 
 def test_more_has_nothing_to_mix_of_one_reward():
-    one, more = RunParams(rewards="rubric=1"), RunParams(rewards="rubric=1 verdict=0", combination="more")
+    one, more = RunParams(rewards="rubric=1"), RunParams(rewards="rubric=1 correct=0", combination="more")
     assert idle_message(more).startswith("combination 'more' cannot change the gradient here")
     assert identical_conditions({"a": vars(one), "b": vars(more)}) == [("a", "b")]
-    two = idle_message(RunParams(rewards="rubric=1 verdict=1 format=0", combination="more"))
+    two = idle_message(RunParams(rewards="rubric=1 correct=1 format=0", combination="more"))
     assert two.startswith("combination 'more' of two rewards gives both the weight 0.5")
-    assert idle_message(RunParams(rewards="rubric=1 verdict=1 format=1", combination="more")) is None
+    assert idle_message(RunParams(rewards="rubric=1 correct=1 format=1", combination="more")) is None
 
 
 def test_parameters_that_nobody_reads_make_no_difference():
-    dispersed = config(rewards="verdict=1 dispersion=1")
+    dispersed = config(rewards="correct=1 dispersion=1")
     assert identical_conditions({"a": dispersed, "b": {**dispersed, "embedder_revision": "x"}}) == [("a", "b")]
     embedded = {**dispersed, "embedder": "some/model", "embedder_revision": "x"}
     assert identical_conditions({"a": dispersed, "b": embedded}) == []
@@ -244,7 +244,7 @@ def test_the_average_gradient_is_nearly_the_newest():
         ({"combination": "max"}, f"combination = 'max' is not allowed: one of {', '.join(COMBINATIONS)}"),
         ({"combination": "lsc", "shaping": "par"}, "shaping = 'par' is not allowed: none, because combination 'sum'"),
         (
-            {"combination": "more", "rewards": "verdict=0.9 format=0.1"},
+            {"combination": "more", "rewards": "correct=0.9 format=0.1"},
             "'more' takes objective grpo, .* weights 0 or 1",
         ),
         ({"combination": "more", "objective": "dapo"}, "'more' takes objective grpo"),

@@ -5,7 +5,8 @@ from importlib import metadata
 
 import pytest
 
-from studylib.runs.folder import is_complete, open_run, write_json, write_manifest
+from studylib.params import RunParams
+from studylib.runs.folder import is_complete, open_run, write_json, write_manifest, written_whole
 from studylib.runs.provenance import code_hash, git_state
 
 
@@ -27,6 +28,41 @@ def test_a_run_folder_belongs_to_one_set_of_parameters(tmp_path):
     (tmp_path / "config.json").write_text('{\n"seed": 1,\n')
     with pytest.raises(ValueError, match=r"not JSON in .*config\.json, line 3"):
         open_run(tmp_path, {"seed": 1, "steps": 2})
+
+
+def test_a_parameter_that_an_older_run_lacks_counts_as_its_default(tmp_path):
+    params = RunParams(condition="narrow", n_domains=1, n_styles=1)
+    older = {name: value for name, value in params.as_dict().items() if name not in ("combination", "dpo_nll")}
+    (tmp_path / "config.json").write_text(json.dumps(older | {"rewards": "verdict=1.0 format=0.0"}))
+    (tmp_path / "manifest.json").touch()
+    kept = (tmp_path / "config.json").read_bytes()
+    open_run(tmp_path, params.as_dict())
+    assert (tmp_path / "config.json").read_bytes() == kept, "that of a complete run stays"
+    with pytest.raises(ValueError, match="holds a run with combination = 'sum', not 'lsc'"):
+        open_run(tmp_path, params.as_dict() | {"combination": "lsc"})
+
+
+@pytest.mark.parametrize("old, new", [({}, {"judge_content": "a"}), ({"judge_content": "a"}, {"judge_content": "b"})])
+def test_a_run_with_another_judge_is_refused_also_where_an_older_one_did_not_keep_it(tmp_path, old, new):
+    open_run(tmp_path, {"seed": 1} | old)
+    (tmp_path / "metrics.jsonl").touch()
+    with pytest.raises(ValueError, match="holds a run with judge_content = .*; give another run_root"):
+        open_run(tmp_path, {"seed": 1} | new)
+
+
+def test_a_folder_of_runs_may_be_moved(tmp_path):
+    open_run(tmp_path, RunParams(run_root="runs").as_dict())
+    (tmp_path / "metrics.jsonl").touch()
+    open_run(tmp_path, RunParams(run_root="elsewhere").as_dict())
+
+
+def test_a_file_that_breaks_off_leaves_the_old_one_and_nothing_else(tmp_path):
+    path = tmp_path / "table.txt"
+    path.write_text("old")
+    with pytest.raises(OSError), written_whole(path) as scratch:
+        scratch.write_text("ne")
+        raise OSError("the disk is full")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
 def test_the_manifest_makes_a_run_complete_and_says_what_it_was_made_of(tmp_path):

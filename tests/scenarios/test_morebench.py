@@ -98,9 +98,9 @@ def test_a_run_can_select_it(tmp_path):
     [("'weight': 3", "'weight': 3, 'weight': -3", "key 'weight' comes twice in one criterion"),
      ("'weight': 3", "'weight': True", "weight True of criterion 'a' is not allowed"),
      ("'weight': 3", "'weight': '3'", "weight '3' of criterion 'a' is not allowed"),
-     ("'Takes bribes'", "' '", "id, title and dimension of a criterion are texts"),
-     ("'Takes bribes'", "7", "id, title and dimension of a criterion are texts"),
-     ("'other'", "None", "id, title and dimension of a criterion are texts")],
+     ("'Takes bribes'", "' '", "id, title and dimension of a criterion must be texts"),
+     ("'Takes bribes'", "7", "id, title and dimension of a criterion must be texts"),
+     ("'other'", "None", "id, title and dimension of a criterion must be texts")],
 )  # fmt: skip
 def test_a_criterion_that_says_two_things_or_nothing_is_refused_with_its_place(tmp_path, old, new, message):
     rows = [dilemma(i) for i in range(8)]
@@ -111,7 +111,7 @@ def test_a_criterion_that_says_two_things_or_nothing_is_refused_with_its_place(t
 
 def test_errors_name_the_place(tmp_path):
     bad = [dilemma(i) | {"RUBRIC": "[1]"} for i in range(20)]
-    with pytest.raises(ValueError, match=r"a criterion has id, .* in .*morebench_public.csv, line \d+"):
+    with pytest.raises(ValueError, match=r"a criterion must have id, .* in .*morebench_public.csv, line \d+"):
         all_rows("morebench_public", write(tmp_path, bad))
     with pytest.raises(ValueError, match="unknown theory 'Stoicism'; known: neutral, Act Utilitarianism"):
         all_rows("morebench_public", write(tmp_path, [dilemma(i, "Stoicism") for i in range(20)]))

@@ -322,13 +322,13 @@ def test_a_faulty_story_is_named_with_its_place(tmp_path, line, message):
 )  # fmt: skip
 def test_names_of_columns_are_no_question_where_a_file_may_lack_a_header(tmp_path, first):
     folder = write(tmp_path, {"utilitarianism_test.csv": f"{first}\nI won.,I lost.\n"})
-    with pytest.raises(ValueError, match=rf"names of columns .*utilitarianism_test\.csv, line 1: '{first}'"):
+    with pytest.raises(ValueError, match=rf"column names .*utilitarianism_test\.csv, line 1: '{first}'"):
         sources.load_source("ethics_utilitarianism", "held_out", folder)
 
 
 def test_a_header_that_comes_again_in_the_middle_is_no_question(tmp_path):
     text = f"{MORALCHOICE_HEADER}C_1,Do not kill,You swim.,I save.,I leave.\n{MORALCHOICE_HEADER}"
-    with pytest.raises(ValueError, match=r"names of columns instead of texts in .*low_ambiguity\.csv, line 3"):
+    with pytest.raises(ValueError, match=r"column names instead of texts in .*low_ambiguity\.csv, line 3"):
         sources.load_source("moralchoice", "held_out", write(tmp_path, {"low_ambiguity.csv": text}))
     with pytest.raises(ValueError, match=r"column 'label' comes twice in .*justice_test\.csv"):
         sources.load_source(
@@ -342,7 +342,9 @@ def test_a_header_that_comes_again_in_the_middle_is_no_question(tmp_path):
 )
 def test_a_stray_quote_never_swallows_or_spoils_a_record(tmp_path, row, line):
     folder = write(tmp_path, {"justice_test.csv": f"label,scenario\n1,I nap.\n{row}"})
-    with pytest.raises(ValueError, match=rf"a quote in .*justice_test\.csv, line {line} is not closed, or not alone"):
+    with pytest.raises(
+        ValueError, match=rf"a quote in .*justice_test\.csv, line {line} is not closed, or stands inside"
+    ):
         sources.load_source("ethics_justice", "held_out", folder)
 
 

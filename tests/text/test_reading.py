@@ -84,7 +84,7 @@ def test_a_json_file_that_is_no_object_is_refused_with_its_line(tmp_path, conten
 @pytest.mark.parametrize("row", ['1,"open\n2,b\n', '1,a "quoted" word\n', '1,"a" b\n', '1, "a"\n', '"1"",a\n'])
 def test_quotes_stand_around_a_cell_or_not_at_all(tmp_path, row):
     with pytest.raises(
-        ValueError, match=r"a quote in .*given\.txt, line 3 is not closed, or not alone around its cell"
+        ValueError, match=r"a quote in .*given\.txt, line 3 is not closed, or stands inside an unquoted cell"
     ):
         list(read_cells(file(tmp_path, f"n,text\n0,a\n{row}")))
 

@@ -93,7 +93,7 @@ def heard(params, says, monkeypatch):
         sample_pairs(trainer)
     training.train(trainer, params)
     line = json.loads((params.run_dir / "metrics.jsonl").read_text().splitlines()[0])
-    return table.verdict.mean(), line["rewards/verdict/mean"]
+    return table.correct.mean(), line["rewards/correct/mean"]
 
 
 @pytest.mark.parametrize(

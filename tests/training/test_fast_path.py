@@ -14,7 +14,7 @@ from training_runs import start
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 from trl.trainer.utils import add_fused_lm_head
 
-from studylib.policy import models
+from studylib.policy import decoder, dense, models
 from studylib.policy.decoder import GRAPHS, WIDTH
 from studylib.policy.dense import DenseCopy
 from studylib.policy.models import Precision, load_base, lora, steady_attention
@@ -22,7 +22,6 @@ from studylib.policy.rollout import as_in_training, rollout, sampler
 from studylib.policy.sampling import NoToken, Sampling, draw, uniforms
 from studylib.policy.scoring import scores_in_passes, shared_prompt_scores, why_not
 from studylib.scenarios.selection import select
-from studylib.training import trainer as trainer_module
 from studylib.training.batches import micro_batches
 
 
@@ -365,9 +364,7 @@ def test_a_way_of_drawing_that_means_nothing_is_refused(policy, prompts, how, me
 def test_a_model_whose_logits_overflow_is_refused_at_the_token_where_it_does(
     policy, prompts, monkeypatch, value, temperature, compiled
 ):
-    from studylib.policy import rollout as module
-
-    calls, kind = itertools.count(), module.FixedDecoder if compiled else module.Decoder
+    calls, kind = itertools.count(), decoder.FixedDecoder if compiled else decoder.Decoder
     healthy = kind.next_logits
 
     def overflows(self):
@@ -383,10 +380,8 @@ def test_a_model_whose_logits_overflow_is_refused_at_the_token_where_it_does(
 
 
 def test_a_training_step_whose_logits_overflow_says_which(miniature, monkeypatch):
-    from studylib.policy import rollout as module
-
     trainer = start(miniature())
-    monkeypatch.setattr(module.Decoder, "next_logits", lambda self: torch.full((len(self.token), 9), torch.nan))
+    monkeypatch.setattr(decoder.Decoder, "next_logits", lambda self: torch.full((len(self.token), 9), torch.nan))
     with pytest.raises(RuntimeError, match="after 0 optimiser steps, token 1 of 8: no token .* for 8 of 8 answers"):
         trainer.train()
 
@@ -450,15 +445,13 @@ def test_a_cache_of_fixed_size_gives_the_same_answers(policy, prompts):
 
 
 def test_compiled_rollouts_share_graphs_between_prompt_lengths_and_numbers_of_answers(policy, monkeypatch):
-    from studylib.policy import rollout as module
-
-    rng, shapes, one_token = np.random.default_rng(0), set(), module.FixedDecoder.next_logits
+    rng, shapes, one_token = np.random.default_rng(0), set(), decoder.FixedDecoder.next_logits
 
     def spy(self):
         shapes.add((len(self.token), self.visible.shape[-1]))
         return one_token(self)
 
-    monkeypatch.setattr(module.FixedDecoder, "next_logits", spy)
+    monkeypatch.setattr(decoder.FixedDecoder, "next_logits", spy)
     sizes = [(5, 13), (9, 14), (17, 16), (40, 9), (70, 16), (100, 11), (129, 15), (60, 12), (33, 10), (21, 16)]
     for length, n in sizes:
         tasks = [rng.integers(10, 1000, size=length).tolist()] * n, range(n), Sampling(2, ()), PAD
@@ -467,11 +460,9 @@ def test_compiled_rollouts_share_graphs_between_prompt_lengths_and_numbers_of_an
 
 
 def test_more_graphs_than_torch_may_keep_are_refused(policy, prompts, monkeypatch):
-    from studylib.policy import rollout as module
-
     assert GRAPHS > 8, "torch's own limit"
     model, _ = policy
-    monkeypatch.setattr(module, "GRAPHS", 2)
+    monkeypatch.setattr(decoder, "GRAPHS", 2)
     monkeypatch.delattr(model, "_one_token", raising=False)
     torch._dynamo.reset()
     with pytest.raises(RuntimeError, match="rollout_compile: more than 2 numbers of answers and prompt lengths"):
@@ -651,11 +642,12 @@ def test_the_log_probabilities_of_the_sampler_are_those_of_its_tokens(policy, pr
 @pytest.mark.parametrize("given", [{}, {"objective": "ppo", "beta": 0.1}, {"rollout_weights": "nf4"}], ids=str)
 def test_a_run_logs_how_far_its_sampler_is_from_its_policy(miniature, monkeypatch, given):
     """In float32 and in bfloat16, in every Nth step alone."""
+    from studylib.training import config, measure
     from studylib.training.train import train
 
-    monkeypatch.setattr(trainer_module, "MEASURE_EVERY", 2)
+    monkeypatch.setattr(measure, "MEASURE_EVERY", 2)
     for dtype, bound in ((torch.float32, 1e-5), (torch.bfloat16, 1e-3)):
-        for module in (models, trainer_module):
+        for module in (models, config):
             monkeypatch.setattr(module, "precision", lambda device, dtype=dtype: Precision(dtype, "as the test wants"))
         params = miniature(learning_rate=5e-5, seed=int(bound * 1e5), **given)
         train(start(params), params)
@@ -667,11 +659,9 @@ def test_a_run_logs_how_far_its_sampler_is_from_its_policy(miniature, monkeypatc
 
 
 def test_the_dense_copy_is_made_once_for_training_and_evaluation(miniature, monkeypatch):
-    from studylib.policy import rollout as module
-
     params = miniature()
     trainer = start(params)
-    monkeypatch.setattr(module, "DenseCopy", lambda policy: pytest.fail("made again"))
+    monkeypatch.setattr(dense, "DenseCopy", lambda policy: pytest.fail("made again"))
     assert sampler(params, trainer.model) is trainer.dense.model
     assert sampler(miniature(rollout_weights="nf4"), trainer.model) is trainer.model
     assert not any("dense" in name for name in trainer.model.state_dict())

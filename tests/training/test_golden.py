@@ -277,7 +277,7 @@ def disturb(model):
 
 
 def test_the_loss_of_dpo_is_that_of_trl(miniature, monkeypatch):
-    pay(monkeypatch, verdict=tags_reward)
+    pay(monkeypatch, correct=tags_reward)
     params = miniature(objective="dpo", beta=0.3, answers_per_step=16, micro_batch=16)
     trainer = start(params)
     pairs, _, _ = sample_pairs(trainer)

@@ -23,7 +23,7 @@ def opposite(response, scenario):
 
 
 def play(monkeypatch, second=format):
-    pay(monkeypatch, verdict=tags_reward, format=second)
+    pay(monkeypatch, correct=tags_reward, format=second)
 
 
 def advantages_of(trainer, params):
@@ -35,14 +35,14 @@ def advantages_of(trainer, params):
 
 
 def test_by_default_trl_sees_the_rewards_as_they_are():
-    params = RunParams(rewards="verdict=1 format=0.1", overlong_cache=0.2)
+    params = RunParams(rewards="correct=1 format=0.1", overlong_cache=0.2)
     assert mixing.trl_weights(params) == [1.0, 0.1, 1.0] and not mixing.has_mixture(params)
     r = torch.rand(8, 3)
     assert torch.equal(mixing.with_mixture(r, params), r)
 
 
 def test_an_answer_of_which_a_trained_reward_is_missing_is_left_out_as_a_whole():
-    params = RunParams(rewards="verdict=1 rubric=1 format=0")
+    params = RunParams(rewards="correct=1 rubric=1 format=0")
     r = torch.tensor([[1.0, 1.0, 1.0], [1.0, NAN, 1.0], [0.0, 1.0, NAN], [0.0, 0.0, 0.0]])
     found = mixing.with_mixture(r, params)
     assert found.isnan().any(1).tolist() == [False, True, True, False] and found[1].isnan().all()
@@ -51,7 +51,7 @@ def test_an_answer_of_which_a_trained_reward_is_missing_is_left_out_as_a_whole()
 
 @pytest.mark.parametrize("how", [{"shaping": "par"}, {"combination": "lsc"}])
 def test_a_mixture_is_a_column_of_its_own(how):
-    params = RunParams(rewards="verdict=1 rubric=0.5", **how)
+    params = RunParams(rewards="correct=1 rubric=0.5", **how)
     assert mixing.trl_weights(params) == [0.0, 0.0, 1.0]
     r = torch.rand(8, 3)
     found = mixing.with_mixture(r.clone(), params)
@@ -62,7 +62,7 @@ def test_a_mixture_is_a_column_of_its_own(how):
 @pytest.mark.parametrize("how", [{"shaping": "par"}, {"combination": "lsc"}, {"combination": "normalise_then_sum"}])
 def test_a_run_trains_on_the_shaped_total_and_logs_the_rewards_as_they_are(miniature, monkeypatch, how):
     play(monkeypatch)
-    params = miniature(rewards="verdict=1 format=1", **how)
+    params = miniature(rewards="correct=1 format=1", **how)
     trainer = start(params)
     seen = []
     monkeypatch.setattr(trainer, "_calculate_rewards", spy(trainer._calculate_rewards, seen))
@@ -75,7 +75,7 @@ def test_a_run_trains_on_the_shaped_total_and_logs_the_rewards_as_they_are(minia
         expected = normalised(whole, 4)
     assert found.numpy() == pytest.approx(expected, abs=0.05)  # TRL's epsilon
     line = json.loads((params.run_dir / "metrics.jsonl").read_text().splitlines()[0])
-    assert line["rewards/verdict/mean"] == pytest.approx(r[:, 0].mean(), abs=1e-4)
+    assert line["rewards/correct/mean"] == pytest.approx(r[:, 0].mean(), abs=1e-4)
 
 
 def spy(function, seen):
@@ -88,12 +88,12 @@ def spy(function, seen):
 
 def test_more_weighs_two_opposite_rewards_alike_and_stands_still(miniature, monkeypatch):
     play(monkeypatch, opposite)
-    params = miniature(rewards="verdict=1 format=1", combination="more", learning_rate=0.1, max_grad_norm=1.0)
+    params = miniature(rewards="correct=1 format=1", combination="more", learning_rate=0.1, max_grad_norm=1.0)
     trainer = start(params)
     before = adapter(trainer)
     train(trainer, params)
     line = json.loads((params.run_dir / "metrics.jsonl").read_text().splitlines()[0])
-    assert (line["lambda/verdict"], line["lambda/format"]) == pytest.approx((0.5, 0.5), abs=1e-3)
+    assert (line["lambda/correct"], line["lambda/format"]) == pytest.approx((0.5, 0.5), abs=1e-3)
     assert all(torch.allclose(value, before[name], atol=1e-4) for name, value in adapter(trainer).items())
 
 
@@ -102,8 +102,8 @@ def test_more_with_one_reward_is_grpo_and_a_reward_without_differences_gets_no_w
     common = {"learning_rate": 0.01, "max_grad_norm": 1.0, "steps": 2}
     ends, worth = [], []
     for root, given in (
-        ("more", {"rewards": "verdict=1 format=1", "combination": "more"}),
-        ("sum", {"rewards": "verdict=1"}),
+        ("more", {"rewards": "correct=1 format=1", "combination": "more"}),
+        ("sum", {"rewards": "correct=1"}),
     ):
         params = miniature(run_root=str(tmp_path / root), **common, **given)
         trainer = start(params)
@@ -128,7 +128,7 @@ def test_the_gradients_that_more_weighs_are_linear_in_the_advantages(miniature, 
 
 
 def test_a_run_says_when_its_shaping_cannot_do_anything(miniature, capsys):
-    start(miniature(rewards="verdict=1", shaping="tanh"))
+    start(miniature(rewards="correct=1", shaping="tanh"))
     assert "note: shaping 'tanh' cannot change the gradient here" in capsys.readouterr().out
     start(miniature())
     assert "note:" not in capsys.readouterr().out

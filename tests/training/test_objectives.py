@@ -273,12 +273,12 @@ def test_updates_share_the_groups_among_them():
 @pytest.fixture
 def spaces(monkeypatch):
     """A reward in which untrained answers differ."""
-    pay(monkeypatch, verdict=tags_reward)
+    pay(monkeypatch, correct=tags_reward)
 
 
 def of_condition(miniature, name, **given):
     common = {"axis": "objective", "condition": name, "learning_rate": 0.01, "max_grad_norm": 1.0}
-    return miniature(**{**common, "rewards": "verdict=1", **given})
+    return miniature(**{**common, "rewards": "correct=1", **given})
 
 
 @pytest.mark.parametrize("name", [name for name in o.OBJECTIVES if name != "base"])

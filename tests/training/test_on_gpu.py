@@ -20,7 +20,7 @@ from studylib.judge.model import Judge, Recipe, judge_of, new_hub_judge, new_tin
 from studylib.judge.prompts import context, question
 from studylib.judge.variants import variant
 from studylib.names import OBJECTIVES
-from studylib.params import NEED_REFERENCE, RunParams
+from studylib.params import RunParams
 from studylib.paths import PARAMS
 from studylib.policy import tiny
 from studylib.policy.dense import use_dense_copy
@@ -43,7 +43,7 @@ def cache(tmp_path_factory):
 def one_layer(cache, monkeypatch):
     """The tiny model with one layer, in a cache of its own: half the operations."""
     monkeypatch.setitem(tiny.SHAPE, "num_hidden_layers", 1)
-    monkeypatch.setattr("studylib.policy.warm_start.CACHE", cache)
+    monkeypatch.setattr("studylib.paths.CACHE", cache)
     monkeypatch.setattr("studylib.evaluation.answers.CACHE", cache)
 
 
@@ -56,7 +56,7 @@ SMALLEST = {  # three steps, of which the last comes again after a resume
 @pytest.fixture
 def differing(monkeypatch):
     """Rewards that untrained answers differ in."""
-    pay(monkeypatch, verdict=tags_reward, format=lambda response, row: len(response) / 100, read=format)
+    pay(monkeypatch, correct=tags_reward, format=lambda response, row: len(response) / 100, read=format)
 
 
 def run_and_resume(params: RunParams):
@@ -101,16 +101,16 @@ def moved(fresh, ended) -> bool:
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_an_objective_takes_steps_evaluations_and_a_resume(gpu, miniature, differing, objective):
-    given = {"beta": 0.1 * (objective in NEED_REFERENCE)}
+    given = {"beta": 0.1 * OBJECTIVES[objective].reference}
     given |= {"base": {"steps": 0}, "dpo": {"generations": 2}}.get(objective, {})  # DPO: a pair of every two answers
     params = miniature(**SMALLEST | given, objective=objective)
     assert moved(*run_and_resume(params)) == (objective != "base")
 
 
 COMBINATIONS = {
-    "more": {"rewards": "verdict=1 format=1", "combination": "more"},
-    "sum of log-sigmoids": {"rewards": "verdict=1 format=1", "combination": "lsc"},
-    "normalise_then_sum": {"rewards": "verdict=1 format=1", "combination": "normalise_then_sum"},
+    "more": {"rewards": "correct=1 format=1", "combination": "more"},
+    "sum of log-sigmoids": {"rewards": "correct=1 format=1", "combination": "lsc"},
+    "normalise_then_sum": {"rewards": "correct=1 format=1", "combination": "normalise_then_sum"},
     "par, overlong, kl in the loss": {"shaping": "par", "overlong_cache": 0.5, "beta": 0.1, "micro_batch": 4},
     "two updates, ppo": {"updates_per_batch": 2, "objective": "ppo", "beta": 0.1},
     "checkpointing, flowrl": {"gradient_checkpointing": True, "objective": "flowrl", "beta": 0.1},
@@ -129,7 +129,7 @@ def test_groups_without_differences_are_sampled_anew(gpu, miniature, monkeypatch
     def for_some(response, row):
         return tags_reward(response, row) * (zlib.crc32(row["id"].encode()) % 2)
 
-    pay(monkeypatch, verdict=for_some)
+    pay(monkeypatch, correct=for_some)
     params = miniature(**SMALLEST, objective="dapo", dynamic_sampling=1)
     assert moved(*run_and_resume(params))
     lines = (params.run_dir / "metrics.jsonl").read_text().splitlines()

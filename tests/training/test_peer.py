@@ -13,8 +13,7 @@ from trl import GRPOConfig
 
 from studylib.params import RunParams
 from studylib.policy.models import Precision, load_base, lora
-from studylib.training import supported
-from studylib.training import trainer as module
+from studylib.training import config, supported
 from studylib.training.config import grpo_config
 from studylib.training.train import prepare
 from studylib.training.trainer import StudyTrainer
@@ -75,7 +74,7 @@ def movement(params: RunParams, **settings) -> torch.Tensor:
 
 def both(miniature, params=None, **settings) -> tuple[torch.Tensor, torch.Tensor]:
     """The movement with each engine, of two steps."""
-    small = {"steps": 2, "answers_per_step": 8, "micro_batch": 4, "objective": "grpo", "rewards": "verdict=1"}
+    small = {"steps": 2, "answers_per_step": 8, "micro_batch": 4, "objective": "grpo", "rewards": "correct=1"}
     return tuple(movement(miniature(engine=e, **small | (params or {})), **settings) for e in ("fast", "trl"))
 
 
@@ -125,7 +124,7 @@ def test_a_term_of_a_whole_micro_batch_moves_the_adapter_as_plain_trl_does(minia
 def test_in_bfloat16_the_adapter_moves_as_plain_trl_moves_it(miniature, monkeypatch):
     small = {"steps": 1, "rollout_weights": "nf4"}  # one sampler, and no answer that rounding made another
     in_float32, _ = both(miniature, small)
-    monkeypatch.setattr(module, "precision", lambda device: Precision(torch.bfloat16, "as on a GPU"))
+    monkeypatch.setattr(config, "precision", lambda device: Precision(torch.bfloat16, "as on a GPU"))
     fast, trl = both(miniature, small)
     assert not torch.equal(fast, in_float32), "bfloat16 was not on"
     assert_alike(fast, trl, tolerance=0.03)
@@ -148,7 +147,7 @@ def test_a_step_whose_answers_are_all_cut_off_and_masked_moves_nothing(miniature
 
 @pytest.mark.parametrize("objective", ["ppo", "flowrl", "gflowrl"])
 def test_answers_that_are_cut_off_and_masked_teach_no_objective_anything(miniature, objective):
-    params = miniature(objective=objective, steps=1, rewards="verdict=1", beta=0.05)
+    params = miniature(objective=objective, steps=1, rewards="correct=1", beta=0.05)
     trainer = trainer_of(params, ends=[3], mask_truncated_completions=True)
     heads = [p.detach().clone() for p in trainer.heads.parameters()]
     before = adapter(trainer)
@@ -172,12 +171,12 @@ def sometimes(completions, **columns):
 
 
 def test_two_rewards_are_weighed_and_an_answer_that_one_of_them_could_not_score_counts_nothing(miniature):
-    small = {"steps": 1, "answers_per_step": 8, "micro_batch": 4, "generations": 4, "rewards": "verdict=1 format=0.5"}
+    small = {"steps": 1, "answers_per_step": 8, "micro_batch": 4, "generations": 4, "rewards": "correct=1 format=0.5"}
     fast, trl = both(miniature, small, rewards=[spread, twice])
     assert_alike(fast, trl)
     fast, trl = both(miniature, small, rewards=[spread, sometimes])
     assert_alike(fast, trl)
-    alone, _ = both(miniature, small | {"rewards": "verdict=1"}, rewards=[sometimes])
+    alone, _ = both(miniature, small | {"rewards": "correct=1"}, rewards=[sometimes])
     assert fast.norm() > 0 and (fast / fast.norm() - alone / alone.norm()).norm() < 0.01
 
 
@@ -210,7 +209,7 @@ EVALUATION = {"eval_strategy": "steps", "eval_steps": 1, "per_device_eval_batch_
 
 @pytest.mark.parametrize("engine, g", [("fast", None), ("fast", 1), ("fast", 2), ("trl", 1)])
 def test_evaluation_during_training_answers_as_often_as_asked_and_changes_nothing(miniature, engine, g):
-    params = miniature(engine=engine, steps=2, rewards="verdict=1")
+    params = miniature(engine=engine, steps=2, rewards="correct=1")
     seen, asked = Seen(), []
 
     def counted(completions, prompts, **columns):
@@ -236,13 +235,13 @@ def test_evaluation_during_training_answers_as_often_as_asked_and_changes_nothin
         {"objective": "gflowrl", "beta": 0.05},
         {"objective": "ppo", "beta": 0.05},
         {"objective": "rloo", "dynamic_sampling": 2},
-        {"objective": "grpo", "rewards": "verdict=1 format=1", "combination": "more"},
-        {"objective": "grpo", "rewards": "verdict=1 format=1", "combination": "lsc"},
+        {"objective": "grpo", "rewards": "correct=1 format=1", "combination": "more"},
+        {"objective": "grpo", "rewards": "correct=1 format=1", "combination": "lsc"},
     ],
     ids=str,
 )
 def test_every_objective_and_combination_can_be_evaluated_during_training(miniature, given):
-    params, seen = miniature(**{"steps": 2, "rewards": "verdict=1"} | given), Seen()
+    params, seen = miniature(**{"steps": 2, "rewards": "correct=1"} | given), Seen()
     rewards = [spread, twice] if "combination" in given else [spread]
     if given.get("combination") == "lsc":
         from studylib.training.mixing import mixed
@@ -305,7 +304,7 @@ def test_every_field_that_trl_adds_is_listed_once():
 
 @pytest.mark.parametrize("name", [*supported.OF_PLAIN_TRL, *supported.REFUSED])
 def test_a_setting_that_the_fast_engine_does_not_read_is_refused_by_name(miniature, name):
-    found = refused(miniature(rewards="verdict=1"), **{name: "something else"})
+    found = refused(miniature(rewards="correct=1"), **{name: "something else"})
     assert found.startswith(f"GRPOConfig setting {name} = 'something else' is not allowed: ")
 
 
@@ -316,7 +315,7 @@ def test_a_setting_that_the_fast_engine_does_not_read_is_refused_by_name(miniatu
 ])  # fmt: skip
 @pytest.mark.parametrize("engine", ["fast", "trl"])
 def test_a_setting_that_disagrees_with_the_parameters_is_refused_by_name(miniature, engine, name, value):
-    found = refused(miniature(rewards="verdict=1", objective="grpo", engine=engine), **{name: value})
+    found = refused(miniature(rewards="correct=1", objective="grpo", engine=engine), **{name: value})
     assert found.startswith(f"GRPOConfig setting {name} = {value!r} is not allowed: the run's parameters say ")
 
 
@@ -325,7 +324,7 @@ def test_a_setting_that_disagrees_with_the_parameters_is_refused_by_name(miniatu
     ("dpo", "delta", 2.0), ("rloo", "scale_rewards", "batch"), ("ppo", "scale_rewards", "none"),
 ])  # fmt: skip
 def test_a_setting_that_the_objective_does_not_read_is_refused_by_name(miniature, objective, name, value):
-    found = refused(miniature(rewards="verdict=1", objective=objective, beta=0.05), **{name: value})
+    found = refused(miniature(rewards="correct=1", objective=objective, beta=0.05), **{name: value})
     assert found.startswith(f"GRPOConfig setting {name} = {value!r} is not allowed")
     assert found.endswith(f"objective {objective!r} reads no other")
 
@@ -339,11 +338,11 @@ def test_a_setting_that_the_objective_does_not_read_is_refused_by_name(miniature
     ({"eval_dataset": Dataset.from_list([{"prompt": "?", "image": "a.png"}])}, "eval_dataset has the column 'image'"),
 ])  # fmt: skip
 def test_an_argument_of_trls_trainer_that_would_be_ignored_is_refused_by_name(miniature, given, told):
-    assert refused(miniature(rewards="verdict=1"), **given).startswith(told)
+    assert refused(miniature(rewards="correct=1"), **given).startswith(told)
 
 
 def test_several_visible_gpus_are_refused_by_number(miniature):
-    params = miniature(rewards="verdict=1")
+    params = miniature(rewards="correct=1")
     args = grpo_config(params)
     args._n_gpu = 2
     assert refused(params, args=args) == "2 visible GPUs are not supported: set CUDA_VISIBLE_DEVICES to one of them"
@@ -351,7 +350,7 @@ def test_several_visible_gpus_are_refused_by_number(miniature):
 
 @pytest.mark.parametrize("processes", ["2", "8", "0"])
 def test_several_processes_are_refused_before_anything_is_loaded(miniature, monkeypatch, processes):
-    params = miniature(rewards="verdict=1")
+    params = miniature(rewards="correct=1")
     monkeypatch.setenv("WORLD_SIZE", processes)
     with pytest.raises(ValueError, match=f"WORLD_SIZE = '{processes}' is not allowed: several processes are not"):
         prepare(params, [])

@@ -15,7 +15,8 @@ from studylib.evaluation import answers as suites
 from studylib.evaluation.answers import evaluate
 from studylib.judge.embedded import _key
 from studylib.judge.model import Recipe
-from studylib.params import READ_BY, RunParams
+from studylib.names import OBJECTIVES
+from studylib.params import RunParams
 from studylib.policy.models import lora
 from studylib.rewards.correct import format
 from studylib.runs.contents import contents, folder_digest
@@ -32,7 +33,7 @@ REVISION = "0" * 40
 
 
 def play(monkeypatch, first, second=format, third=None):
-    pay(monkeypatch, verdict=first, format=second, **({"rating_majority": third} if third else {}))
+    pay(monkeypatch, correct=first, format=second, **({"rating_majority": third} if third else {}))
 
 
 def lines(params):
@@ -93,7 +94,7 @@ def test_a_run_that_learns_says_nothing(miniature, monkeypatch, capsys):
         {"objective": "grpo"}, {"objective": "rloo"}, {"objective": "dr_grpo"}, {"objective": "dapo"},
         {"objective": "reinforce_pp", "beta": 0.01}, {"objective": "ppo", "beta": 0.01},
         {"objective": "flowrl", "beta": 1.0}, {"objective": "gflowrl", "beta": 1.0}, {"objective": "rft"},
-        {"engine": "trl"}, {"dynamic_sampling": 1}, {"combination": "more", "rewards": "verdict=1 format=1"},
+        {"engine": "trl"}, {"dynamic_sampling": 1}, {"combination": "more", "rewards": "correct=1 format=1"},
     ],
     ids=lambda given: " ".join(map(str, given.values())),
 )  # fmt: skip
@@ -105,14 +106,14 @@ def test_a_step_without_any_score_is_null_counted_and_stops_no_run(miniature, mo
         return None if len(asked) <= 8 else tags_reward(response, scenario)
 
     play(monkeypatch, silent_first, tags_reward)
-    params = miniature(steps=2, **{"rewards": "verdict=1", "learning_rate": 0.01, **given})
+    params = miniature(steps=2, **{"rewards": "correct=1", "learning_rate": 0.01, **given})
     trainer = start(params)
     before = adapter(trainer)
     train(trainer, params)
     first, second = lines(params)
     if not params.dynamic_sampling:
-        assert first["reward"] is None and first["rewards/verdict/mean"] is None
-    assert first["unscored/verdict"] == 8 and math.isfinite(second["reward"])
+        assert first["reward"] is None and first["rewards/correct/mean"] is None
+    assert first["unscored/correct"] == 8 and math.isfinite(second["reward"])
     assert "NaN" not in (params.run_dir / "metrics.jsonl").read_text()
     after = adapter(trainer)
     assert all(value.isfinite().all() for value in after.values())
@@ -125,7 +126,7 @@ def test_an_answer_without_a_score_teaches_nothing(miniature, monkeypatch, objec
     scores = iter([1.0, 0.0, None, 0.5] * 4)
     play(monkeypatch, lambda *_: next(scores))
     beta = {} if objective == "rloo" else {"beta": 0.1}
-    params = miniature(objective=objective, steps=1, micro_batch=8, rewards="verdict=1", **beta)
+    params = miniature(objective=objective, steps=1, micro_batch=8, rewards="correct=1", **beta)
     trainer = start(params)
     loss, seen = trainer.compute_loss, []
 
@@ -156,10 +157,10 @@ def test_an_answer_without_a_score_teaches_nothing(miniature, monkeypatch, objec
 @pytest.mark.parametrize(
     "given",
     [
-        {"objective": "dpo", "beta": 0.1, "rewards": "verdict=1"},
-        {"combination": "more", "rewards": "verdict=1 format=1 rating_majority=1"},
-        {"objective": "ppo", "beta": 0.01, "rewards": "verdict=1", "updates_per_batch": 2},
-        {"objective": "dapo", "dynamic_sampling": 2, "rewards": "verdict=1", "overlong_cache": 0.5},
+        {"objective": "dpo", "beta": 0.1, "rewards": "correct=1"},
+        {"combination": "more", "rewards": "correct=1 format=1 rating_majority=1"},
+        {"objective": "ppo", "beta": 0.01, "rewards": "correct=1", "updates_per_batch": 2},
+        {"objective": "dapo", "dynamic_sampling": 2, "rewards": "correct=1", "overlong_cache": 0.5},
     ],
     ids=["dpo", "more", "ppo", "dapo"],
 )
@@ -196,7 +197,7 @@ def test_the_log_of_dynamic_sampling_tells_of_the_first_answers(miniature, monke
         return 0.25 if len(asked) <= 8 else float(len(asked) % 2)
 
     play(monkeypatch, reward)
-    params = miniature(objective="dapo", dynamic_sampling=1, steps=1, rewards="verdict=1")
+    params = miniature(objective="dapo", dynamic_sampling=1, steps=1, rewards="correct=1")
     train(start(params), params)
     assert lines(params)[0]["reward"] == 0.25 and len(asked) == 16
     assert lines(params)[0]["frac_reward_zero_std"] == 1
@@ -220,7 +221,7 @@ def test_more_weighs_the_rewards_of_the_answers_that_were_sampled_anew(miniature
         return real(self, trainer, answers, per_reward)
 
     monkeypatch.setattr(More, "advantages", spy)
-    rewards = "verdict=1 format=1 rating_majority=1"
+    rewards = "correct=1 format=1 rating_majority=1"
     params = miniature(combination="more", rewards=rewards, dynamic_sampling=2, steps=2)
     train(start(params), params)
     for total, per_reward in seen:
@@ -339,7 +340,7 @@ def test_a_parameter_that_the_objective_does_not_read_is_refused(miniature, name
     for objective in ("grpo", "rloo", "rft"):
         with pytest.raises(ValueError, match=f"{name} = {value}.* because objective '{objective}' does not read it"):
             miniature(objective=objective, **{name: value})
-    reader = READ_BY[name][0]
+    reader = next(record.name for record in OBJECTIVES.values() if name in [option.name for option in record.options])
     assert getattr(miniature(objective=reader, beta=1.0, **{name: value}), name) == value
 
 
@@ -356,10 +357,10 @@ def test_a_real_source_has_no_domains_to_choose_from(given):
 
 
 def test_conditions_that_differ_in_what_their_objective_does_not_read_are_identical():
-    flow = {"objective": "flowrl", "rewards": "verdict=1 rubric=1"}
+    flow = {"objective": "flowrl", "rewards": "correct=1 rubric=1"}
     one, other = (vars(RunParams(condition=str(beta), beta=beta, **flow)) for beta in (1.0, 0.1))
     assert identical_conditions({"a": one, "b": {**other, "judge_content": "x"}}) == [("a", "b")]
-    grpo = [vars(RunParams(condition=str(b), beta=b, rewards="verdict=1 rubric=1")) for b in (1.0, 0.1)]
+    grpo = [vars(RunParams(condition=str(b), beta=b, rewards="correct=1 rubric=1")) for b in (1.0, 0.1)]
     assert identical_conditions(dict(zip("ab", grpo, strict=True))) == []
 
 
@@ -368,7 +369,7 @@ def test_conditions_that_differ_in_what_their_objective_does_not_read_are_identi
     [
         ({"objective": "gspo"}, "it trains as 'grpo' does"),
         ({"answers_per_step": 4, "updates_per_batch": 2, "micro_batch": 2}, "a step has 1 groups for 2 updates"),
-        ({"combination": "more", "rewards": "verdict=1 format=1"}, "gives both the weight 0.5"),
+        ({"combination": "more", "rewards": "correct=1 format=1"}, "gives both the weight 0.5"),
     ],
 )
 def test_what_does_nothing_is_said_before_it_costs_anything(miniature, capsys, given, says):

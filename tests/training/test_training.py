@@ -33,7 +33,7 @@ def test_another_recipe_is_another_warm_start(miniature, change):
 
 
 def test_a_build_that_is_cut_off_leaves_no_warm_start(miniature, monkeypatch, tmp_path):
-    monkeypatch.setattr(module, "CACHE", tmp_path)
+    monkeypatch.setattr("studylib.paths.CACHE", tmp_path)
 
     def cut_off(params, folder):
         (folder / "config.json").write_text("{}")
@@ -72,7 +72,7 @@ def test_no_demonstration_is_an_evaluation_or_training_scenario(miniature):
 
 
 def test_training_moves_the_adapter_in_fp32_and_leaves_the_base_alone(miniature):
-    params = miniature(learning_rate=0.1, max_grad_norm=1.0, rewards="verdict=1 format=0.5")
+    params = miniature(learning_rate=0.1, max_grad_norm=1.0, rewards="correct=1 format=0.5")
     trainer = start(params)
     before, base_before = adapter(trainer), base(trainer)
     assert {p.dtype for p in before.values()} == {torch.float32}
@@ -85,7 +85,7 @@ def test_training_moves_the_adapter_in_fp32_and_leaves_the_base_alone(miniature)
 
 
 def test_a_resumed_run_ends_where_the_straight_run_ends(miniature, monkeypatch, tmp_path):
-    pay(monkeypatch, verdict=tags_reward)
+    pay(monkeypatch, correct=tags_reward)
     straight = miniature(run_root=str(tmp_path / "straight"), learning_rate=0.01, max_grad_norm=1.0)
     trainer = start(straight)
     fresh = adapter(trainer)
@@ -106,7 +106,7 @@ def test_a_resumed_run_ends_where_the_straight_run_ends(miniature, monkeypatch, 
 
 
 def test_the_same_seed_trains_the_same_and_another_seed_not(miniature, monkeypatch, tmp_path):
-    pay(monkeypatch, verdict=tags_reward)
+    pay(monkeypatch, correct=tags_reward)
 
     def trained(root, seed):
         params = miniature(run_root=str(tmp_path / root), seed=seed, learning_rate=0.01, steps=2, max_grad_norm=1.0)
@@ -119,7 +119,7 @@ def test_the_same_seed_trains_the_same_and_another_seed_not(miniature, monkeypat
 
 
 def test_a_complete_run_is_not_trained_again_and_gives_its_adapter(miniature, monkeypatch):
-    pay(monkeypatch, verdict=tags_reward)
+    pay(monkeypatch, correct=tags_reward)
     params = miniature(learning_rate=0.01, max_grad_norm=1.0)
     trainer = start(params)
     train(trainer, params)
@@ -146,8 +146,8 @@ def test_every_prompt_is_answered_once_by_a_whole_group_in_the_order_of_the_sele
         asked.append(scenario["id"])
         return 0.0
 
-    pay(monkeypatch, verdict=spy)
-    params = miniature(rewards="verdict=1")
+    pay(monkeypatch, correct=spy)
+    params = miniature(rewards="correct=1")
     train(start(params), params)
     assert asked == [row["id"] for row in select(params)["train"] for _ in range(params.generations)]
 
@@ -155,8 +155,8 @@ def test_every_prompt_is_answered_once_by_a_whole_group_in_the_order_of_the_sele
 def test_advantages_are_those_of_the_group(miniature, monkeypatch):
     """A_i = (r_i - mean) / (sd + eps) within the group of a prompt, Shao et al. 2024, section 4.1.2."""
     scores = iter([0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0] * 4)
-    pay(monkeypatch, verdict=lambda *_: next(scores))
-    params = miniature(rewards="verdict=1", steps=1)
+    pay(monkeypatch, correct=lambda *_: next(scores))
+    params = miniature(rewards="correct=1", steps=1)
     trainer = start(params)
     seen = []
     score = trainer._generate_and_score_completions
@@ -169,12 +169,12 @@ def test_advantages_are_those_of_the_group(miniature, monkeypatch):
 
 
 def test_answers_that_cannot_be_scored_are_counted_and_not_zero(monkeypatch):
-    pay(monkeypatch, verdict=lambda r, s: None if r == "?" else 1.0)
+    pay(monkeypatch, correct=lambda r, s: None if r == "?" else 1.0)
     logged = {}
-    scored = trl_reward("verdict", [{"id": "a"}])
+    scored = trl_reward("correct", [{"id": "a"}])
     completions = [[{"content": text}] for text in ("?", "x", "?")]
     assert scored(completions, id=["a"] * 3, log_metric=logged.__setitem__) == [None, 1.0, None]
-    assert logged == {"unscored/verdict": 2}
+    assert logged == {"unscored/correct": 2}
 
 
 # --- evaluation of a policy ---

@@ -61,14 +61,14 @@ def parse_rubric(text: str) -> list[dict]:
     """
     if not isinstance(text, str) or len(text) > MAX_RUBRIC:
         size = f"{len(text)} characters" if isinstance(text, str) else type(text).__name__
-        raise ValueError(f"a rubric is text of at most {MAX_RUBRIC} characters, not {size}")
+        raise ValueError(f"a rubric must be text of at most {MAX_RUBRIC} characters, not {size}")
     try:
         tree = ast.parse(text.strip(), mode="eval")
         literal = ast.literal_eval(tree)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-        raise ValueError(f"a rubric is a list written as a Python literal, not {text[:60]!r}") from None
+        raise ValueError(f"a rubric must be a list written as a Python literal, not {text[:60]!r}") from None
     if not isinstance(literal, list) or not literal:
-        raise ValueError(f"a rubric is a list of at least one criterion, not {text[:60]!r}")
+        raise ValueError(f"a rubric must be a list of at least one criterion, not {text[:60]!r}")
     _refuse_repeated_keys(tree)
     criteria = [_criterion(entry) for entry in literal]
     ids = [criterion["id"] for criterion in criteria]
@@ -92,11 +92,11 @@ def _criterion(entry) -> dict:
         criterion = {"id": entry["id"], "text": entry["title"], "weight": entry["weight"], "dimension": dimension}
     except (KeyError, TypeError):
         raise ValueError(
-            f"a criterion has id, title, weight and annotations.rubric_dimension, not {str(entry)[:60]!r}"
+            f"a criterion must have id, title, weight and annotations.rubric_dimension, not {str(entry)[:60]!r}"
         ) from None
     texts = [criterion[name] for name in ("id", "text", "dimension")]
     if not all(isinstance(text, str) and text.strip() for text in texts):
-        raise ValueError(f"id, title and dimension of a criterion are texts, not {texts!r}")
+        raise ValueError(f"id, title and dimension of a criterion must be texts, not {texts!r}")
     if type(criterion["weight"]) is not int or not 1 <= abs(criterion["weight"]) <= 3:
         raise ValueError(f"weight {criterion['weight']!r} of criterion {entry['id']!r} is not allowed: -3..3, not 0")
     return criterion

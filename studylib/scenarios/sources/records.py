@@ -154,7 +154,7 @@ def _read_csv(path: Path, origin: Origin) -> Iterator[Record]:
         if len(cells) != len(header):
             raise ValueError(f"{len(cells)} fields instead of {len(header)} in {path}, line {line}")
         if cells == header or (first and not any(map(_is_sentence, cells))):
-            raise ValueError(f"names of columns instead of texts in {path}, line {line}: {','.join(cells)[:80]!r}")
+            raise ValueError(f"column names instead of texts in {path}, line {line}: {','.join(cells)[:80]!r}")
         yield Record(path, line, dict(zip(header, cells, strict=True)))
 
 

@@ -58,7 +58,7 @@ def _story(record: Record) -> str:
     # The last character of the ID numbers the action, and with it gives the label away.
     story = record.text("ID")[:-1]
     if not story:
-        raise ValueError(f"ID {record.text('ID')!r} is no story and the number of an action in {record.place}")
+        raise ValueError(f"ID {record.text('ID')!r} should be a story and the number of an action in {record.place}")
     return story
 
 

@@ -1,0 +1,196 @@
+"""docs/results.md: what the finished studies gave, every number of it read from the tables in figures/.
+
+`make results` writes the page; a test says that the committed one is up to date. It needs no runs. The text is in
+`results.md` beside this file.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from studylib.claims.decisions import sentence
+from studylib.claims.plan import Plan, read_plan
+from studylib.claims.tables import checks, claims, misses, primary, read_table
+from studylib.paths import FIGURES, ROOT
+from studylib.runs.read import WARM_START, ordered
+
+PAGE = ROOT / "docs" / "results.md"
+COUNTS = (3, 5, 10)  # seeds of the simulated studies
+VALIDATED = {  # row of the page -> start of the rows of validate.csv, which have the seeds in them
+    "false *different*, 1 contrast": "false 'different' in a study: {} seeds, 1 contrast, equal",
+    "the same, unequal variances": "false 'different' in a study: {} seeds, 1 contrast, unequal",
+    "false *different*, any of 14 contrasts": "false 'different' in a study: {} seeds, 14 contrasts, equal",
+    "coverage of the 95 % interval": "coverage of the paired t interval: {} seeds, 1 contrast, equal",
+    "false *equivalent* at the margin": "false 'equivalent' at the margin: {} seeds, equal",
+    "any false *equivalent*, 12 contrasts at the margin": "any false 'equivalent', 12 contrasts at the margin: {} ",
+    "coverage, answers clustered by run and scenario": "coverage of the item-level interval, two-way clustered: {} ",
+    "the same, answers taken for independent": "coverage if answers were taken for independent: {} ",
+}
+
+
+def write_results(page: Path = PAGE) -> Path:
+    """Writes the page and returns where it is."""
+    page.parent.mkdir(exist_ok=True)
+    page.write_text(results_page(), encoding="utf-8")
+    return page
+
+
+def results_page(figures: Path = FIGURES) -> str:
+    """The page as Markdown, of the tables in a folder such as figures/."""
+    pages = Environment(trim_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined,
+                        loader=FileSystemLoader(Path(__file__).parent))  # fmt: skip
+    validation = read_table(figures, "validate")
+    return pages.get_template("results.md").render(
+        inputs=_inputs(figures / "inputs"), fresh=_seed_sets(figures / "inputs"),
+        objectives=_objectives(figures / "objective", validation),
+        known_target=_known_target(read_table(figures, "known_target")),
+        validation=_validation(validation), judge=_judge(figures / "judge"),
+    )  # fmt: skip
+
+
+# --- sections: the names that the text uses --------------------------------------------------------------------------
+
+
+def _inputs(folder: Path) -> dict:
+    plan, planned, rows = read_plan(folder.name), _planned(folder), []
+    means = _means(folder, plan, plan.primary_endpoint)
+    conditions = ordered(set(means["condition"]) - {WARM_START})
+    contrast = f"{conditions[-1]} - {conditions[0]}"
+    for world in sorted(set(means["world"]), reverse=True):  # the negative control first
+        reached = means[means["world"] == world].set_index("condition")
+        claim = planned[(planned["world"] == world) & (planned["contrast"] == contrast)].iloc[0]
+        each = (_mean(reached.loc[condition]) for condition in conditions)
+        rows.append(
+            (f"`{world}`", f"{reached.loc[WARM_START, 'mean']:.3f}", *each, _difference(claim), claim["decision"])
+        )
+    table = _table(("world", "warm start", *conditions, contrast, "decision"), rows)
+    sentences = [sentence(row, plan.margin, plan.alpha_per_look) for row in planned.to_dict("records")]
+    return {"plan": plan, "table": table, "sentences": sentences}
+
+
+def _seed_sets(folder: Path) -> dict:
+    sets, runs = read_table(folder, "seed_sets"), read_table(folder, "seed_sets_runs")
+    seeds = runs["seed"].nunique()
+    one_study = dataclasses.replace(read_plan(folder.name), seeds=seeds, max_seeds=seeds)
+    claim = primary(claims(runs, one_study, departed=True, decisions_only=True), one_study).iloc[0]
+    return {
+        "seeds": seeds,
+        "sets": len(sets),
+        "decisions": _counted(sets),
+        "claim": claim,
+        "difference": _difference(claim),
+    }
+
+
+def _objectives(folder: Path, validation: pd.DataFrame) -> dict:
+    plan, planned = read_plan(folder.name), _planned(folder)
+    sampled = _means(folder, plan, plan.primary_endpoint)
+    greedy = _means(folder, plan, "accuracy_greedy").set_index("condition")["mean"]
+    given = read_table(folder, "fairness").set_index("condition")
+    rows = []
+    for row in sampled[sampled["condition"] != WARM_START].to_dict("records"):
+        name = row["condition"]
+        claim = planned[planned["contrast"] == f"{name} - {plan.baseline}"].to_dict("records")
+        compared = (_difference(claim[0]), claim[0]["decision"]) if claim else ("", "")
+        rows.append((f"`{name}`", _mean(row), f"{greedy[name]:.3f}", *compared, *_training(given, name)))
+    head = ("objective", "accuracy, sampled", "greedy", f"minus {plan.baseline}", "decision", "tokens per run",
+            "entropy", "KL to start")  # fmt: skip
+    learning = _of_trained(_primary_claims(folder, plan), WARM_START)
+    learnt = learning["decision"].isin(("different", "both (trivial)"))
+    alike, seeds = _of_trained(planned, plan.baseline), int(sampled["seeds"].iloc[0])
+    by_chance = f"any false 'equivalent', {len(alike)} contrasts at the margin: {seeds} "
+    return {
+        "plan": plan, "seeds": seeds, "table": _table(head, rows), "trained": len(learning),
+        "learnt": learning[learnt], "untold": learning[~learnt], "decisions": _counted(alike),
+        "false_equivalent": _value(validation, by_chance),
+    }  # fmt: skip
+
+
+def _training(given: pd.DataFrame, name: str) -> tuple[str, str, str]:
+    """Tokens, entropy from start to end, and KL of one condition; of one without training there is nothing."""
+    if name not in given.index:
+        return "0", "", ""
+    row = given.loc[name]
+    return f"{row['tokens']:,.0f}", f"{row['entropy_first']:.3f} → {row['entropy_last']:.3f}", f"{row['kl_last']:.2f}"
+
+
+def _of_trained(claims: pd.DataFrame, other: str) -> pd.DataFrame:
+    """Contrasts of the trained conditions with another one."""
+    return claims[claims["contrast"].str.endswith(f" - {other}") & ~claims["contrast"].str.startswith("base - ")]
+
+
+def _known_target(table: pd.DataFrame) -> str:
+    head = ("objective", "KL(target, policy)", "KL(policy, target)", "entropy", "published, of another target")
+    rows = [
+        (f"`{row['objective']}`", f"{max(row['kl_target_policy'], 0):.3f}", f"{max(row['kl_policy_target'], 0):.3f}",
+         f"{row['entropy']:.3f}", "" if pd.isna(row["kl_published"]) else f"{row['kl_published']:.2f}")
+        for row in table.to_dict("records")
+    ]  # fmt: skip
+    return _table(head, rows)
+
+
+def _validation(table: pd.DataFrame) -> dict:
+    rows = [(what, *(f"{_value(table, start.format(n)):.3f}" for n in COUNTS)) for what, start in VALIDATED.items()]
+    head = ("share of simulated studies", *(f"{n} seeds" for n in COUNTS))
+    return {"checks": len(checks(table)), "misses": len(misses(table)), "table": _table(head, rows)}
+
+
+def _judge(folder: Path) -> dict:
+    agreement, cheats = read_table(folder, "agreement"), read_table(folder, "cheats")
+    head = ("group", "grades", "agreement", "best constant", "kappa", "AUROC", "calibration error")
+    rows = [
+        (row["group"].replace("_", " "), f"{row['n']:,.0f}",
+         f"{row['accuracy']:.3f} [{row['accuracy_low']:.3f}, {row['accuracy_high']:.3f}]", f"{row['majority']:.3f}",
+         f"{row['kappa']:.3f}", f"{row['auroc']:.3f}", f"{row['ece']:.3f} ({row['ece_calibrated']:.3f})")
+        for row in agreement[agreement["grouping"].isin(("all", "model", "criterion"))].to_dict("records")
+    ]  # fmt: skip
+    honest = cheats["kind"] == "honest"
+    pleases = cheats["rubric (judge)"] > cheats.loc[honest, "rubric (judge)"].iloc[0]
+    return {"table": _table(head, rows), "cheats": int(pleases.sum()), "answers": int((~honest).sum())}
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+
+
+def _means(folder: Path, plan: Plan, endpoint: str) -> pd.DataFrame:
+    """Means of an endpoint on the primary split."""
+    means = read_table(folder, "means")
+    return means[(means["split"] == plan.primary_split) & (means["endpoint"] == endpoint)]
+
+
+def _primary_claims(folder: Path, plan: Plan) -> pd.DataFrame:
+    """Claims about the primary endpoint and split, planned or not."""
+    claims = read_table(folder, "claims")
+    return claims[(claims["split"] == plan.primary_split) & (claims["endpoint"] == plan.primary_endpoint)]
+
+
+def _planned(folder: Path) -> pd.DataFrame:
+    return primary(read_table(folder, "claims"), read_plan(folder.name)).sort_values(
+        "world", ascending=False, kind="stable"
+    )
+
+
+def _value(validation: pd.DataFrame, start: str) -> float:
+    """The value of the one row that begins so."""
+    return float(validation.loc[validation["what"].str.startswith(start), "value"].item())
+
+
+def _mean(row) -> str:
+    return f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+
+
+def _difference(row) -> str:
+    return f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+
+
+def _counted(claims: pd.DataFrame) -> str:
+    """ "11 *equivalent*, 1 *inconclusive*"."""
+    return ", ".join(f"{count} *{decision}*" for decision, count in claims["decision"].value_counts().items())
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = list(head)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))

@@ -1,0 +1,52 @@
+"""docs/results.md is what the committed tables say, and nothing else."""
+
+import shutil
+
+import pandas as pd
+import pytest
+
+from studylib.claims.results import PAGE, results_page
+from studylib.paths import FIGURES
+
+
+@pytest.fixture
+def figures(tmp_path):
+    """The committed tables, to be changed."""
+    return shutil.copytree(FIGURES, tmp_path / "figures", ignore=shutil.ignore_patterns("*.png", "*.pdf"))
+
+
+def change(path, row: int, **values) -> None:
+    table = pd.read_csv(path, keep_default_na=False)
+    for name, value in values.items():
+        table.loc[row, name] = value
+    table.to_csv(path, index=False)
+
+
+def test_the_committed_page_is_up_to_date():
+    assert PAGE.read_text(encoding="utf-8") == results_page(), "make results"
+
+
+def test_a_number_that_changes_in_a_table_changes_on_the_page(figures):
+    claims = pd.read_csv(figures / "objective/claims.csv", keep_default_na=False)
+    primary = claims.query("split == 'held_out_domains' and endpoint == 'accuracy_sampled'")
+    change(figures / "objective/claims.csv", primary.index[primary.contrast == "cispo - grpo"][0], decision="different")
+    change(
+        figures / "objective/claims.csv",
+        primary.index[primary.contrast == "rft - warm_start"][0],
+        decision="inconclusive",
+    )
+    change(figures / "inputs/seed_sets.csv", 0, decision="different")
+    change(figures / "validate.csv", 0, value=0.9)
+    page = results_page(figures)
+    assert "the other 12 are: 10 *equivalent*, 1 *different*, 1 *inconclusive*" in page
+    assert "11 of the 13 trained objectives differ from their own warm start" in page
+    assert "For rft - warm_start these seeds cannot tell" in page
+    assert "9 *equivalent*, 1 *different*" in page and "1 outside their target" in page
+
+
+def test_every_figure_and_page_that_it_names_is_there():
+    page = results_page()
+    for name in (part.split(")")[0] for part in page.split("](")[1:]):
+        assert (
+            name.startswith("https://") or name in ("claims.md", "objectives.md") or (PAGE.parent / name).is_file()
+        ), name

@@ -18,6 +18,7 @@ import pandas as pd
 
 from studylib.judge.prompts import graded_rows
 from studylib.params import RunParams
+from studylib.paths import FIGURES
 from studylib.rewards.checks import checks_grader
 from studylib.rewards.rubric import Grader, p_minus_n
 from studylib.runs.folder import METRICS, RESPONSES

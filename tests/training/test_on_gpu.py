@@ -27,7 +27,8 @@ from studylib.policy.models import precision, require_device
 from studylib.randomness import generator
 from studylib.rewards.checks import checks_grader
 from studylib.rewards.correct import format
-from studylib.runs.provenance import machine, peak_memory_gb, write_manifest
+from studylib.runs.folder import write_manifest
+from studylib.runs.provenance import machine, peak_memory_gb
 from studylib.scenarios.selection import select
 from studylib.training.checkpoints import COMPLETE, newest_checkpoint
 from studylib.training.train import prepare, train

@@ -161,12 +161,12 @@ def write_fairness(study: Study) -> pd.DataFrame:
 
 
 def write_power(study: Study) -> pd.DataFrame:
-    """power.csv: what so many seeds can tell; no rows without a planned contrast."""
+    """power.csv: what these seeds can tell; no rows without a planned contrast."""
     return _written(study, power.power_table(study.runs, study.plan), "power")
 
 
 def draw_power(study: Study, needed: pd.DataFrame) -> Figure | None:
-    """detectable: the differences that so many seeds find; None, and no file, without a planned contrast."""
+    """detectable: the differences that these seeds detect; None, and no file, without a planned contrast."""
     worlds = sorted(needed["world"].unique(), reverse=True)
     if not worlds:
         return None

@@ -93,7 +93,7 @@ def mixed_contrast(items: pd.DataFrame) -> dict[str, float]:
 def _paired_answers(items: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """(answers with a value in cells seed x scenario of which both arms have one, number of answers without one).
 
-    Refuses an answer without a key, and a cell that only one arm has answers to, scored or not.
+    Refuses an answer without a key, and a cell that only one arm answered, scored or not.
     """
     require_keys(items, "seed", "id", "treated")
     if stray := set(items["treated"]) - {0, 1}:

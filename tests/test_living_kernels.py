@@ -93,7 +93,7 @@ def test_an_unknown_parameter_is_refused_in_every_pass(given, name, unknown):
 @pytest.mark.parametrize("name", MADE)
 @pytest.mark.parametrize(
     "deleted",
-    [{"learning_rate": 1e-3}, {"steps": 2}, {"rewards": "verdict=1.0 rubric=0.5"}, {"model": "m", "revision": "c"}],
+    [{"learning_rate": 1e-3}, {"steps": 2}, {"rewards": "correct=1.0 rubric=0.5"}, {"model": "m", "revision": "c"}],
 )
 @pytest.mark.parametrize("again", ["all", "two cells", "parameters first"])
 def test_a_parameter_that_was_deleted_from_its_cell_is_no_longer_in_force(tmp_path, name, deleted, again):

@@ -1,6 +1,5 @@
 """README and docs: short enough to be finished, paths that are there, tables and figures as they are committed."""
 
-import dataclasses
 import re
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 
 from studylib.__main__ import parser
 from studylib.claims.plan import read_plan
-from studylib.instruments import seed_sets, validate
+from studylib.instruments import seed_sets
 from studylib.instruments.judge_gap import CHECKER, FLAWED, JUDGE, gap_at_ends
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,33 +82,24 @@ def test_what_is_written_of_the_seed_sets_follows_from_their_runs():
     assert sets["decision"].tolist() == ["equivalent"] * 10
     assert "all ten are *equivalent*, none is *different*" in page("claims")
     assert sets["difference"].tolist() == pytest.approx(committed("inputs", "seed_sets")["difference"])
-    whole = seed_sets.set_claims(runs, dataclasses.replace(plan, seeds=50, max_seeds=50)).iloc[0]
-    interval = f"{whole.difference:+.3f} [{whole.low:+.3f}, {whole.high:+.3f}]"
-    assert interval in page("claims")
 
 
-def test_the_table_of_objectives_is_that_of_the_committed_figures():
-    lines = page("objectives").splitlines()
-    means, claims = (committed("objective", name).query(UNSEEN) for name in ("means", "claims"))
-    given = committed("objective", "fairness").set_index("condition")
-    for row in means[means.condition != "warm_start"].itertuples():
-        line = next(line for line in lines if line.startswith(f"| `{row.condition}` | 0."))
-        assert f"| {row.mean:.3f} [{row.low:.3f}, {row.high:.3f}] |" in line
-        assert row.condition == "base" or f"| {given.loc[row.condition, 'tokens']:,.0f} |" in line
-        for claim in claims[claims.contrast == f"{row.condition} - grpo"].itertuples():
-            assert f"| {claim.difference:+.3f} [{claim.low:+.3f}, {claim.high:+.3f}] | {claim.decision} |" in line
-
-
-def test_the_table_of_error_rates_is_that_of_the_committed_simulation():
-    table = pd.read_csv(ROOT / "figures/validate.csv")
-    assert validate.misses(table).empty and len(validate.checks(table)) > 40
-    for start in (
-        "false 'different' in a study: {} seeds, 14 contrasts, equal",
-        "false 'equivalent' at the margin: {} seeds, equal",
-        "any false 'equivalent', 12 contrasts at the margin: {} seeds",
-    ):
-        values = [table[table.what.str.startswith(start.format(n))]["value"].item() for n in (3, 5, 10)]
-        assert "| " + " | ".join(f"{value:.3f}" for value in values) + " |" in page("claims")
+def test_the_error_rates_that_are_written_are_those_of_the_committed_simulation():
+    table, text = (
+        pd.read_csv(ROOT / "figures/validate.csv").set_index("what")["value"],
+        " ".join(page("claims").split()),
+    )
+    rates = [
+        table.filter(regex=start).iloc[0]
+        for start in (
+            "^false 'different'.*5 seeds, 1 contrast.*, equal",
+            "^false 'different'.*5 seeds, 14 contrasts.*, equal",
+            "^coverage.*5 seeds",
+        )
+    ]
+    different, any_different, coverage = (f"{100 * rate:.1f} %" for rate in rates)
+    assert f"called *different* in {different} of the studies, and any of 14 in {any_different}" in text
+    assert f"covers the truth in {coverage}" in text
 
 
 def test_what_is_written_of_the_judge_is_in_the_committed_figures():

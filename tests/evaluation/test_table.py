@@ -3,11 +3,11 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from extend import add_example, example
 from run_tables import keep_tables
 from test_claims import PLAN, STUDY, write_run
 
@@ -18,7 +18,6 @@ from studylib.evaluation.table import read_answers, read_runs, read_scenarios, r
 from studylib.names import ENDPOINTS, Endpoint
 
 DEFAULT = ["accuracy_sampled", "accuracy_greedy", "score_sampled", "score_greedy"]
-ADDED = Path(__file__).parent / "always_right.py"
 
 
 @pytest.fixture
@@ -136,9 +135,9 @@ def test_open_responses_have_no_accuracy(study):
 # --- an endpoint that is added later ---
 
 
-def test_an_endpoint_is_added_by_one_function_and_reaches_finished_runs(study, added):
-    assert len(ADDED.read_text().splitlines()) <= 15
-    exec(compile(ADDED.read_text(), ADDED, "exec"), {})
+def test_an_endpoint_is_added_by_one_function_and_reaches_finished_runs(study, tmp_path, monkeypatch):
+    add_example("endpoint", tmp_path, monkeypatch)
+    assert len(example("endpoint").splitlines()) <= 15
     found = read_runs(study, **STUDY, endpoints=["always_right"])
     mine, others = found["endpoint"] == "always_right", found["endpoint"].isin(DEFAULT)
     pd.testing.assert_frame_equal(found[others].reset_index(drop=True), read_runs(study, **STUDY))

@@ -136,13 +136,13 @@ def draw_means(study: Study) -> Figure:
 
 def draw_contrasts(study: Study, claims: pd.DataFrame) -> Figure:
     """contrasts: paired differences with their intervals and decisions."""
-    shown = claims[(claims["split"] == study.split) & (claims["endpoint"] == study.endpoint)]
-    plan, height = study.plan, plots.forest_height(len(shown) // len(study.worlds))
+    drawn = claims[(claims["split"] == study.split) & (claims["endpoint"] == study.endpoint)]
+    plan, height = study.plan, plots.forest_height(len(drawn) // len(study.worlds))
 
     def draw(ax, claims):
         plots.plot_contrasts(claims, ax, study.split, study.endpoint, plan.margin, plan.alpha_per_look)
 
-    return _saved(study, _row(draw, claims, study.worlds, (8, height), sharex=True), "contrasts", shown)
+    return _saved(study, _row(draw, claims, study.worlds, (8, height), sharex=True), "contrasts", drawn)
 
 
 def draw_curves(study: Study) -> Figure:
@@ -161,12 +161,12 @@ def write_fairness(study: Study) -> pd.DataFrame:
 
 
 def write_power(study: Study) -> pd.DataFrame:
-    """power.csv: what so many seeds can tell; no rows without a planned contrast."""
+    """power.csv: what these seeds can tell; no rows without a planned contrast."""
     return _written(study, power.power_table(study.runs, study.plan), "power")
 
 
 def draw_power(study: Study, needed: pd.DataFrame) -> Figure | None:
-    """detectable: the differences that so many seeds find; None, and no file, without a planned contrast."""
+    """detectable: the differences that these seeds detect; None, and no file, without a planned contrast."""
     worlds = sorted(needed["world"].unique(), reverse=True)
     if not worlds:
         return None

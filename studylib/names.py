@@ -67,7 +67,10 @@ class Registry(Mapping):
 
 @dataclass(frozen=True)
 class Option:
-    """A parameter of a run that only some objectives or rewards read; they declare it, and anyone else refuses it."""
+    """A parameter of a run. One that only some objectives or rewards read is declared by them, in their `options`.
+
+    An objective refuses an option that only others read; what only rewards read may stand there unread.
+    """
 
     name: str
     default: str | int | float | bool

@@ -72,7 +72,8 @@ def mixed_contrast(items: pd.DataFrame) -> dict[str, float]:
     """mixed_difference, mixed_se: mean of the cells' differences with crossed random intercepts of seed and scenario.
 
     Fitted by REML. A check, not a claim: its normal intervals are too narrow with few seeds. NaN where it does not
-    converge, as happens when a variance is 0, and where all differences are alike.
+    converge, as happens when a variance is 0, and where all differences are alike. Near that edge it may converge with
+    one number of BLAS threads and not with another: the committed tables are of one (OMP_NUM_THREADS=1).
     """
     from statsmodels.regression.mixed_linear_model import MixedLM
     from statsmodels.tools.sm_exceptions import ConvergenceWarning, SingularMatrixWarning
@@ -93,7 +94,7 @@ def mixed_contrast(items: pd.DataFrame) -> dict[str, float]:
 def _paired_answers(items: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """(answers with a value in cells seed x scenario of which both arms have one, number of answers without one).
 
-    Refuses an answer without a key, and a cell that only one arm has answers to, scored or not.
+    Refuses an answer without a key, and a cell that only one arm answered, scored or not.
     """
     require_keys(items, "seed", "id", "treated")
     if stray := set(items["treated"]) - {0, 1}:

@@ -1,4 +1,4 @@
-"""What so many seeds can tell: from the spread of the runs at hand, before anyone reads their decisions.
+"""Power: what a number of seeds can tell, from the spread of the runs at hand and before their decisions are read.
 
 All of it is for differences paired by seed with a standard deviation sd in units of the endpoint, under a normal
 distribution. A standard deviation from few seeds is itself uncertain (3 seeds: a factor of 6 upwards), so the table
@@ -147,8 +147,8 @@ def _row(differences: pd.Series, plan: Plan, tests: int) -> dict[str, float]:
 def next_look(plan: Plan, seeds: int, decisions) -> str:
     """What the plan says after a look with so many seeds: stop, or which seeds to add.
 
-    The study stops when every primary decision is decided, or at the last look. Each look is at alpha / looks, so the
-    chance of a wrong "different" anywhere on the way stays below alpha.
+    The study stops when every primary contrast has a decision, or at the last look. Each look is at alpha / looks, so
+    the chance of a wrong "different" anywhere on the way stays below alpha.
     """
     if seeds not in plan.look_sizes:
         raise ValueError(f"{seeds} seeds are no look of this plan; its looks are at {plan.look_sizes} seeds")

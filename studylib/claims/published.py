@@ -56,8 +56,8 @@ def _known() -> pd.DataFrame:
 def ours(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
     """Score@1 and Avg@k of the complete runs of an axis, mean over seeds: the cells of `COLUMNS`, and `seeds`.
 
-    Score@1 is the mean over scenarios of the first sample, Avg@k that of all k samples; a sample's score is its
-    rubric score where it has one, else 1 for the right verdict; a sample that could not be scored is in no mean.
+    Score@1 is the mean over scenarios of the first sample, Avg@k that of all k samples; a sample that could not be
+    scored is in no mean.
     `seeds` counts the runs with a value. On the primary split.
     """
     rows = []

@@ -2,8 +2,8 @@
 
 `python -m studylib report --axis inputs` writes figures/inputs/report.html. The page reads only what the comparison
 wrote beside the figures, so that it can be made from a fresh copy of the repository, where there are no runs to execute
-a notebook on. What is missing there is left out or said to be missing. `published.csv` (any columns), if it lies there,
-becomes a section of its own.
+a notebook on. What is missing there is left out, or the page says that it is missing. `published.csv` (any columns), if
+it lies there, becomes a section of its own.
 """
 
 import base64
@@ -27,8 +27,8 @@ CAPTIONS = {  # of the figures, by file
     "contrasts": "Differences paired by seed with their intervals, the equivalence margin in grey, and the decisions.",
     "curves": "Training reward: every seed thin, the mean thick, nothing smoothed.",
     "seeds": "Every seed, its mean with a 95 % t interval, from five on a density; rank in every seed (1 is best).",
-    "detectable": "What so many seeds find with 80 % power; the bar is what the uncertain spread leaves.",
-    "seed_sets": "The contrast again in sets of seeds that the study never used, each claimed alone.",
+    "detectable": "Differences that these seeds detect with 80 % power; bars: the 95 % interval of the seeds' spread.",
+    "seed_sets": "The contrast again in sets of seeds that the study never used, each analysed on its own.",
     "pareto": "Quality against diversity of the right answers: seeds faint, means strong, and their front.",
 }
 TITLES = {  # of the further tables, by file

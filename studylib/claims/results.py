@@ -104,7 +104,7 @@ def _objectives(folder: Path, validation: pd.DataFrame) -> dict:
     by_chance = f"any false 'equivalent', {len(alike)} contrasts at the margin: {seeds} "
     return {
         "plan": plan, "seeds": seeds, "table": _table(head, rows), "trained": len(learning),
-        "learnt": learning[learnt], "untold": learning[~learnt], "decisions": _counted(alike),
+        "learnt": learning[learnt], "open": learning[~learnt], "decisions": _counted(alike),
         "false_equivalent": _value(validation, by_chance),
     }  # fmt: skip
 

@@ -141,7 +141,7 @@ def welch(treatment, baseline, alpha: float = ALPHA) -> dict[str, float]:
 
 
 def sign_flip(differences) -> tuple[float, float]:
-    """Two-sided p of the sign-flip permutation of the mean, and the smallest p that so many pairs can give.
+    """Two-sided p of the sign-flip permutation of the mean, and the smallest p possible with this many pairs.
 
     All 2^n flips up to n = 15 (smallest p 2 / 2^n: .25 with 3 seeds, .0625 with 5), then 9,999 drawn ones and the
     observed one (Phipson & Smyth 2010). SciPy's `permutation_test` gives the same of all flips; of drawn ones it

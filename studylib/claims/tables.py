@@ -215,7 +215,7 @@ def rounded(table: pd.DataFrame, missing: str = "not estimable") -> pd.DataFrame
 
 
 def readable(claims: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    """Claims for reading: both intervals as text, the sign-flip p beside the smallest that so many seeds can give.
+    """Claims for reading: both intervals as text, the sign-flip p beside the smallest that is possible.
 
     Of the primary claims alone split and endpoint are those of the plan, and left out.
     """

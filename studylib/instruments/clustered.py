@@ -2,7 +2,8 @@
 
 A bootstrap of clusters (Field and Welsh 2007), percentiles of 1000 draws. With fewer than five scenarios, or where more
 than one draw in twenty has no value, an interval is not estimable and its bounds are NaN. A measure takes weights
-(draws, n) and gives (draws,), so that all draws are one matrix product.
+(draws, n) and gives (draws,), so that all draws are one matrix product. (`claims/items.py` clusters by run and scenario
+at once, by a formula for means; kappa and AUROC have none.)
 """
 
 import numpy as np

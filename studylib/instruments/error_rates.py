@@ -38,8 +38,8 @@ def decisions(runs: pd.DataFrame, plan: Plan = PLAN) -> pd.DataFrame:
 
 def share_of(claims: pd.DataFrame, words: tuple[str, ...]) -> tuple[int, int]:
     """(studies in which any contrast has one of these decisions, studies)."""
-    found = claims["decision"].isin(words).groupby(claims["world"]).any()
-    return int(found.sum()), len(found)
+    any_of_them = claims["decision"].isin(words).groupby(claims["world"]).any()
+    return int(any_of_them.sum()), len(any_of_them)
 
 
 # --- rows of the table -----------------------------------------------------------------------------------------------
@@ -96,13 +96,13 @@ def power_cases(studies: int, seeds: int) -> list[dict]:
     """Power against its formulas, where the formula says 80 %, and for equivalence where nothing differs."""
     sd = SD * np.sqrt(2)
     effect = detectable(sd, seeds)
-    found = share_of(decisions(simulate(studies, seeds, shift=effect, case=2)), REJECTED)
+    differ = share_of(decisions(simulate(studies, seeds, shift=effect, case=2)), REJECTED)
     same = decisions(simulate(studies, seeds, case=3))
     formula = difference_power(effect, sd, seeds), equivalence_power(PLAN.margin, sd, seeds)
     return [
         _row(
             f"power to find {effect:.3f}: {seeds} seeds (formula {formula[0]:.3f})",
-            *found, _near(formula[0], studies),
+            *differ, _near(formula[0], studies),
         ),
         _row(
             f"power of equivalence, margin {PLAN.margin}: {seeds} seeds (formula {formula[1]:.3f})",
@@ -119,9 +119,9 @@ def other_intervals(studies: int, seeds: int, unequal: bool) -> list[dict]:
     welch = hedges = flips = 0
     for _, study in simulate(studies, seeds, shift=shift, unequal=unequal, case=4).groupby("world"):
         baseline, treatment = (arm.set_index("seed")["after"] for _, arm in study.groupby("condition"))
-        found = paired_contrast(treatment, baseline)
-        welch += found["low_welch"] <= shift <= found["high_welch"]
-        hedges += found["g_low"] <= true_g <= found["g_high"]
+        contrast = paired_contrast(treatment, baseline)
+        welch += contrast["low_welch"] <= shift <= contrast["high_welch"]
+        hedges += contrast["g_low"] <= true_g <= contrast["g_high"]
         flips += paired_contrast(treatment - shift, baseline)["p_signflip"] < ALPHA if seeds > 5 else 0
     rows = [
         _row(f"coverage of the interval of Hedges' g: {case}", hedges, studies, COVERAGE),
@@ -138,8 +138,8 @@ def standardised(studies: int, seeds: int, g: float, correlation: float) -> list
     for _ in range(studies):
         shared, *own = rng.standard_normal((3, seeds))
         arms = [np.sqrt(correlation) * shared + np.sqrt(1 - correlation) * noise for noise in own]
-        found = paired_contrast(pd.Series(arms[0] + g), pd.Series(arms[1]))
-        covered += found["g_low"] <= g <= found["g_high"]
+        contrast = paired_contrast(pd.Series(arms[0] + g), pd.Series(arms[1]))
+        covered += contrast["g_low"] <= g <= contrast["g_high"]
     case = f"{seeds} seeds, true g {g:g}, pairs correlated by {correlation:g}"
     target = COVERAGE if g < 2 else REPORTED
     return [_row(f"coverage of the interval of Hedges' g: {case}", covered, studies, target)]
@@ -155,9 +155,9 @@ def item_level(studies: int, seeds: int) -> list[dict]:
         run, scenario, _ = (grid.ravel() for grid in np.indices(right.shape))
         arms = {"seed": run // 2, "treated": run % 2}
         items = pd.DataFrame(arms | {"id": scenario, "value": right.ravel().astype(float)})
-        found = clustered_contrast(items)
-        two_way += found["low"] <= 0 <= found["high"]
-        naive += abs(found["difference"]) <= 1.96 * found["se_naive"]
+        contrast = clustered_contrast(items)
+        two_way += contrast["low"] <= 0 <= contrast["high"]
+        naive += abs(contrast["difference"]) <= 1.96 * contrast["se_naive"]
     return [
         _row(f"coverage of the item-level interval, two-way clustered: {seeds} seeds", two_way, studies, COVERAGE),
         _row(f"coverage if answers were taken for independent: {seeds} seeds", naive, studies, REPORTED),
@@ -172,10 +172,10 @@ def sequential(studies: int) -> list[dict]:
         runs = simulate(studies, plan.max_seeds, shift=shift, case=5)
         looks = [decisions(runs[runs["seed"] < n], plan).set_index("world")["decision"] for n in plan.look_sizes]
         errors, used = 0, 0
-        for found in zip(*(look.sort_index() for look in looks), strict=True):
-            stop = [next_look(plan, n, [v]).startswith("Stop") for n, v in zip(plan.look_sizes, found, strict=True)]
+        for taken in zip(*(look.sort_index() for look in looks), strict=True):
+            stop = [next_look(plan, n, [v]).startswith("Stop") for n, v in zip(plan.look_sizes, taken, strict=True)]
             last = stop.index(True)
-            errors, used = errors + (found[last] in (wrong, "both (trivial)")), used + plan.look_sizes[last]
+            errors, used = errors + (taken[last] in (wrong, "both (trivial)")), used + plan.look_sizes[last]
         title = f"sequential, looks at 3, 6, 9 seeds: false {what} (mean seeds used {used / studies:.1f})"
         rows.append(_row(title, errors, studies, _at_most(ALPHA, studies)))
     return rows

@@ -1,22 +1,19 @@
 """What runs need of a GPU, against what cards have and what was measured."""
 
 import types
-from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoConfig
 
+from studylib.axes import profile_names, read_profile
 from studylib.instruments.bench import GPU_MODELS
 from studylib.params import RunParams
-from studylib.paths import PARAMS
 from studylib.policy.dense import use_dense_copy
 from studylib.policy.memory import GIB, SHAPES, Shape, fits_with_dense_copy, memory_needed
 from studylib.policy.models import require_device
 
-GPU_PROFILES = [
-    path.stem for path in sorted(Path(PARAMS, "profiles").glob("*.yaml")) if "device: cuda" in path.read_text()
-]
+GPU_PROFILES = [name for name in profile_names() if read_profile(name).get("model") in SHAPES]
 REPORTED = {14: 14.56, 21: 21.96, 75: 79.1}  # min_gpu_gb -> the least GiB that cards of the kind report
 
 
@@ -29,7 +26,7 @@ def test_every_profile_fits_its_card_with_a_tenth_to_spare(profile):
 @pytest.mark.parametrize("profile", GPU_PROFILES)
 def test_cards_of_a_profile_are_taken_as_they_report_themselves(profile, monkeypatch):
     params = RunParams.resolve({"profile": profile})
-    card = types.SimpleNamespace(total_memory=REPORTED[params.min_gpu_gb] * GIB)
+    card = types.SimpleNamespace(total_memory=REPORTED.get(params.min_gpu_gb, params.min_gpu_gb) * GIB)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
     require_device(params)

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 from embedded_rows import scenarios
 from pretended_gpu import AMPERE, HOPPER, TURING, Card
 from training_runs import adapter, pay, start, tags_reward
 
+from studylib.axes import profile_names, read_profile
 from studylib.evaluation.answers import evaluate
 from studylib.instruments import bench
 from studylib.judge import embedded as embedded_judge
@@ -21,14 +21,14 @@ from studylib.judge.prompts import context, question
 from studylib.judge.variants import variant
 from studylib.names import OBJECTIVES
 from studylib.params import RunParams
-from studylib.paths import PARAMS
 from studylib.policy import tiny
 from studylib.policy.dense import use_dense_copy
 from studylib.policy.models import precision, require_device
 from studylib.randomness import generator
 from studylib.rewards.checks import checks_grader
 from studylib.rewards.correct import format
-from studylib.runs.provenance import machine, peak_memory_gb, write_manifest
+from studylib.runs.folder import write_manifest
+from studylib.runs.provenance import machine, peak_memory_gb
 from studylib.scenarios.selection import select
 from studylib.training.checkpoints import COMPLETE, newest_checkpoint
 from studylib.training.train import prepare, train
@@ -149,15 +149,16 @@ def test_a_dense_copy_is_made_where_it_is_asked_for_or_the_card_has_room_however
 
 # --- profiles ---
 
-PROFILES = sorted(path.stem for path in (PARAMS / "profiles").glob("*.yaml"))
+PROFILES = profile_names()
 CARDS = {"colab_t4": TURING, "gpu_24gb": AMPERE}
 
 
 def shrunk(miniature, name: str) -> RunParams:
     """A profile's configuration, with the tiny model and the least of everything that is counted."""
-    told = yaml.safe_load((PARAMS / "profiles" / f"{name}.yaml").read_text())
-    least = SMALLEST | {"device": told["device"], "answers_per_step": 2 * told["generations"], "model": "tiny"}
-    return miniature(**told | least | {"revision": "", "warm_start_steps": 2, "micro_batch": told["generations"]})
+    whole = RunParams.resolve({"profile": name})
+    least = SMALLEST | {"device": whole.device, "answers_per_step": 2 * whole.generations, "model": "tiny"}
+    least |= {"revision": "", "warm_start_steps": 2, "micro_batch": whole.generations}
+    return miniature(**read_profile(name) | least)
 
 
 @pytest.mark.parametrize("name", PROFILES)

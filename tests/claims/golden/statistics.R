@@ -1,5 +1,5 @@
 # Prints the values of statistics.json that come from R. Run with R 4.2.2, BayesFactor 0.9.12, lme4 1.1 and sandwich 3.0:
-# Rscript tests/golden/statistics.R
+# Rscript tests/claims/golden/statistics.R
 suppressMessages({library(BayesFactor); library(lme4); library(sandwich)})
 options(digits = 10)
 drug1 <- sleep$extra[sleep$group == 1]

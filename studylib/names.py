@@ -80,6 +80,7 @@ class Option:
     unread_if: tuple[str, Any] = ("", None)  # another parameter and its value at which nobody reads this one
     needed: Callable[[Any], bool] = lambda params: False  # whether a run with these parameters must set it
     path: bool = False  # a place in the file system, in which ~ is the home folder
+    former: Mapping = field(default_factory=dict)  # a value that users' files and old runs may give -> the one of today
 
 
 @dataclass(frozen=True)

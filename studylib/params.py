@@ -102,7 +102,7 @@ class RunParams:
         for name, option in known.items():
             value = typed(name, given.get(name, option.default), type(option.default))
             home = option.path and value.startswith("~")
-            object.__setattr__(self, name, str(at_home(value)) if home else value)
+            object.__setattr__(self, name, str(at_home(value)) if home else option.former.get(value, value))
         object.__setattr__(self, "rewards", present_rewards(self.rewards))
         for name, holds, allowed in self._rules():
             if not holds:

@@ -67,7 +67,10 @@ class Registry(Mapping):
 
 @dataclass(frozen=True)
 class Option:
-    """A parameter of a run that only some objectives or rewards read; they declare it, and anyone else refuses it."""
+    """A parameter of a run. One that only some objectives or rewards read is declared by them, in their `options`.
+
+    An objective refuses an option that only others read; what only rewards read may stand there unread.
+    """
 
     name: str
     default: str | int | float | bool
@@ -77,6 +80,7 @@ class Option:
     unread_if: tuple[str, Any] = ("", None)  # another parameter and its value at which nobody reads this one
     needed: Callable[[Any], bool] = lambda params: False  # whether a run with these parameters must set it
     path: bool = False  # a place in the file system, in which ~ is the home folder
+    former: Mapping = field(default_factory=dict)  # a value that users' files and old runs may give -> the one of today
 
 
 @dataclass(frozen=True)

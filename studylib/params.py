@@ -30,7 +30,7 @@ COUNT, WHOLE = at_least(1), at_least(0)
 EVEN = (lambda value: value >= 2 and value % 2 == 0, "an even number >= 2")
 SHARE = (lambda value: 0 <= value <= 1, "a share, 0..1, of one token or more where it is not 0")
 FOLDER = (lambda value: bool(value.strip()), "a folder")
-FRAMEWORK = some_of(*FRAMEWORKS)
+KNOWN = some_of(*FRAMEWORKS)
 FACTS = between(1, len(FRAMEWORKS))
 COMBINATION, ENGINE, WEIGHTS = one_of(*COMBINATIONS), one_of("fast", "trl"), one_of("auto", "dense", "nf4")
 
@@ -51,7 +51,7 @@ class RunParams:
     # scenarios
     source: str = _param("local_norms", "an embedded world or a real data set")
     data_dir: str = _param("", "folder with the files of a real source; empty: from its hub id", path=True)
-    frameworks: str = _param("kantian_deontology virtue_ethics", "of an embedded world, by spaces", FRAMEWORK)
+    frameworks: str = _param("kantian_deontology virtue_ethics", "frameworks of an embedded world, by spaces", KNOWN)
     n_domains: int = _param(12, "domains to train on, 1..12 (embedded worlds)", between(1, len(TRAIN_DOMAINS)))
     n_styles: int = _param(4, "writing styles to train on, 1..4 (embedded worlds)", between(1, len(TRAIN_STYLES)))
     facts_told: int = _param(1, "facts a text tells beside the circumstance, 1..5 (embedded worlds)", FACTS)
@@ -69,7 +69,7 @@ class RunParams:
     rewards: str = _param("correct=1.0 format=0.0", "reward=weight, by spaces; weight 0 is measured, not trained on")
     shaping: str = _param("none", "shaping of the weighted sum of rewards, against the group's other answers")
     combination: str = _param("sum", f"how several rewards become one: {', '.join(COMBINATIONS)}", COMBINATION)
-    steps: int = _param(120, "batches of answers, each for updates_per_batch updates; 0: only evaluates", WHOLE)
+    steps: int = _param(120, "batches of answers, each for updates_per_batch optimiser steps; 0 only evaluates", WHOLE)
     answers_per_step: int = _param(64, "sampled answers per step; a multiple of generations", COUNT)
     generations: int = _param(4, "answers to each prompt (the group size G), >= 2", at_least(2))
     micro_batch: int = _param(64, "most answers per forward pass in training; divides those of an update", COUNT)
@@ -102,7 +102,7 @@ class RunParams:
         for name, option in known.items():
             value = typed(name, given.get(name, option.default), type(option.default))
             home = option.path and value.startswith("~")
-            object.__setattr__(self, name, str(at_home(value)) if home else value)
+            object.__setattr__(self, name, str(at_home(value)) if home else option.former.get(value, value))
         object.__setattr__(self, "rewards", present_rewards(self.rewards))
         for name, holds, allowed in self._rules():
             if not holds:

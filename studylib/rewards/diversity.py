@@ -1,7 +1,7 @@
 """Diversity as a batched reward: gates, dispersion within a group of answers, and length-matched controls.
 
 Every reward here sees only the reasons of an answer. Answers that do not pass the gate earn 0 and are not compared:
-with the gate `form` all well-formed answers pass (as in MultiRole-R1), with `verdict` the right ones alone, because a
+with the gate `form` all well-formed answers pass (as in MultiRole-R1), with `correct` only the right ones, because a
 reward for variety pays for variety in wrong answers too. Each is registered with its length-matched control.
 """
 
@@ -26,10 +26,10 @@ HASHED = 4096  # dimensions of the embedding by words
 DRAWS = 4  # random texts per answer in a length-matched control
 LENGTH_MATCHED = "length_matched_"  # before the name of a diversity reward: its control, which knows the length alone
 
-GATES = ("verdict", "form")
+GATES = ("correct", "form")
 GATE = Option(
-    "diversity_gate", "verdict", "whose diversity is paid: that of right answers (verdict) or well-formed ones (form)",
-    lambda value: value in GATES, f"one of {', '.join(GATES)}",
+    "diversity_gate", "correct", "whose diversity is paid: that of right answers (correct) or well-formed ones (form)",
+    lambda value: value in GATES, f"one of {', '.join(GATES)}", former={"verdict": "correct"},
 )  # fmt: skip
 WINDOW = Option(
     "diversity_window", 16, "words per window of the surface statistics; shorter texts are scaled down",
@@ -229,7 +229,7 @@ def diversity_reward(
     for label, of, compares in ((name, make, apart), (LENGTH_MATCHED + name, control, True)):
         per_batch(
             label,
-            needs=lambda params: (*needs, "options", "answer") if params.diversity_gate == "verdict" else needs,
+            needs=lambda params: (*needs, "options", "answer") if params.diversity_gate == "correct" else needs,
             options=(GATE, *options),
             compares=compares,
         )(lambda params, grader, of=of: gated(of(params), params.diversity_gate))

@@ -199,7 +199,9 @@ def test_the_former_name_of_a_reward_still_gives_it():
     """Parameter files and finished runs call the reward of the right answer `verdict`."""
     assert REWARDS["verdict"] is REWARDS["correct"] and "verdict" not in list(REWARDS)
     assert RunParams(rewards="verdict=0.5 format=0.5").reward_weights == {"correct": 0.5, "format": 0.5}
-    assert batch_reward("correct", [ROW])([GOOD, ""], [ROW] * 2) == [1.0, 0.0]
+    assert batch_reward("verdict", [ROW])([GOOD, ""], [ROW] * 2) == [1.0, 0.0]
+    old = {"rewards": "verdict=1.0", "diversity_gate": "verdict"}
+    assert RunParams.of_config(old) == RunParams(rewards="correct=1.0", diversity_gate="correct")
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf])

@@ -251,7 +251,7 @@ def test_the_average_gradient_is_nearly_the_newest():
         ({"combination": "normalise_then_sum", "objective": "dr_grpo"}, "'normalise_then_sum' takes overlong_cache 0"),
         ({"diversity_window": 1}, "diversity_window = 1 is not allowed: 2..256"),
         ({"rater_share": 0}, "rater_share = 0.0 is not allowed: a share"),
-        ({"diversity_gate": "open"}, "diversity_gate = 'open' is not allowed: one of verdict, form"),
+        ({"diversity_gate": "open"}, "diversity_gate = 'open' is not allowed: one of correct, form"),
     ],
 )
 def test_what_cannot_be_is_refused(given, message):

@@ -53,6 +53,7 @@ def test_every_command_says_what_it_does_and_every_option_what_it_is_for():
         ("audit --judge nowhere", "python -m studylib audit: "),
         ("audit --scenarios 3", "python -m studylib audit: "),
         ("study --cores 0", "python -m studylib study: argument --cores: '0' is not allowed: an integer >= 1"),
+        ("validate --studies 1", "python -m studylib validate: studies = 1 is not allowed: 20 or more"),
         ("compare --margin wide", "python -m studylib compare: argument --margin: invalid float value: 'wide'"),
         ("", "python -m studylib: the following arguments are required: COMMAND"),
     ],

@@ -16,6 +16,7 @@ from studylib.instruments import error_rates as rates
 from studylib.paths import FIGURES
 
 STUDIES = 2000  # simulated, per case
+FEWEST = 20  # of them that leave some to every case
 
 
 def cases(studies: int, study: Path | None = None) -> list[tuple]:
@@ -53,6 +54,10 @@ def _call(case: tuple) -> list[dict]:
 
 def validate(studies: int = STUDIES, workers: int = 2, study: Path | None = None) -> pd.DataFrame:
     """what, value, low, high, target_low, target_high; the same numbers with any number of workers (processes)."""
+    if studies < FEWEST:
+        raise ValueError(
+            f"studies = {studies} is not allowed: {FEWEST} or more, because some cases have a tenth of them"
+        )
     todo = cases(studies, study)
     if workers == 1:
         rows = list(map(_call, todo))

@@ -33,13 +33,13 @@ def _records(study: Path, out_dir: Path) -> tuple[Path, Path]:
 
 
 def first_comparisons(study: Path, out_dir: Path) -> list[dict]:
-    """digest and conditions of the first comparison, as told beside the runs (`study`) and beside the tables."""
+    """digest and conditions of the first comparison, as recorded beside the runs (`study`) and beside the tables."""
     beside_runs, beside_tables = _records(study, out_dir)
-    found = [read_json(path) for path in (beside_runs, beside_tables) if path.is_file()]
-    return found if beside_tables.is_file() else [*found, *_told_by_tables(study.name, out_dir)]
+    records = [read_json(path) for path in (beside_runs, beside_tables) if path.is_file()]
+    return records if beside_tables.is_file() else [*records, *_of_claims(study.name, out_dir)]
 
 
-def _told_by_tables(profile: str, out_dir: Path) -> list[dict]:
+def _of_claims(profile: str, out_dir: Path) -> list[dict]:
     """The same from confirmatory claims of this profile that came without a record."""
     if not all((out_dir / f"{name}.csv").is_file() for name in ("claims", "runs")):
         return []
@@ -64,7 +64,7 @@ def remember(study: Path, out_dir: Path, plan: Plan, conditions: list[str]) -> N
 # --- conditions ---
 
 
-def planned_conditions(plan: Plan, found: Iterable[str], first: list[dict] = (), folder: Path = PARAMS) -> list[str]:
+def planned_conditions(plan: Plan, run: Iterable[str], first: list[dict] = (), folder: Path = PARAMS) -> list[str]:
     """Baseline and conditions that the plan compares, in reading order.
 
     `contrasts: all` means those of the first comparison: until there is one, every row of the axis, and what has runs.
@@ -72,12 +72,12 @@ def planned_conditions(plan: Plan, found: Iterable[str], first: list[dict] = (),
     if plan.contrasts != "all":
         return ordered({plan.baseline, *plan.contrasts.split()})
     fixed = next((set(record["conditions"]) for record in first if "conditions" in record), None)
-    return ordered({plan.baseline, *({*_rows(plan.axis, folder), *found} if fixed is None else fixed)})
+    return ordered({plan.baseline, *({*_rows(plan.axis, folder), *run} if fixed is None else fixed)})
 
 
-def later_conditions(plan: Plan, conditions: list[str], found: Iterable[str]) -> list[str]:
+def later_conditions(plan: Plan, conditions: list[str], run: Iterable[str]) -> list[str]:
     """Conditions that `contrasts: all` did not mean, because they came after the first comparison."""
-    return ordered(set(found) - set(conditions)) if plan.contrasts == "all" else []
+    return ordered(set(run) - set(conditions)) if plan.contrasts == "all" else []
 
 
 # --- departures ---
@@ -97,20 +97,20 @@ def departures(
     if plan.worlds == ANY:
         return [f"Axis {plan.axis} has no analysis plan: every claim is exploratory."]
     digests = {record["digest"] for record in first} or {plan.digest if planned else "(none)"}
-    found = [
+    sentences = [
         f"The first comparison was made under plan {digest}, this one is {plan.digest}."
         for digest in sorted(digests - {plan.digest})
     ]
     made = made.assign(plan=made["plan"].fillna(""))  # a run without a plan would leave the grouping
     for digest, of_plan in made[made["plan"] != plan.digest].groupby("plan"):
         under = f"under plan {digest}" if digest else "under no plan"
-        found.append(f"{len(of_plan)} of {len(made)} runs were made {under}, not {plan.digest}; {_first(of_plan)}.")
+        sentences.append(f"{len(of_plan)} of {len(made)} runs were made {under}, not {plan.digest}; {_first(of_plan)}.")
     missing = sorted(set(plan.worlds.split()) - set(made["world"]))
     if missing:
-        found.append(f"The plan has the worlds {plan.worlds}; there are no runs of {', '.join(missing)}.")
+        sentences.append(f"The plan has the worlds {plan.worlds}; there are no runs of {', '.join(missing)}.")
     conditions = planned_conditions(plan, made["condition"], first)
     return [
-        *found, *_missing_conditions(plan, made, conditions), *_unplanned_seeds(plan, made),
+        *sentences, *_missing_conditions(plan, made, conditions), *_unplanned_seeds(plan, made),
         *_missing_endpoint(plan, runs), *_unlike_settings(settings, _rows(plan.axis)),
     ]  # fmt: skip
 
@@ -123,15 +123,15 @@ def _missing_conditions(plan: Plan, made: pd.DataFrame, conditions: list[str]) -
     """A contrast that is left out softens the Holm correction of the others."""
     if made["condition"].nunique() == 1:
         return [f"There is one condition only, {made['condition'].iloc[0]}: nothing to compare it with."]
-    found = []
+    sentences = []
     for world in sorted(set(made["world"]) & set(plan.worlds.split())):
         there = set(made.loc[made["world"] == world, "condition"])
         missing = ordered(set(conditions) - there)
         if len(there) == 1:
-            found.append(f"{world} has runs of {next(iter(there))} only: nothing to compare it with.")
+            sentences.append(f"{world} has runs of {next(iter(there))} only: nothing to compare it with.")
         elif missing:
-            found.append(f"The plan compares {', '.join(conditions)}; {world} has no runs of {', '.join(missing)}.")
-    return found
+            sentences.append(f"The plan compares {', '.join(conditions)}; {world} has no runs of {', '.join(missing)}.")
+    return sentences
 
 
 def _unplanned_seeds(plan: Plan, made: pd.DataFrame) -> list[str]:
@@ -141,9 +141,9 @@ def _unplanned_seeds(plan: Plan, made: pd.DataFrame) -> list[str]:
         return []
     if wrong.empty:
         return [f"Conditions are at different looks: {dict(Counter(seeds.map(len)))} (seeds: conditions)."]
-    (world, condition), found = wrong.index[0], wrong.iloc[0]
+    (world, condition), seeds_run = wrong.index[0], wrong.iloc[0]
     planned = " or ".join(f"0..{n - 1}" for n in plan.look_sizes)
-    return [f"The plan fixes the seeds {planned}; {condition} in {world} has {', '.join(map(str, found))}."]
+    return [f"The plan fixes the seeds {planned}; {condition} in {world} has {', '.join(map(str, seeds_run))}."]
 
 
 def _missing_endpoint(plan: Plan, runs: pd.DataFrame) -> list[str]:
@@ -171,19 +171,19 @@ def _unlike_settings(settings: pd.DataFrame, own: dict[str, dict]) -> list[str]:
     A condition without a row may differ from the others in anything; a parameter that a run does not tell is no
     difference, because it was added later.
     """
-    found = []
+    sentences = []
     if "rewards" in settings:  # older runs have the names of their time
         settings = settings.assign(rewards=settings["rewards"].map(present_rewards, na_action="ignore"))
     for name in sorted(set(settings) - set(KEYS) - NO_SETTINGS):
-        told = settings.dropna(subset=[name])
-        free = told["condition"].map(lambda condition, name=name: condition not in own or name in own[condition])
-        for group in (told[~free], *(runs for _, runs in told[free].groupby("condition"))):
+        known = settings.dropna(subset=[name])
+        free = known["condition"].map(lambda condition, name=name: condition not in own or name in own[condition])
+        for group in (known[~free], *(runs for _, runs in known[free].groupby("condition"))):
             counts = Counter(group[name])
             if len(counts) > 1:
                 usual = counts.most_common(1)[0][0]
                 odd = group[group[name] != usual]
-                found.append(
+                sentences.append(
                     f"{len(odd)} of {len(group)} runs have {name} {odd[name].iloc[0]}, not {usual}, which no condition "
                     f"sets; {_first(odd)}."
                 )
-    return found
+    return sentences

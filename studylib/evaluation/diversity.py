@@ -74,5 +74,6 @@ def diversity(answers: pd.DataFrame, n: int = 2, budget: int = BUDGET) -> dict[s
     right = [words(response) for response in samples.loc[samples["correct"] == 1, "response"]]
     unscored = int(samples["correct"].isna().sum())
     known = unscored < len(samples) or not len(samples)
-    found = distinct_n(right, n, budget), sum(map(len, right)) if known else np.nan, decision_entropy(samples), unscored
-    return dict(zip(DIVERSITY, found, strict=True))
+    length = sum(map(len, right)) if known else np.nan
+    numbers = distinct_n(right, n, budget), length, decision_entropy(samples), unscored
+    return dict(zip(DIVERSITY, numbers, strict=True))

@@ -86,7 +86,7 @@ def choose_scenarios(params: RunParams) -> Splits:
     if not is_complete(params.run_dir):
         rows = [row for part in splits.values() for row in part]
         with written_whole(params.run_dir / SCENARIOS) as scratch:
-            pyarrow.parquet.write_table(to_dataset(rows).data.table, scratch)
+            pyarrow.parquet.write_table(to_dataset(rows).data.table, scratch, compression="zstd")
     return splits
 
 

@@ -71,7 +71,9 @@ def _world_splits(params: RunParams) -> Splits:
 
 
 def _real_splits(params: RunParams) -> Splits:
-    splits = {"held_out": _sample(_load(params, "held_out"), params.eval_scenarios, EVALUATION_SEED)}
+    held_out = _load(params, "held_out")
+    n = min(params.eval_scenarios, len(held_out))  # an answer to a scenario that comes twice would count twice
+    splits = {"held_out": _sample(held_out, n, EVALUATION_SEED)}
     if params.steps:
         splits["train"] = _sample(_load(params, "train"), params.train_prompts, params.seed)
     return splits

@@ -69,6 +69,10 @@ def test_real_rows_come_again_only_after_all_have_come(tmp_path):
     assert len({row["id"] for row in splits["train"][:2]}) == 2
 
 
+def test_a_small_source_is_evaluated_on_every_scenario_once(tmp_path):
+    assert len(select(write_justice(tmp_path))["held_out"]) == 1 < run().eval_scenarios
+
+
 def test_an_empty_split_is_refused(tmp_path):
     with pytest.raises(ValueError, match="empty"):
         select(write_justice(tmp_path, train="label,scenario\n"))

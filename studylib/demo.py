@@ -7,8 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from studylib.evaluation.diversity import GREEDY
-from studylib.rewards.checks import check
+from studylib.rewards.checks import weighs
+from studylib.text.answers import parse
 from studylib.text.files import read_object
+from studylib.text.spelling import spelt
 
 SPLITS = {  # split -> what it asks for
     "held_out": "new scenarios of the kinds trained on",
@@ -119,6 +121,10 @@ def by_kind(table: pd.DataFrame) -> pd.Series:
 
 
 def breaks_off(table: pd.DataFrame) -> float:
-    """Share of the answers whose reasons do not say whether the circumstance counts, where it decides."""
+    """Share of the answers whose reasons do not say, rightly or wrongly, whether the circumstance that decides counts.
+
+    An answer without readable reasons is among them.
+    """
     decided = [row for row in table.to_dict("records") if WEIGHS in {criterion["id"] for criterion in row["rubric"]}]
-    return 1 - sum(check(WEIGHS, row["response"], row) for row in decided) / len(decided)
+    reasons = [(parse(row["response"]) or ("",))[0] for row in decided]
+    return sum(not any(weighs(spelt(text))) for text in reasons) / len(reasons)

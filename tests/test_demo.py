@@ -18,7 +18,7 @@ def answer(row: dict, right: bool, reasons: str) -> str:
     return f"<think>{reasons}</think><answer>{row['answer'] if right else wrong}</answer>"
 
 
-def run_folder(folder: Path, source: str = "local_norms") -> Path:
+def run_folder(folder: Path, source: str = "local_norms", reasons: str = "{name} {k}.") -> Path:
     """Before training every answer is wrong; after it all are right but those on the first scenario of each split."""
     rows = [
         row | {"split": split}
@@ -39,7 +39,7 @@ def run_folder(folder: Path, source: str = "local_norms") -> Path:
     for name, better in (("responses_before", False), ("responses", True)):
         right = [better and row["id"] != firsts[row["split"]] for row in rows]
         answers = [
-            (row["id"], row["split"], k, answer(row, good, f"{name} {k}."), float(good))
+            (row["id"], row["split"], k, answer(row, good, reasons.format(name=name, k=k)), float(good))
             for row, good in zip(rows, right, strict=True)
             for k in range(2)
         ]
@@ -68,6 +68,12 @@ def test_the_story_says_what_was_learnt_and_what_was_not(tmp_path):
     assert "no circumstance, " in learnt.partition("What it learnt")[2]
     assert "100% of them (before: 100%) do not say whether the circumstance counts" in rest
     assert str(tmp_path) in rest and "make study" in rest
+
+
+@pytest.mark.parametrize("weight", ["counts", "does not count"])
+def test_reasons_that_weigh_the_circumstance_wrongly_are_given_in_full(tmp_path, weight):
+    text = story(run_folder(tmp_path, reasons=f"The excuse of need {weight}."))
+    assert "0% of them (before: 0%) do not say whether the circumstance counts" in text
 
 
 def test_a_run_on_real_scenarios_has_no_story(tmp_path):

@@ -98,11 +98,11 @@ def _may_overturn(reasons: str) -> set[bool]:
     """Whether the reasons' circumstance overturns their reading: both where they name one and leave its weight open."""
     if not any(names(reasons, word) for word in CIRCUMSTANCES):
         return {False}
-    affirms, denies = _weighs(reasons)
+    affirms, denies = weighs(reasons)
     return {affirms} if affirms != denies else {False, True}
 
 
-def _weighs(reasons: str) -> tuple[bool, bool]:
+def weighs(reasons: str) -> tuple[bool, bool]:
     """Whether the reasons hold that something counts, and that something does not."""
     return names(reasons, "counts"), "does not count" in reasons and names(reasons, "count")
 
@@ -118,7 +118,7 @@ def _names_affected(reasons: str, response: str, scenario: dict, facts: Facts) -
 
 def _weighs_circumstance(reasons: str, response: str, scenario: dict, facts: Facts) -> bool:
     """Says rightly whether it counts, and answers accordingly: an answer against it has not weighed it."""
-    affirms, denies = _weighs(reasons)
+    affirms, denies = weighs(reasons)
     if affirms == denies or affirms != counts(facts, scenario["source"]):
         return False
     return read_answer(response, scenario["options"]) == scenario["answer"]

@@ -20,6 +20,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
+def import_all(package: str, path: Iterable[str]) -> None:
+    """Import every module of a package by name, so that its records have one order, whichever was asked for first."""
+    for module in pkgutil.iter_modules(path):
+        importlib.import_module(f"{package}.{module.name}")
+
+
 class Registry(Mapping):
     """name -> record, in the order of definition."""
 
@@ -31,6 +37,7 @@ class Registry(Mapping):
 
     def add(self, record):
         """Register a record by its `name`; one that is defined anew, as by a cell that runs again, takes its place."""
+        self._load()  # first, or the home would later put its own record in the place of this one
         self._records[record.name] = record
         return record
 
@@ -43,11 +50,9 @@ class Registry(Mapping):
     def _load(self) -> None:
         if self._loaded:
             return
-        self._loaded = True  # first: the modules of the home may ask the registry while they are imported
+        self._loaded = True  # first: the modules of the home ask the registry while they are imported
         try:
-            home = importlib.import_module(self.home)
-            for module in pkgutil.iter_modules(getattr(home, "__path__", ())):
-                importlib.import_module(f"{self.home}.{module.name}")
+            importlib.import_module(self.home)
         except BaseException:
             self._loaded = False  # or the next question would be answered from half a list
             raise

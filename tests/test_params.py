@@ -101,6 +101,23 @@ def test_a_registry_gives_a_record_by_its_name_of_today_or_a_former_one():
         OBJECTIVES.of("dpo2")
 
 
+@pytest.mark.parametrize("module", ["rewards.surface", "scenarios.sources.morebench", "training.objectives"])
+def test_records_have_one_order_whichever_module_is_imported_first(module):
+    code = "from studylib import names; print([list(r) for r in vars(names).values() if isinstance(r, names.Registry)])"
+    orders = {
+        subprocess.run([sys.executable, "-c", f"{first}{code}"], capture_output=True, text=True, check=True).stdout
+        for first in ("", f"import studylib.{module}; ")
+    }
+    assert len(orders) == 1
+
+
+def test_a_record_of_ones_own_takes_the_place_of_a_built_in_one_before_the_registry_was_ever_asked():
+    code = "from studylib.names import OBJECTIVES, Objective; OBJECTIVES.add(Objective('grpo', kind='none')); "
+    code += "import studylib.training.objectives; print(OBJECTIVES['grpo'].kind, len(OBJECTIVES))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["none", "14"]
+
+
 def test_parameters_are_read_without_torch_and_every_registry_is_asked_without_it():
     asked = (
         "RunParams(objective='ppo', beta=0.1); [len(r) for r in vars(names).values() if isinstance(r, names.Registry)]"

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-from studylib.names import REWARDS, Option, Reward
+from studylib.names import REWARDS, Option, Reward, import_all
 from studylib.text.options import check_options
 
 BatchReward = Callable[[list[str], list[dict]], list[float | None]]  # groups: responses to the same scenario id
@@ -75,3 +75,6 @@ def _finite(function: BatchReward) -> BatchReward:
         return [value if value is not None and math.isfinite(value) else None for value in values]
 
     return rewards
+
+
+import_all(__name__, __path__)

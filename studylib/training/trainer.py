@@ -71,8 +71,8 @@ class StudyTrainer(LinearRate, GRPOTrainer):
     advantage is 0 are left out of the micro-batches; the gradient is the same (tests/training/test_fast_path.py). With
     `engine: trl` all of that is TRL's own.
 
-    At the begin of a step `_prepare_inputs` has its answers sampled and scored (`_generate_and_score_completions`), and
-    at every call it hands out a micro-batch of them, which `compute_loss` takes through the policy.
+    At the beginning of a step `_prepare_inputs` has its answers sampled and scored (`_generate_and_score_completions`),
+    and at every call it hands out a micro-batch of them, which `compute_loss` takes through the policy.
     """
 
     def __init__(self, *args, params: RunParams, scenario_ids: dict[str, str], **kwargs):

@@ -20,7 +20,7 @@ one is read from files by `records.published`. What `load_source` does with the 
 import json
 from collections.abc import Callable, Iterable
 
-from studylib.names import SOURCES, Source
+from studylib.names import SOURCES, Source, import_all
 from studylib.scenarios.rows import scenario_row
 
 SPLITS = ("train", "held_out")
@@ -90,3 +90,6 @@ def _asked(rubric: list[dict] | None) -> tuple:
 
 def _facts(facts: dict | str | None) -> str | None:
     return json.dumps(facts, sort_keys=True, ensure_ascii=False) if isinstance(facts, dict) else facts
+
+
+import_all(__name__, __path__)

@@ -15,13 +15,17 @@ import pandas as pd
 
 from studylib.axes import axis_names, read_axis
 from studylib.claims.plan import ANY, Plan
-from studylib.params import present_rewards
+from studylib.params import RunParams, parameters, present_rewards
 from studylib.paths import PARAMS
 from studylib.runs.folder import write_json
 from studylib.runs.keys import require_keys
 from studylib.runs.read import KEYS, LAYOUT, WARM_START, ordered, profiles_of, read_json
 
 FIRST_PLAN = "first_plan.json"  # beside the runs; beside the tables, where profiles share a folder, with their names
+TECHNICAL = {  # parameters that cost or save time and memory, and a place
+    "device", "min_gpu_gb", "micro_batch", "rollout_batch", "rollout_compile", "rollout_weights", "engine",
+    "gradient_checkpointing", "judge",
+}  # fmt: skip
 NO_SETTINGS = {*LAYOUT, "run_root", "data_dir", "save_every"}  # what a run is called, where files lie, how often saved
 
 
@@ -187,3 +191,36 @@ def _unlike_settings(settings: pd.DataFrame, own: dict[str, dict]) -> list[str]:
                     f"sets; {_first(odd)}."
                 )
     return sentences
+
+
+# --- settings of a whole study ---
+
+
+def other_settings(settings: pd.DataFrame, axis: str) -> list[str]:
+    """Parameters in which all runs differ from what profile, axis and condition give, one sentence each.
+
+    As where a whole study was cut short. It is no departure, because a plan does not fix them and runs stay alike.
+    """
+    pairs = [(config, given) for config in settings.to_dict("records") if (given := _given(axis, config))]
+    sentences = []
+    for name in sorted((set(settings) & set(parameters())) - set(LAYOUT) - NO_SETTINGS - TECHNICAL):
+        values = [(_of_today(name, config[name]), given[name]) for config, given in pairs]
+        if values and all(pd.notna(value) and value != wanted for value, wanted in values):
+            value, wanted = values[0]
+            sentences.append(f"All runs have {name} {value}, not {wanted} as profile, axis and condition give.")
+    return sentences
+
+
+def _of_today(name: str, value):
+    """A parameter of an older run with the names of today."""
+    if name == "rewards" and isinstance(value, str):
+        return present_rewards(value)
+    return parameters()[name].former.get(value, value)
+
+
+def _given(axis: str, config: dict) -> dict:
+    """The parameters that the files give a run; none where there are no such files."""
+    try:
+        return RunParams.resolve({"axis": axis} | {name: config[name] for name in LAYOUT[1:-1]}).as_dict()
+    except ValueError:
+        return {}

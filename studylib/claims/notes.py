@@ -27,6 +27,7 @@ def notes(
     later = left.later_conditions(plan, left.planned_conditions(plan, made["condition"], first), made["condition"])
     if later:
         noted.append((f"{', '.join(later)} came after the first comparison: exploratory, in no planned family.", False))
+    noted += [(note, False) for note in left.other_settings(settings, axis)]
     noted += [(note, False) for note in _unscored_notes(runs, read_unscored(root, axis=axis, profile=profile))]
     for other, count in other_profiles(root, axis, profile).items():
         noted.append((f"{count} runs of profile {other} are left out: this comparison is of {profile}.", False))

@@ -29,7 +29,7 @@ def kept(tmp_path_factory):
     for world in PLAN.worlds.split():
         for place, condition in enumerate(("narrow", "medium", "broad")):
             for seed, own in enumerate(np.roll(WOBBLE, place)):
-                write_run(root, world, condition, seed, 0.6 + 0.05 * place + own, steps=120, learning_rate=0.1)
+                write_run(root, world, condition, seed, 0.6 + 0.05 * place + own, steps=120, learning_rate=5e-4)
     return root
 
 
@@ -164,7 +164,7 @@ def test_a_condition_that_comes_after_the_first_comparison_explores_and_leaves_t
     before, _ = compared(root, out)
     for world in PLAN.worlds.split():
         for seed in range(5):
-            write_run(root, world, "wide", seed, 0.8 + WOBBLE[-seed], steps=120, learning_rate=0.1)
+            write_run(root, world, "wide", seed, 0.8 + WOBBLE[-seed], steps=120, learning_rate=5e-4)
     after, notes = compared(root, out)
     assert notes == ["wide came after the first comparison: exploratory, in no planned family."]
     assert set(after.query("contrast == 'wide - narrow'")["status"]) == {"exploratory"}
@@ -238,10 +238,18 @@ def test_seeds_of_one_condition_with_other_settings(root, out):
     edit(root / PLACE / "local_norms/broad/seed3/config.json", learning_rate=0.2)
     claims, notes = compared(root, out)
     assert notes == [
-        "1 of 30 runs have learning_rate 0.2, not 0.1, which no condition sets; the first is world local_norms, "
+        "1 of 30 runs have learning_rate 0.2, not 0.0005, which no condition sets; the first is world local_norms, "
         "condition broad, seed 3."
     ]
     assert set(claims["status"]) == {"exploratory"}
+
+
+def test_a_study_that_was_cut_short_as_a_whole_says_so(root, out):
+    for path in (root / PLACE).glob("*/*/*/config.json"):
+        edit(path, steps=4, micro_batch=16)  # the second changes no result
+    claims, notes = compared(root, out)
+    assert notes == ["All runs have steps 4, not 120 as profile, axis and condition give."]
+    assert set(claims["status"]) == {"confirmatory"}, "the plan does not fix them"
 
 
 def test_conditions_may_differ_in_what_their_own_rows_set_and_in_nothing_else(root, out):

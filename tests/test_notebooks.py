@@ -43,7 +43,7 @@ def run(folder: Path, **parameters) -> tuple[Path, str]:
 
 def test_the_scenarios_notebook_runs(tmp_path):
     shown = execute("1_scenarios", tmp_path, source="universal_norms", seed=1)
-    assert "By Kantian Deontology, is this permissible or wrong?" in shown
+    assert "By Kantian Deontology, is this permissible or wrong?" in " ".join(shown.split())
     assert "same facts twice: 0" in shown
 
 
@@ -62,6 +62,7 @@ def test_a_run_from_parameters_to_manifest_and_again(tmp_path):
 
     _, again = run(tmp_path, condition="medium", seed=2)
     assert "(complete: nothing will be trained)" in again
+    assert "was complete already" in again and "complete after" not in again
     assert json.loads((folder / "manifest.json").read_text()) == manifest
 
 

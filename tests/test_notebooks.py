@@ -124,6 +124,8 @@ def test_the_comparison_notebook_reads_run_folders_and_writes_tables_and_figures
     assert "narrow/seed9" in shown, "the run that did not finish is named"
     assert "90 % interval" in shown and "p_signflip (smallest)" in shown and "0.250 (0.250)" in shown
     assert "These intervals are too narrow: below 10 runs" in shown, "beside the interquartile mean"
+    assert "Axis inputs does not compare objectives." in shown
+    assert "Axis inputs has no condition that is a published method." in shown
     assert set(claims.status) == {"exploratory"} and "The plan fixes the seeds 0..4; " in shown, "three seeds, not five"
 
 

@@ -77,7 +77,7 @@ def count(text: str) -> int:
 
 
 JSON = option("--json", "print one JSON value, for programs", action="store_true")
-AXIS = option("--axis", "face of diversity, a file in params/ (inputs)", default="inputs")
+AXIS = option("--axis", "dimension of diversity, a file in params/ (inputs)", default="inputs")
 PROFILE = option("--profile", "model and budget for a machine (tiny_cpu)", default="tiny_cpu")
 
 ABOUT = """Does diversity help a language model to reason morally when it is trained with verifiable rewards?
@@ -89,7 +89,7 @@ Every command: python -m studylib COMMAND --help        what it does, what it wr
 OPTIONS = {  # command -> its options
     "run": [
         option("--profile", "model and budget for a machine (tiny_cpu)"),
-        option("--axis", "face of diversity (inputs)"),
+        option("--axis", "dimension of diversity (inputs)"),
         option("--condition", "arm of the axis (broad)"),
         option("--source", "an embedded world or a real data set (local_norms)"),
         option("--seed", "training seed (0)"),

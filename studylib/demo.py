@@ -18,12 +18,13 @@ SPLITS = {  # split -> what it asks for
     "held_out_domains": "from areas of life it never saw",
 }
 NORMS = {  # world -> what a policy has to learn there
-    "local_norms": "it depends on the kind of community which excuses and duties count",
+    "local_norms": "which excuses and duties count depends on the kind of community",
     "universal_norms": "the same excuses and duties count in every community",
 }
 UNSEEN = "held_out_domains"  # the split that the study claims about
 WEIGHS = "weighs_circumstance"  # criterion of the rubric
-LEARNT, FEW = 0.8, 4  # share of right answers that counts as learnt; kinds with fewer scenarios are left out
+LEARNT, REVERSED = 0.8, 0.2  # share of right answers that counts as learnt, or as learnt the wrong way round
+FEW = 4  # kinds with fewer scenarios are left out
 
 
 def story(run_dir: Path) -> str:
@@ -39,7 +40,7 @@ def story(run_dir: Path) -> str:
     parts = [
         f"A language model of one million parameters was trained on {config['n_domains']} areas of life in the "
         f"world {config['source']!r} by {config['objective'].upper()}: {config['steps']} steps, and right answers are "
-        f"all that is rewarded. In this world {NORMS[config['source']]}.",
+        f"all that is rewarded. In this world, {NORMS[config['source']]}.",
         accuracies(scores),
         "The same scenarios before and after (greedy answers, areas of life it never saw):",
         *(exchange(*pair) for pair in examples(before, after)),
@@ -97,19 +98,24 @@ def exchange(prompt: str, before: str, right_before: float, after: str, right_af
 def lesson(before: pd.DataFrame, after: pd.DataFrame) -> str:
     """Share of right answers by what decides a scenario, before and after training; every split, sampled and greedy."""
     rates = pd.DataFrame({"first": by_kind(before), "last": by_kind(after)}).sort_values("last", ascending=False)
-    learnt = rates["last"] >= LEARNT
-    lines = [change(*row) for row in rates.itertuples(name=None)]
+    learnt, reversed_ = rates["last"] >= LEARNT, rates["last"] <= REVERSED
+    wrong_way = ["What it learnt the wrong way round:", *changes(rates[reversed_])] if reversed_.any() else []
     reasons = f"{breaks_off(after):.0%} of them (before: {breaks_off(before):.0%})"
     return "\n".join(
         [
             "What it learnt: right answers by what decides the scenario",
-            *(lines[: learnt.sum()] or ["  nothing of these kinds"]),
+            *(changes(rates[learnt]) or ["  nothing of these kinds"]),
+            *wrong_way,
             "What it did not learn:",
-            *lines[learnt.sum() :],
+            *changes(rates[~learnt & ~reversed_]),
             f"  to give its reasons in full: {reasons} do not say whether the circumstance counts.",
             "  The reward pays the answer and not the reasons.",
         ]
     )
+
+
+def changes(rates: pd.DataFrame) -> list[str]:
+    return [change(*row) for row in rates.itertuples(name=None)]
 
 
 def by_kind(table: pd.DataFrame) -> pd.Series:

@@ -45,7 +45,7 @@ class RunParams:
 
     # what is run
     profile: str = _param("tiny_cpu", "machine profile, a file in params/profiles")
-    axis: str = _param("inputs", "face of diversity, a file in params/")
+    axis: str = _param("inputs", "dimension of diversity, a file in params/")
     condition: str = _param("broad", "arm of the axis, a row of its file")
     seed: int = _param(0, "training seed, >= 0", at_least(0, LARGEST_SEED))
     # scenarios

@@ -137,12 +137,14 @@ def draw_curve(params: RunParams) -> Figure | None:
 def finish(begun: Begun, trainer: StudyTrainer, splits: Splits, resumed_from: int) -> Path:
     """Write the manifest, which makes the run complete; returns the run folder."""
     params, policy, tokenizer = begun.params, trainer.model, trainer.processing_class
-    if not is_complete(params.run_dir):
-        data = {name: digest([row["id"] for row in rows]) for name, rows in splits.items()}
-        write_manifest(
-            params.run_dir, params.as_dict(), begun.started, data=data, plan=begun.plan,
-            resumed_from=resumed_from, precision=precision(params.device).reason,
-            gradient_change=trainer.gradient_change, end_tokens=end_tokens(policy, tokenizer), **begun.facts,
-        )  # fmt: skip
+    if is_complete(params.run_dir):
+        print(f"was complete already: {params.run_dir}")
+        return params.run_dir
+    data = {name: digest([row["id"] for row in rows]) for name, rows in splits.items()}
+    write_manifest(
+        params.run_dir, params.as_dict(), begun.started, data=data, plan=begun.plan,
+        resumed_from=resumed_from, precision=precision(params.device).reason,
+        gradient_change=trainer.gradient_change, end_tokens=end_tokens(policy, tokenizer), **begun.facts,
+    )  # fmt: skip
     print(f"complete after {time.time() - begun.started:.0f} s: {params.run_dir}")
     return params.run_dir

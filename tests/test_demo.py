@@ -18,8 +18,15 @@ def answer(row: dict, right: bool, reasons: str) -> str:
     return f"<think>{reasons}</think><answer>{row['answer'] if right else wrong}</answer>"
 
 
-def run_folder(folder: Path, source: str = "local_norms", reasons: str = "{name} {k}.") -> Path:
-    """Before training every answer is wrong; after it all are right but those on the first scenario of each split."""
+def circumstance(row: dict) -> str | None:
+    return json.loads(row["facts"])["circumstance"]
+
+
+def run_folder(folder: Path, source: str = "local_norms", reasons: str = "{name} {k}.", reversed_: str = "") -> Path:
+    """Before training every answer is wrong; after it all are right but those on the first scenario of each split.
+
+    reversed_: a circumstance in which the answers stay wrong.
+    """
     rows = [
         row | {"split": split}
         for split in SPLITS
@@ -37,7 +44,7 @@ def run_folder(folder: Path, source: str = "local_norms", reasons: str = "{name}
     table = pd.DataFrame(rows)
     table.to_parquet(folder / "scenarios.parquet")
     for name, better in (("responses_before", False), ("responses", True)):
-        right = [better and row["id"] != firsts[row["split"]] for row in rows]
+        right = [better and row["id"] != firsts[row["split"]] and circumstance(row) != reversed_ for row in rows]
         answers = [
             (row["id"], row["split"], k, answer(row, good, reasons.format(name=name, k=k)), float(good))
             for row, good in zip(rows, right, strict=True)
@@ -58,6 +65,7 @@ def run_folder(folder: Path, source: str = "local_norms", reasons: str = "{name}
 
 def test_the_story_has_accuracies_beside_chance_and_answers_right_and_wrong(tmp_path):
     text = story(run_folder(tmp_path))
+    assert "In this world, which excuses and duties count depends on the kind of community." in " ".join(text.split())
     assert text.count(" 0%  ->   95%") == 3 and "chance is 50%" in text
     assert "before WRONG  <think>responses_before 0." in text and "after  right  <think>responses 0." in text
     assert "after  WRONG  <think>responses 0." in text, "one answer that training did not put right"
@@ -68,6 +76,15 @@ def test_the_story_says_what_was_learnt_and_what_was_not(tmp_path):
     assert "no circumstance, " in learnt.partition("What it learnt")[2]
     assert "100% of them (before: 100%) do not say whether the circumstance counts" in rest
     assert str(tmp_path) in rest and "make study" in rest
+
+
+def test_kinds_that_ended_well_below_chance_stand_as_learnt_the_wrong_way_round(tmp_path):
+    text = story(run_folder(tmp_path, reversed_="need"))
+    learnt, _, rest = text.partition("What it learnt the wrong way round:\n")
+    reversed_, _, others = rest.partition("What it did not learn:")
+    assert reversed_.splitlines() and all("  need, " in line for line in reversed_.splitlines())
+    assert "need, " not in learnt.partition("What it learnt:")[2] and "need, " not in others
+    assert "the wrong way round" not in story(run_folder(tmp_path))
 
 
 @pytest.mark.parametrize("weight", ["counts", "does not count"])

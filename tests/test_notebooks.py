@@ -43,7 +43,7 @@ def run(folder: Path, **parameters) -> tuple[Path, str]:
 
 def test_the_scenarios_notebook_runs(tmp_path):
     shown = execute("1_scenarios", tmp_path, source="universal_norms", seed=1)
-    assert "By Kantian Deontology, is this permissible or wrong?" in shown
+    assert "By Kantian Deontology, is this permissible or wrong?" in " ".join(shown.split())
     assert "same facts twice: 0" in shown
 
 
@@ -62,6 +62,7 @@ def test_a_run_from_parameters_to_manifest_and_again(tmp_path):
 
     _, again = run(tmp_path, condition="medium", seed=2)
     assert "(complete: nothing will be trained)" in again
+    assert "was complete already" in again and "complete after" not in again
     assert json.loads((folder / "manifest.json").read_text()) == manifest
 
 
@@ -123,6 +124,8 @@ def test_the_comparison_notebook_reads_run_folders_and_writes_tables_and_figures
     assert "narrow/seed9" in shown, "the run that did not finish is named"
     assert "90 % interval" in shown and "p_signflip (smallest)" in shown and "0.250 (0.250)" in shown
     assert "These intervals are too narrow: below 10 runs" in shown, "beside the interquartile mean"
+    assert "Axis inputs does not compare objectives." in shown
+    assert "Axis inputs has no condition that is a published method." in shown
     assert set(claims.status) == {"exploratory"} and "The plan fixes the seeds 0..4; " in shown, "three seeds, not five"
 
 

@@ -38,3 +38,12 @@ def fairness(curves: pd.DataFrame) -> pd.DataFrame:
         tokens = curves.groupby([*KEYS, "seed"])["generated_tokens"].sum(min_count=1)
         table["tokens"] = tokens.groupby(KEYS).mean().round()
     return table.reset_index()
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """Three significant digits, whole numbers from 1,000 on, so that a small share is not shown as 0; "" for NaN."""
+    return table.assign(**table.select_dtypes("float").map(_shown))
+
+
+def _shown(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

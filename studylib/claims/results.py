@@ -97,7 +97,7 @@ def _objectives(folder: Path, validation: pd.DataFrame) -> dict:
         compared = (_difference(claim[0]), claim[0]["decision"]) if claim else ("", "")
         rows.append((f"`{name}`", _mean(row), f"{greedy[name]:.3f}", *compared, *_training(given, name)))
     head = ("objective", "accuracy, sampled", "greedy", f"minus {plan.baseline}", "decision", "tokens per run",
-            "entropy", "KL to start")  # fmt: skip
+            "entropy", "KL to warm start")  # fmt: skip
     learning = _of_trained(_primary_claims(folder, plan), WARM_START)
     learnt = learning["decision"].isin(("different", "both (trivial)"))
     alike, seeds = _of_trained(planned, plan.baseline), int(sampled["seeds"].iloc[0])

@@ -215,13 +215,15 @@ def rounded(table: pd.DataFrame, missing: str = "not estimable") -> pd.DataFrame
 
 
 def readable(claims: pd.DataFrame, plan: Plan) -> pd.DataFrame:
-    """Claims for reading: both intervals as text, the sign-flip p beside the smallest that is possible.
+    """Claims for reading: decision first, both intervals as text, sign-flip p beside the smallest that is possible.
 
     Of the primary claims alone split and endpoint are those of the plan, and left out.
     """
     table = rounded(claims[[name for name in [*MAIN, "status"] if name in claims]]).drop(columns=["low", "high"])
+    for name in [name for name in ("status", "decision") if name in table]:
+        table.insert(table.columns.get_loc("difference") + 1, name, table.pop(name))
     table["difference"] = claims["difference"].map(lambda x: "not estimable" if pd.isna(x) else f"{x:+.3f}")
-    place = table.columns.get_loc("difference") + 1
+    place = table.columns.get_loc("p_holm")
     for name, alphas in LEVELS.items():
         bounds = zip(claims[name], claims[name.replace("low", "high")], strict=True)
         texts = ["not estimable" if pd.isna(low) else f"[{low:+.3f}, {high:+.3f}]" for low, high in bounds]

@@ -42,6 +42,6 @@ def unreadable_note(of_answers: dict[str, float], max_new_tokens: int) -> str | 
     if of_answers["no option"] < 1 - FEW:
         return None
     return (
-        f"{of_answers['no option']:.0%} of the untrained policy's answers cannot be read, so training has next to "
+        f"{of_answers['no option']:.0%} of the warm start's answers cannot be read, so training has next to "
         f"nothing to learn from: {in_words(of_answers, max_new_tokens)}"
     )

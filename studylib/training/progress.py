@@ -1,8 +1,8 @@
 """Progress of a training run: one bar with steps done and time left, updated in place.
 
 In a notebook it is an HTML element without widgets and without colours of its own, so it follows the theme, works in
-JupyterLab, Colab, VS Code and papermill alike, and an executed notebook keeps its last state alone. Elsewhere it is
-tqdm's, on stderr.
+JupyterLab, Colab, VS Code and papermill alike, and an executed notebook keeps its last state alone. Elsewhere tqdm
+draws it, on stderr, with the same words.
 """
 
 import sys
@@ -25,17 +25,37 @@ def in_notebook() -> bool:
     return hasattr(ipython.get_ipython() if ipython else None, "kernel")
 
 
-class TerminalBar:
+class Progress:
+    """Steps made and time left, in words."""
+
     def __init__(self, total: int, done: int):
+        self.total, self.before, self.done, self.state = total, done, done, ""
+        self.started = self.drawn = time.monotonic()
+
+    def text(self) -> str:
+        """ "step 64 of 120 · 1:07 so far, 0:58 left · reward 0.800"."""
+        return " · ".join(filter(None, (f"step {self.done} of {self.total}", self._times(), self.state)))
+
+    def _times(self) -> str:
+        spent, made = time.monotonic() - self.started, self.done - self.before
+        left = spent / made * (self.total - self.done) if made else None
+        over = self.done >= self.total
+        return clock(spent) + ("" if over else " so far" if left is None else f" so far, {clock(left)} left")
+
+
+class TerminalBar(Progress):
+    def __init__(self, total: int, done: int):
+        super().__init__(total, done)
         pause = SECONDS if sys.stderr.isatty() else SECONDS_IN_A_FILE
         self.bar = tqdm(
-            total=total, initial=done, unit=" steps", desc="training", file=sys.stderr, mininterval=pause,
-            dynamic_ncols=True,
+            total=total, initial=done, desc=self.text(), bar_format="|{bar:20}| {desc}", file=sys.stderr,
+            mininterval=pause, dynamic_ncols=True,
         )  # fmt: skip
 
     def update(self, done: int, state: str) -> None:
         """`done` steps are made; `state`: what is known of the last one."""
-        self.bar.set_postfix_str(state, refresh=False)
+        self.done, self.state = done, state
+        self.bar.set_description_str(self.text(), refresh=False)
         self.bar.update(done - self.bar.n)
 
     def note(self, text: str) -> None:
@@ -46,12 +66,11 @@ class TerminalBar:
         self.bar.close()
 
 
-class NotebookBar:
+class NotebookBar(Progress):
     def __init__(self, total: int, done: int):
         from IPython.display import display
 
-        self.total, self.before, self.done, self.state = total, done, done, ""
-        self.started = self.drawn = time.monotonic()
+        super().__init__(total, done)
         self.handle = display(self._bundle(), raw=True, display_id=True)
 
     def update(self, done: int, state: str) -> None:
@@ -70,16 +89,10 @@ class NotebookBar:
         self.handle.update(self._bundle(), raw=True)
 
     def _bundle(self) -> dict[str, str]:
-        text = " · ".join(filter(None, (f"step {self.done} of {self.total}", self._times(), self.state)))
+        text = self.text()
         shape = 'aria-label="training" style="width: 100%; max-width: 30em"'
         bar = f'<progress value="{self.done}" max="{self.total}" {shape}></progress>'
         return {"text/html": f"<div>{bar}<br>{text}</div>", "text/plain": text}
-
-    def _times(self) -> str:
-        spent, made = time.monotonic() - self.started, self.done - self.before
-        left = spent / made * (self.total - self.done) if made else None
-        over = self.done >= self.total
-        return clock(spent) + ("" if over else " so far" if left is None else f" so far, {clock(left)} left")
 
 
 def clock(seconds: float) -> str:

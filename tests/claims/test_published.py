@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from studylib.claims.fairness import fairness
+from studylib.claims.fairness import fairness, readable
 from studylib.claims.published import PUBLISHED, beside, ours, published
 from studylib.claims.tables import read_table, rounded
 from studylib.instruments import known_target
@@ -111,6 +111,11 @@ def test_the_committed_known_target_has_them_too():
     found = pd.read_csv(FIGURES / "known_target.csv").set_index("objective")
     assert found.loc["flowrl", "kl_published"] == 0.11 and found.loc["grpo", "kl_published"] == 8.68
     assert found.loc["flowrl", "kl_target_policy"] < 0.11 and found.loc["grpo", "kl_target_policy"] > 1
+
+
+def test_a_small_share_is_not_read_as_zero():
+    table = pd.DataFrame({"condition": ["grpo"], "clipped": [0.00062], "tokens": [80734.0], "idle_groups": [np.nan]})
+    assert readable(table).iloc[0].tolist() == ["grpo", "0.00062", "80,734", ""]
 
 
 def test_fairness_tells_what_each_condition_was_given():

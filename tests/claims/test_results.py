@@ -40,7 +40,7 @@ def test_a_number_that_changes_in_a_table_changes_on_the_page(figures):
     page = results_page(figures)
     assert "the other 12 are: 10 *equivalent*, 1 *different*, 1 *inconclusive*" in page
     assert "11 of the 13 trained objectives differ from their own warm start" in page
-    assert "For rft - warm_start these seeds cannot tell" in page
+    assert "rft - warm_start is inconclusive" in page
     assert "9 *equivalent*, 1 *different*" in page and "1 outside their target" in page
 
 

@@ -71,4 +71,6 @@ def test_a_run_in_a_terminal_moves_a_bar_on_stderr_and_prints_no_steps(miniature
     train(start(params), params)
     out, err = capsys.readouterr()
     last = err.strip().splitlines()[-1].split("\r")[-1]
-    assert re.search(r"4/4 \[.*steps.*reward \d\.\d{3}, entropy \d\.\d{3}\]", last) and "step" not in out
+    words = r"step 4 of 4 · 0:\d\d · reward \d\.\d{3}, entropy \d\.\d{3}"
+    assert re.search(words, last), "the words of the notebook's bar"
+    assert "step" not in out

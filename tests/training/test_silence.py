@@ -62,7 +62,7 @@ def test_a_note_tells_the_shares_when_next_to_no_answer_can_be_read():
     good, bad = ("<think>a</think><answer>yes</answer>", ["yes", "no"], False), ("Yes", ["yes", "no"], True)
     assert unreadable_note(shares([good] * 6 + [bad] * 94), 7) is None
     note = unreadable_note(shares([good] * 5 + [bad] * 95), 7)
-    assert "95% of the untrained policy's answers cannot be read" in note and "max_new_tokens = 7" in note
+    assert "95% of the warm start's answers cannot be read" in note and "max_new_tokens = 7" in note
     assert "95% lack the opening tag, 95% have no answer and 95% name no option" in note
     assert shares([]) == dict.fromkeys(PROBLEMS, 0.0) and unreadable_note(shares([]), 7) is None
 
@@ -74,7 +74,7 @@ def test_a_run_that_cannot_learn_says_so_after_the_first_evaluation_and_after_id
     evaluate(trainer.model, trainer.processing_class, splits, params, "before")
     train(trainer, params)
     said = capsys.readouterr().out
-    assert "of the untrained policy's answers cannot be read" in said
+    assert "of the warm start's answers cannot be read" in said
     assert said.count(f"note: {IDLE_STEPS} steps in a row had nothing to learn from: reward 0.000") == 1
 
 

@@ -100,7 +100,7 @@ def lesson(before: pd.DataFrame, after: pd.DataFrame) -> str:
     rates = pd.DataFrame({"first": by_kind(before), "last": by_kind(after)}).sort_values("last", ascending=False)
     learnt, reversed_ = rates["last"] >= LEARNT, rates["last"] <= REVERSED
     wrong_way = ["What it learnt the wrong way round:", *changes(rates[reversed_])] if reversed_.any() else []
-    reasons = f"{breaks_off(after):.0%} of them (before: {breaks_off(before):.0%})"
+    silent = f"{breaks_off(after):.0%} (before: {breaks_off(before):.0%})"
     return "\n".join(
         [
             "What it learnt: right answers by what decides the scenario",
@@ -108,8 +108,8 @@ def lesson(before: pd.DataFrame, after: pd.DataFrame) -> str:
             *wrong_way,
             "What it did not learn:",
             *changes(rates[~learnt & ~reversed_]),
-            f"  to give its reasons in full: {reasons} do not say whether the circumstance counts.",
-            "  The reward pays the answer and not the reasons.",
+            "  to give its reasons in full: the reward pays the answer alone. Where a circumstance decides,",
+            f"  {silent} of the reasons do not say whether it counts.",
         ]
     )
 

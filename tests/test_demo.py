@@ -74,7 +74,7 @@ def test_the_story_has_accuracies_beside_chance_and_answers_right_and_wrong(tmp_
 def test_the_story_says_what_was_learnt_and_what_was_not(tmp_path):
     learnt, _, rest = story(run_folder(tmp_path)).partition("What it did not learn:")
     assert "no circumstance, " in learnt.partition("What it learnt")[2]
-    assert "100% of them (before: 100%) do not say whether the circumstance counts" in rest
+    assert "100% (before: 100%) of the reasons do not say whether it counts" in rest
     assert str(tmp_path) in rest and "make study" in rest
 
 
@@ -90,7 +90,7 @@ def test_kinds_that_ended_well_below_chance_stand_as_learnt_the_wrong_way_round(
 @pytest.mark.parametrize("weight", ["counts", "does not count"])
 def test_reasons_that_weigh_the_circumstance_wrongly_are_given_in_full(tmp_path, weight):
     text = story(run_folder(tmp_path, reasons=f"The excuse of need {weight}."))
-    assert "0% of them (before: 0%) do not say whether the circumstance counts" in text
+    assert " 0% (before: 0%) of the reasons do not say whether it counts" in text
 
 
 def test_a_run_on_real_scenarios_has_no_story(tmp_path):

@@ -103,7 +103,9 @@ def test_a_margin_on_the_command_line_is_never_read_into_old_tables(root, out, u
 
 def test_tables_of_another_plan_without_runs_are_refused(root, out, tmp_path, unsaved):
     summary(root, out)
-    message = f"tables of axis 'inputs' under plan .* cannot be made: no folder of runs at {tmp_path}/nowhere"
+    message = (
+        f"were made under {PLAN.digest}, not .*, and cannot be made again: no folder of runs at {tmp_path}/nowhere"
+    )
     with pytest.raises(ValueError, match=message):
         summary(tmp_path / "nowhere", out, margin=0.3)
 

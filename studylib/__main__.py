@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():  # progress is not JSON
             result = getattr(commands, args.command)(args)
     except (ValueError, OSError) as error:
-        if args.traceback:
+        if args.traceback or isinstance(error, BrokenPipeError):
             raise
         print(f"{PROGRAM} {args.command}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -161,5 +161,16 @@ OPTIONS = {  # command -> its options
 }
 
 
+def from_shell() -> int:
+    """`main` for a shell: a reader who stops before the end of the output, as `head` does, is no error."""
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python, which flushes at its end
+        return 0
+    return code
+
+
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(from_shell())

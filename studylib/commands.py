@@ -3,7 +3,9 @@
 Docstrings are what --help prints. A command imports what it needs when it runs, so that --help answers at once.
 """
 
+import dataclasses
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -85,7 +87,7 @@ def setting(text: str) -> tuple[str, str | int | float | bool]:
 
     name, equals, value = text.partition("=")
     if not (name and equals):
-        raise ValueError(f"--set {text!r} is not allowed: name=value")
+        raise ValueError(f"--set needs name=value, not {text!r}")
     return name, "" if value == "" else read_scalar(value)
 
 
@@ -106,11 +108,12 @@ def study(args) -> Result:
     config = [f"{name}={value}" for name in STUDY if (value := getattr(args, name)) is not None]
     options = ["--cores", str(args.cores), "--rerun-triggers", "mtime", "params"]
     options += [*(["--until", "run"] if args.runs_only else []), "--config", *config]
-    refuse_what_cannot_be(options)
-    print("study: finished runs are kept, and a run that was cut off goes on from its last checkpoint", flush=True)
+    refuse_unknown_names(args)
+    missing = refuse_what_cannot_be(options)
+    print(f"study: runs to train: {missing}; one that was cut off goes on from its last checkpoint", flush=True)
     alone = ["flock", "-w", "120", "-E", str(BUSY), str(ROOT / ".study.lock")]  # two would train the same runs
-    quiet = ["--nolock", "--rerun-incomplete", "--keep-going", "--quiet", "rules", "host"]
-    code = wait_for([*alone, *snakemake(*quiet, *options)])
+    quiet = ["--nolock", "--rerun-incomplete", "--keep-going", "--quiet", "all"]
+    code = wait_for([*alone, *snakemake(*quiet, *options)], missing)
     if code == BUSY:
         raise ValueError("another study runs in this folder; wait until it has ended")
     if code:
@@ -121,7 +124,10 @@ def study(args) -> Result:
     from studylib.compare import summarise
 
     out = "figures" if root == "runs" else f"{root}/figures"
-    return Result(summarise(args.axis, args.profile, run_root=root, out_root=out).in_words())
+    summary = summarise(args.axis, args.profile, run_root=root, out_root=out)
+    return Result(
+        dataclasses.replace(summary, origin=f"The runs lie in {root}, tables and figures in {out}.").in_words()
+    )
 
 
 def snakemake(*options: str) -> list[str]:
@@ -129,19 +135,46 @@ def snakemake(*options: str) -> list[str]:
     return [sys.executable, "-m", "snakemake", "-s", str(snakefile), "--directory", str(ROOT), *options]
 
 
-def refuse_what_cannot_be(options: list[str]) -> None:
-    """A dry run, which checks the options and the parameters of every run; raises ValueError for what is refused."""
-    done = subprocess.run(snakemake("--dry-run", "--quiet", "all", *options), capture_output=True, text=True)
+def refuse_unknown_names(args) -> None:
+    """Raise ValueError for an axis, profile, condition or world that is not there, with the nearest that is."""
+    from studylib.axes import read_axis, read_profile
+    from studylib.names import SOURCES
+
+    axis, _ = read_axis(args.axis), read_profile(args.profile)
+    for option, known in (("conditions", lambda name: axis.of(name, args.profile)), ("worlds", SOURCES.of)):
+        for name in (getattr(args, option) or "").split():
+            try:
+                known(name)
+            except ValueError as error:
+                raise ValueError(f"--{option}: {error}") from error
+
+
+def refuse_what_cannot_be(options: list[str]) -> int:
+    """The number of runs to train, by a dry run, which checks the options and the parameters of every run.
+
+    Raises ValueError for what it refuses.
+    """
+    done = subprocess.run(snakemake("--dry-run", "--quiet", "rules", *options), capture_output=True, text=True)
     if done.returncode:
         lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        raise ValueError(next((line for line in lines if "not allowed" in line), lines[-1] if lines else "no workflow"))
+        refused = next((line for line in lines if "not allowed" in line), lines[-1] if lines else "no workflow")
+        raise ValueError(re.sub(r"^--config (\w+)", lambda name: f"--{name[1].replace('_', '-')}", refused))
+    jobs = re.search(r"^run\s+(\d+)", done.stdout + done.stderr, re.MULTILINE)
+    return int(jobs[1]) if jobs else 0
 
 
-def wait_for(command: list[str]) -> int:
-    """Exit code of a command that takes an interrupt itself: Snakemake then ends its jobs in good order."""
-    process = subprocess.Popen(command)
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def wait_for(command: list[str], runs: int) -> int:
+    """Exit code of Snakemake, whose lines are printed, those of complete runs with their number.
+
+    It takes an interrupt itself: it then ends its jobs in good order.
+    """
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    before, complete = signal.signal(signal.SIGINT, signal.SIG_IGN), 0
     try:
+        for line in process.stdout:
+            complete += ": complete after " in line
+            number = f" ({complete} of {runs} runs)" if ": complete after " in line else ""
+            print(line.rstrip("\n") + number, flush=True)
         return process.wait()
     finally:
         signal.signal(signal.SIGINT, before)

@@ -4,7 +4,7 @@
 in the same order, and show what each of them returns; each stage writes its own files into the folder of the axis.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +13,12 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from studylib.axes import axis_names, read_axis
 from studylib.claims import fairness, items, plots, plots_seeds, power, published, tables
 from studylib.claims.plan import Plan, choose_plan
 from studylib.claims.summary import Summary, read_summary, why_stale
 from studylib.evaluation.table import read_answers, read_runs
-from studylib.names import ENDPOINTS
+from studylib.names import ENDPOINTS, nearest
 from studylib.paths import from_root
 from studylib.runs.read import incomplete_runs, read_curves
 
@@ -47,7 +48,12 @@ class Study:
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        return read_runs(self.root, **self._place, endpoints=self.asked)
+        runs = read_runs(self.root, **self._place, endpoints=self.asked)
+        if self.split != self.plan.primary_split:
+            refuse_unknown("split", self.split, runs["split"].unique(), "the runs")
+        if self.axis not in axis_names():
+            refuse_unknown("condition", self.plan.baseline, runs["condition"].unique(), "the runs")
+        return runs
 
     @cached_property
     def curves(self) -> pd.DataFrame:
@@ -81,7 +87,8 @@ def compare(
 
     baseline, margin: others than the plan's ("" and 0) make every claim exploratory. split, endpoint: what the figures
     draw, the primary ones by default; an endpoint may be one that was written after the runs. Paths are relative to the
-    repository. Raises ValueError for an unknown endpoint, and where there are no complete runs or they do not compare.
+    repository. Raises ValueError for an unknown baseline, split or endpoint, and where there are no complete runs or
+    they do not compare.
     """
     study = open_study(
         axis, profile, baseline=baseline, margin=margin, split=split, endpoint=endpoint,
@@ -114,13 +121,24 @@ def open_study(
     given = {"baseline": baseline, "margin": margin or None}
     plan = choose_plan(axis, **given)
     wanted = ENDPOINTS.of(endpoint or plan.primary_endpoint).name
+    if baseline and axis in axis_names():
+        file = read_axis(axis)
+        refuse_unknown("condition", baseline, file.conditions, file.path)
     return Study(
         axis, profile, plan, from_root(run_root), from_root(out_root) / axis, split or plan.primary_split, wanted, given
     )
 
 
+def refuse_unknown(kind: str, name: str, known: Collection[str], place: Path | str) -> None:
+    """Raise ValueError with the known names for one that is not among them."""
+    if name not in known:
+        near = nearest(name, known) or ";"
+        raise ValueError(f"no {kind} {name!r} in {place}{near} known: {', '.join(known)}")
+
+
 def write_tables(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     """means.csv, claims.csv, runs.csv and notes.csv; returns means and claims."""
+    _ = study.runs  # what cannot be compared is refused before anything is written
     return tables.write_tables(study.root, study.out, study.axis, study.profile, **study.given, endpoints=study.asked)
 
 
@@ -248,20 +266,25 @@ def _written(study: Study, table: pd.DataFrame, name: str) -> pd.DataFrame:
 def summarise(axis: str, profile: str = "tiny_cpu", *, remake: bool = False, **options) -> Summary:
     """What the tables of an axis say; `compare`, which takes the options, makes them where they are missing or stale.
 
-    Stale tables are those of another plan or profile, and those without the endpoint. Raises ValueError where tables
-    have to be made and cannot be.
+    Stale tables are those of another plan or profile, those without the endpoint, and those whose figures are of
+    another endpoint or split. Raises ValueError where tables have to be made and cannot be.
     """
     study = open_study(axis, profile, **options)
     there = all((study.out / f"{name}.csv").exists() for name in ("means", "claims", "runs"))
-    stale = why_stale(study.out, study.plan, profile, study.endpoint) if there and not remake else ""
+    if there and study.split != study.plan.primary_split:
+        refuse_unknown("split", study.split, tables.read_table(study.out, "claims")["split"].unique(), study.out)
+    asked = study.plan, study.endpoint, study.split
+    stale = why_stale(study.out, study.plan, profile, study.endpoint, study.split) if there and not remake else ""
     if there and not stale and not remake:
         origin = f"read from {study.out} as they were written; --remake makes them from the runs again"
-        return read_summary(study.out, study.plan, study.endpoint, origin)
-    stale = f"The tables in {study.out} {stale}: they are made again.\n" if stale else ""
+        return read_summary(study.out, *asked, origin)
+    which = f"the tables in {study.out} {stale}" if stale else f"tables of axis {axis!r} under plan {study.plan.digest}"
     try:
         compare(axis, profile, **options)
     except ValueError as error:
-        raise ValueError(f"{stale}no tables under plan {study.plan.digest} of axis {axis!r}: {error}") from error
+        cannot = f"{which}, and cannot be made again" if stale else f"{which} cannot be made"
+        raise ValueError(f"{cannot}: {error}") from error
     left_out = len(incomplete_runs(study.root))
-    origin = f"{stale}made from {study.root}, profile {profile}; incomplete runs: {left_out}"
-    return read_summary(study.out, study.plan, study.endpoint, origin)
+    again = f"{which[0].upper()}{which[1:]}: they are made again.\n" if stale else ""
+    origin = f"{again}made from {study.root}, profile {profile}; incomplete runs: {left_out}"
+    return read_summary(study.out, *asked, origin)

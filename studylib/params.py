@@ -210,9 +210,11 @@ class RunParams:
         weights = {}
         for part in self.rewards.split():
             name, _, weight = part.partition("=")
-            if name not in REWARDS or name in weights:
-                hint = "" if name in REWARDS else names.nearest(name, REWARDS)
-                raise ValueError(f"name=weight pairs, each name once, of {', '.join(REWARDS)}{hint}")
+            if name not in REWARDS:
+                near = names.nearest(name, REWARDS) or f"; name=weight pairs of {', '.join(REWARDS)}"
+                raise ValueError(f"no reward {name!r}{near}")
+            if name in weights:
+                raise ValueError(f"name=weight pairs, each name once, and {name!r} comes twice")
             weights[name] = weight_of(name, weight)
         if not any(weights.values()):
             raise ValueError("at least one reward with a weight other than 0")
@@ -273,8 +275,8 @@ def refuse_unknown(values: Mapping, place: str = "") -> None:
     """Raise ValueError for a name that no parameter bears, with the nearest known ones."""
     known = parameters()
     for name in sorted(set(values) - set(known)):
-        listed = f"known parameters: {', '.join(sorted(known))}{names.nearest(name, known)}"
-        raise ValueError(f"{place}unknown parameter {name!r}; {listed}")
+        near = names.nearest(name, known) or ";"
+        raise ValueError(f"{place}unknown parameter {name!r}{near} python -m studylib run --list shows all")
 
 
 def parameter_help() -> list[tuple[str, str, str | int | float | bool, str]]:

@@ -20,7 +20,7 @@ from studylib.evaluation.answers import evaluate
 from studylib.evaluation.summary import summary
 from studylib.judge.model import judge_of
 from studylib.params import RunParams
-from studylib.policy.models import precision
+from studylib.policy.models import precision, require_device
 from studylib.rewards import Grader
 from studylib.runs.contents import contents
 from studylib.runs.folder import (
@@ -73,7 +73,10 @@ class Begun(NamedTuple):
 
 
 def begin(params: RunParams, **facts: str) -> Begun:
-    """Open the run folder; refuses one that holds a run with other parameters, judge, model or plan facts."""
+    """Open the run folder; refuses one that holds a run with other parameters, judge, model or plan facts, and before
+    it makes one a machine that cannot train the run."""
+    if not is_complete(params.run_dir):
+        require_device(params)
     begun = Begun(params, time.time(), plan_digest(params.axis), contents(params) | facts)
     open_run(params.run_dir, params.as_dict() | begun.facts)
     print(params.run_dir, "(complete: nothing will be trained)" if is_complete(params.run_dir) else "")

@@ -43,13 +43,26 @@ def test_every_command_says_what_it_does_and_every_option_what_it_is_for():
     [
         ("run --sed 3", "python -m studylib: unrecognized arguments: --sed 3"),
         ("run --set seed=abc", "python -m studylib run: parameter seed = 'abc' is not allowed: an integer"),
-        ("run --set sede=3", "python -m studylib run: unknown parameter 'sede'"),
-        ("run --set seed", "python -m studylib run: --set 'seed' is not allowed: name=value"),
+        (
+            "run --set sede=3",
+            "python -m studylib run: unknown parameter 'sede'; did you mean seed. .* run --list shows all$",
+        ),
+        ("run --set seed", "python -m studylib run: --set needs name=value, not 'seed'"),
         ("run --seed -1", "python -m studylib run: parameter seed = -1 is not allowed: an integer >= 0"),
         ("run --condition brod", "python -m studylib run: .*no condition .brod.*did you mean broad"),
         ("run -f nowhere.yaml", "python -m studylib run: .*nowhere.yaml"),
         ("judge --source mars", "python -m studylib judge: parameter source = 'mars' is not allowed"),
-        ("report --axis nowhere", "python -m studylib report: no "),
+        ("run --set rewards=corect=1", "python -m studylib run: .*no reward 'corect'; did you mean correct.$"),
+        ("report --axis input", "python -m studylib report: no parameter file .*input.yaml; .*did you mean inputs"),
+        ("compare --split nosplit", "python -m studylib compare: no split 'nosplit' in .*known: held_out_domains"),
+        ("compare --baseline narow", "python -m studylib compare: no condition 'narow' in .*did you mean narrow"),
+        ("validate --study nowhere", "python -m studylib validate: no accuracy.csv in nowhere: .* as figures/inputs"),
+        (
+            "study --conditions=narow",
+            "python -m studylib study: --conditions: .*no condition 'narow'.*did you mean narrow",
+        ),
+        ("study --worlds local", "python -m studylib study: --worlds: no source 'local'; known: .*local_norms"),
+        ("study --axis input", "python -m studylib study: no parameter file .*did you mean inputs"),
         ("audit --judge nowhere", "python -m studylib audit: "),
         ("audit --scenarios 3", "python -m studylib audit: "),
         ("study --cores 0", "python -m studylib study: argument --cores: '0' is not allowed: an integer >= 1"),
@@ -121,4 +134,32 @@ def test_a_study_that_cannot_be_is_refused_before_the_first_run():
     done = shell("study", "--seeds", "0")
     errors = [line for line in done.stderr.splitlines() if not line.startswith("import time")]
     assert done.returncode == 2 and len(errors) == 1
-    assert errors[0].startswith("python -m studylib study: ") and "an integer >= 1" in errors[0]
+    assert (
+        errors[0].startswith("python -m studylib study: --seeds: '0' is not allowed") and "an integer >= 1" in errors[0]
+    )
+
+
+def test_a_reader_who_stops_early_ends_the_command_quietly():
+    command = [sys.executable, "-m", "studylib", "run", "--list", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        process.stdout.close()
+        assert process.stderr.read() == "" and process.wait() == 0
+
+
+def test_a_study_prints_a_line_for_each_finished_run_with_its_number(capsys):
+    lines = (
+        "print('a broad seed 0: complete after 3 s'); print('a warning'); print('a broad seed 1: complete after 4 s')"
+    )
+    assert commands.wait_for([sys.executable, "-c", lines], 5) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "a broad seed 0: complete after 3 s (1 of 5 runs)", "a warning",
+        "a broad seed 1: complete after 4 s (2 of 5 runs)",
+    ]  # fmt: skip
+
+
+def test_a_study_does_not_say_of_its_own_tables_that_they_were_there(monkeypatch, capsys):
+    monkeypatch.setattr(commands, "refuse_what_cannot_be", lambda options: 0)
+    monkeypatch.setattr(commands, "wait_for", lambda command, runs: 0)
+    assert main(["study"]) == 0
+    printed = capsys.readouterr().out
+    assert "Claims about accuracy_sampled" in printed and "--remake" not in printed

@@ -81,10 +81,43 @@ def test_a_summary_is_text_for_a_reader_and_a_record_for_a_program(runs, tmp_pat
     assert start["low"] is None, "not estimable"
 
 
-def test_the_summary_of_another_endpoint_is_of_its_claims(tmp_path):
-    summary = compare.summarise("inputs", endpoint="accuracy_greedy", run_root=str(tmp_path), out_root=str(FIGURES))
-    assert set(summary.claims["endpoint"]) == set(summary.means["endpoint"]) == {"accuracy_greedy"}
-    assert "Claims about accuracy_greedy on held_out_domains" in summary.in_words()
+@pytest.mark.parametrize("asked", [{"endpoint": "accuracy_greedy"}, {"split": "held_out"}])
+def test_the_summary_of_another_endpoint_or_split_has_its_claims_and_figures_or_is_refused(runs, tmp_path, asked):
+    roots = {"run_root": str(runs), "out_root": str(tmp_path)}
+    compare.compare(**STUDY, **roots)
+    nowhere = roots | {"run_root": str(tmp_path / "nowhere")}
+    with pytest.raises(
+        ValueError, match="have figures of accuracy_sampled on held_out_domains, .* cannot be made again"
+    ):
+        compare.summarise(**STUDY, **nowhere, **asked)
+    summary = compare.summarise(**STUDY, **roots, **asked)
+    endpoint, split = asked.get("endpoint", PLAN.primary_endpoint), asked.get("split", PLAN.primary_split)
+    assert f"not of {endpoint} on {split}: they are made again" in summary.origin
+    assert f"Claims about {endpoint} on {split}" in summary.in_words()
+    for table in (summary.claims, summary.means, pd.read_csv(tmp_path / "inputs/seeds.csv")):
+        assert set(table["endpoint"]) == {endpoint} and set(table["split"]) == {split}
+    assert "as they were written" in compare.summarise(**STUDY, **nowhere, **asked).origin
+
+
+def test_a_split_that_no_run_has_is_refused_with_the_nearest_and_nothing_is_written(runs, tmp_path):
+    message = "no split 'held_ot' in .*; did you mean held_out.* known: .*held_out_domains"
+    with pytest.raises(ValueError, match=message):
+        compare.compare(**STUDY, split="held_ot", run_root=str(runs), out_root=str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ValueError, match=message):
+        compare.summarise(**STUDY, split="held_ot", run_root=str(tmp_path), out_root=str(FIGURES))
+
+
+def test_a_baseline_is_a_condition_of_the_axis_or_of_the_runs_of_an_axis_without_file(runs, tmp_path):
+    with pytest.raises(ValueError, match=r"no condition 'narow' in .*inputs\.yaml; did you mean narrow\?"):
+        compare.open_study(**STUDY, baseline="narow", run_root=str(tmp_path / "nowhere"))
+    for condition in ("narrow", "broad"):
+        for seed in range(2):
+            write_run(tmp_path, condition=condition, seed=seed, after=0.5 + seed / 50, axis="mine")
+    study = compare.open_study("mine", baseline="narow", run_root=str(tmp_path), out_root=str(tmp_path / "out"))
+    with pytest.raises(ValueError, match=r"no condition 'narow' in the runs; did you mean narrow\?"):
+        compare.write_tables(study)
+    assert not (tmp_path / "out").exists()
 
 
 def test_finished_runs_are_compared_by_an_endpoint_that_no_summary_has(tmp_path):
@@ -125,6 +158,6 @@ def test_an_endpoint_that_nobody_knows_is_refused_with_the_nearest(tmp_path):
 
 
 def test_what_cannot_be_compared_is_refused_and_nothing_is_written(tmp_path):
-    with pytest.raises(ValueError, match="no folder of runs at"):
+    with pytest.raises(ValueError, match="no folder of runs at .*: python -m studylib study --axis inputs"):
         compare.compare("inputs", run_root=str(tmp_path / "nowhere"), out_root=str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()

@@ -15,6 +15,7 @@ from test_claims import write_run
 from studylib.instruments.battery import CHEATS
 
 ROOT = Path(__file__).resolve().parents[1]
+LISTED = "known parameters: |(did you mean .*)?python -m studylib run --list shows all"  # of a notebook, of a run
 NAMES = ("1_scenarios", "2_train_judge", "2b_judge_real_dilemmas", "3_run_condition", "4_compare_conditions")
 MADE = ("2_train_judge", "2b_judge_real_dilemmas", "3_run_condition")  # make runs, of `params`
 
@@ -73,7 +74,7 @@ def test_a_notebook_runs_from_top_to_bottom_twice_in_one_kernel(given, name, mon
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("unknown", [{"sede": 3}, {"worlds": "mine"}, {"table": None}, {"run_rot": "x"}])
 def test_an_unknown_parameter_is_refused_in_every_pass(given, name, unknown):
-    kernel, refused = Kernel(name), f"unknown parameter '{next(iter(unknown))}'; known parameters: "
+    kernel, refused = Kernel(name), f"unknown parameter '{next(iter(unknown))}'; ({LISTED})"
     for _ in range(2):
         with pytest.raises(ValueError, match=refused):
             kernel.run(last=1, **given[name], **unknown)

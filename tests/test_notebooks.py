@@ -142,7 +142,7 @@ def test_the_comparison_notebook_ends_on_a_study_with_one_condition_in_the_home_
 @pytest.mark.parametrize(
     "parameters, message",
     [
-        ({"sede": 3}, "unknown parameter 'sede'; known parameters"),
+        ({"sede": 3}, "unknown parameter 'sede'; did you mean seed"),
         ({"seed": 1.5}, "parameter seed = 1.5 is not allowed: an integer"),
     ],
 )

@@ -9,11 +9,12 @@ import nbformat
 import pandas as pd
 import papermill
 import pytest
+import torch
 from conftest import MINIATURE
 
 from studylib.evaluation.table import read_runs, read_scenarios
 from studylib.params import RunParams
-from studylib.run import run
+from studylib.run import begin, run
 from studylib.scenarios.selection import select
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -114,6 +115,14 @@ def test_a_stopped_run_goes_on_and_has_the_answers_of_the_straight_one(runs, min
     assert logged(params.run_dir) == logged(straight)
     pd.testing.assert_frame_equal(*(pd.read_parquet(f / "responses.parquet") for f in (straight, params.run_dir)))
     assert (params.run_dir / "summary.json").read_bytes() == (straight / "summary.json").read_bytes()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the machine has a GPU")
+def test_a_machine_without_the_gpu_that_a_run_needs_is_refused_before_the_folder_is_made(tmp_path, capsys):
+    params = RunParams.resolve({"profile": "gpu_24gb", "run_root": str(tmp_path / "runs")})
+    with pytest.raises(ValueError, match="profile 'gpu_24gb' needs a CUDA GPU"):
+        begin(params)
+    assert not (tmp_path / "runs").exists() and not capsys.readouterr().out
 
 
 def test_rewards_of_the_caller_are_paid_and_named_in_the_configuration(miniature):

@@ -102,7 +102,10 @@ class Plan:
 def read_plan(axis: str, folder: Path = PARAMS) -> Plan:
     """The plan of an axis. Refuses an axis without one, unknown and missing names, and another axis' plan, by file."""
     if not has_plan(axis, folder):
-        raise ValueError(f"axis {axis!r} has no analysis plan in {folder}; write one, or name a baseline to explore")
+        near = nearest(axis, set(axis_names(folder)) - {axis})
+        raise ValueError(
+            f"axis {axis!r} has no analysis plan in {folder}; write one, or name a baseline to explore{near}"
+        )
     file, fields = read_axis(axis, folder), {field.name: field for field in dataclasses.fields(Plan)}
     values = {"axis": axis} | file.plan
     unknown = sorted(set(values) - set(fields))

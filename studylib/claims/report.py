@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader
 
+from studylib.axes import read_axis
 from studylib.claims import plan as plans
 from studylib.claims.decisions import sentence
 from studylib.claims.items import iqm_warning
@@ -109,6 +110,7 @@ def _picture(path: Path) -> str:
 
 def write_report(axis: str, folder: Path | None = None, validation: Path = FIGURES / "validate.csv") -> Path:
     """Writes report.html into the folder of the axis' figures, whole or not at all."""
+    read_axis(axis)  # an axis that nobody knows is refused as such
     folder = folder or FIGURES / axis
     missing = [name for name in ("means", "claims") if not (folder / f"{name}.csv").is_file()]
     if missing:

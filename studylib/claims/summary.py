@@ -14,10 +14,11 @@ from studylib.runs.read import profiles_of
 
 @dataclass(frozen=True)
 class Summary:
-    """The tables of an axis, as far as they are of one endpoint on the primary split."""
+    """The tables of an axis, as far as they are of one endpoint on one split."""
 
     plan: Plan
     endpoint: str
+    split: str
     out: Path
     origin: str  # how the tables came to be there
     means: pd.DataFrame
@@ -36,7 +37,7 @@ class Summary:
             self.origin, f"\n{plan.question}",
             f"Plan {plan.digest}: margin ±{plan.margin:g}, alpha {plan.alpha:g}, seeds {plan.seeds}", *self.notes,
             "\nMean over seeds, 95 % t interval", _text(tables.rounded(self.means)),
-            f"\nClaims about {self.endpoint} on {plan.primary_split}", _text(tables.readable(self.claims, plan)),
+            f"\nClaims about {self.endpoint} on {self.split}", _text(tables.readable(self.claims, plan)),
             "", *self.sentences,
             f"\nAll splits, endpoints and statistics: {out / 'claims.csv'}, {out / 'means.csv'}",
             "\nFigures", *map(str, sorted(out.glob("*.png")) or ["none yet"]),
@@ -47,20 +48,22 @@ class Summary:
         claims = self.claims.assign(sentence=self.sentences)
         return {
             "plan": dataclasses.asdict(self.plan) | {"digest": self.plan.digest}, "endpoint": self.endpoint,
-            "folder": str(self.out), "notes": self.notes, "means": _rows(self.means), "claims": _rows(claims),
+            "split": self.split, "folder": str(self.out), "notes": self.notes, "means": _rows(self.means),
+            "claims": _rows(claims),
         }  # fmt: skip
 
 
-def read_summary(out: Path, plan: Plan, endpoint: str, origin: str) -> Summary:
+def read_summary(out: Path, plan: Plan, endpoint: str, split: str, origin: str) -> Summary:
     """Of the tables in a folder of `compare`."""
     means, claims = tables.read_tables(out)
-    means = means[(means["split"] == plan.primary_split) & (means["endpoint"] == endpoint)]
+    means = means[(means["split"] == split) & (means["endpoint"] == endpoint)]
     notes = tables.read_table(out, "notes")["note"].tolist() if (out / "notes.csv").is_file() else []
-    return Summary(plan, endpoint, out, origin, means, tables.against_baseline(claims, plan, endpoint), notes)
+    against = tables.against_baseline(claims, plan, endpoint, split)
+    return Summary(plan, endpoint, split, out, origin, means, against, notes)
 
 
-def why_stale(out: Path, plan: Plan, profile: str, endpoint: str) -> str:
-    """What makes the tables in a folder those of another plan or profile, or leaves out an endpoint; "" for nothing."""
+def why_stale(out: Path, plan: Plan, profile: str, endpoint: str, split: str) -> str:
+    """What makes the tables and figures in a folder those of another plan, profile, endpoint or split; else ""."""
     claims = tables.read_table(out, "claims")
     under = tables.plans_of(claims)
     if under != plan.digest:
@@ -68,7 +71,12 @@ def why_stale(out: Path, plan: Plan, profile: str, endpoint: str) -> str:
     others = ", ".join(sorted(profiles_of(tables.read_table(out, "runs")) - {profile}))
     if others:
         return f"are of profile {others}, not {profile}"
-    return "" if endpoint in set(claims["endpoint"]) else f"have no {endpoint}"
+    if endpoint not in set(claims["endpoint"]):
+        return f"have no {endpoint}"
+    drawn = tables.read_table(out, "seeds") if (out / "seeds.csv").is_file() else claims[:0]
+    drawn = set(zip(drawn["endpoint"], drawn["split"], strict=True)) or {(plan.primary_endpoint, plan.primary_split)}
+    others = ", ".join(f"{other} on {place}" for other, place in sorted(drawn - {(endpoint, split)}))
+    return f"have figures of {others}, not of {endpoint} on {split}" if others else ""
 
 
 def _text(table: pd.DataFrame) -> str:

@@ -140,9 +140,9 @@ def primary(claims: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     return against_baseline(claims, plan, plan.primary_endpoint)
 
 
-def against_baseline(claims: pd.DataFrame, plan: Plan, endpoint: str) -> pd.DataFrame:
-    """The contrasts with the baseline on the primary split, of any endpoint."""
-    wanted = (claims["split"] == plan.primary_split) & (claims["endpoint"] == endpoint)
+def against_baseline(claims: pd.DataFrame, plan: Plan, endpoint: str, split: str = "") -> pd.DataFrame:
+    """The contrasts with the baseline, of any endpoint, on one split ("": the primary one)."""
+    wanted = (claims["split"] == (split or plan.primary_split)) & (claims["endpoint"] == endpoint)
     return claims[wanted & claims["contrast"].str.endswith(f" - {plan.baseline}")]
 
 

@@ -25,6 +25,7 @@ def cases(studies: int, study: Path | None = None) -> list[tuple]:
     unequal, seeds = (False, True), rates.SEEDS
     of_study = []
     if study is not None:
+        refuse_unfinished(study)
         of_study = [(rates.embedded, fewest, read_table(study, "accuracy")),
                     (rates.trained, read_table(study, "seed_sets_runs"))]  # fmt: skip
     return [
@@ -40,6 +41,16 @@ def cases(studies: int, study: Path | None = None) -> list[tuple]:
         (rates.sequential, studies),
         (rates.single_rates, studies),
     ]
+
+
+def refuse_unfinished(study: Path) -> None:
+    """Raise ValueError for a folder without the tables that are simulated from."""
+    for name in ("accuracy.csv", "seed_sets_runs.csv"):
+        if not (study / name).is_file():
+            raise ValueError(
+                f"no {name} in {study}: a finished study has accuracy.csv, which compare writes, and "
+                "seed_sets_runs.csv, which validate --seed-sets writes, as figures/inputs has"
+            )
 
 
 def _call(case: tuple) -> list[dict]:

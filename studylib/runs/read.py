@@ -108,7 +108,9 @@ def ordered(names: Iterable[str], first: tuple[str, ...] = CONDITIONS) -> list[s
 
 def complete_runs(root: Path | str, axis: str, profile: str) -> Iterator[tuple[Path, dict]]:
     """Folder and key of each complete run of one axis and profile; refuses a key that occurs twice, and none at all."""
-    seen = {}
+    seen, remedy = {}, f"python -m studylib study --axis {axis} --profile {profile} trains them"
+    if not Path(root).is_dir():
+        raise ValueError(f"no folder of runs at {root}: {remedy}")
     for folder in run_folders(root):
         key = _key(folder, root, axis, profile)
         if key is None:
@@ -118,7 +120,7 @@ def complete_runs(root: Path | str, axis: str, profile: str) -> Iterator[tuple[P
             raise ValueError(f"two runs of {_words(key)}: {other} and {folder}")
         yield folder, key
     if not seen:
-        raise ValueError(f"no complete run of axis {axis!r} with profile {profile!r} below {root}")
+        raise ValueError(f"no complete run of axis {axis!r} with profile {profile!r} below {root}: {remedy}")
 
 
 def _key(folder: Path, root: Path | str, axis: str, profile: str) -> dict | None:

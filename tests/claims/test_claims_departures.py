@@ -85,7 +85,7 @@ def test_tables_of_a_changed_plan_are_made_again_and_explore(root, out, monkeypa
 
 def test_tables_of_another_profile_are_not_read_as_those_of_the_one_asked_for(root, out, unsaved):
     summary(root, out)
-    message = "are of profile tiny_cpu, not t4: they are made again.\n.*no complete run of axis .inputs. with .* .t4."
+    message = "are of profile tiny_cpu, not t4, and cannot be made again: no complete run of axis .inputs. with .* .t4."
     with pytest.raises(ValueError, match=message):
         summary(root, out, "t4")
     for config in shutil.copytree(root / "inputs/tiny_cpu", root / "inputs/t4").rglob("config.json"):
@@ -103,7 +103,9 @@ def test_a_margin_on_the_command_line_is_never_read_into_old_tables(root, out, u
 
 def test_tables_of_another_plan_without_runs_are_refused(root, out, tmp_path, unsaved):
     summary(root, out)
-    message = f"no tables under plan .* of axis 'inputs': no folder of runs at {tmp_path}/nowhere"
+    message = (
+        f"were made under {PLAN.digest}, not .*, and cannot be made again: no folder of runs at {tmp_path}/nowhere"
+    )
     with pytest.raises(ValueError, match=message):
         summary(tmp_path / "nowhere", out, margin=0.3)
 

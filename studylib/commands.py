@@ -5,14 +5,10 @@ Docstrings are what --help prints. A command imports what it needs when it runs,
 
 import dataclasses
 import json
-import re
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from studylib.paths import ROOT, at_home
+from studylib.paths import at_home
 
 
 class Result(NamedTuple):
@@ -92,7 +88,6 @@ def setting(text: str) -> tuple[str, str | int | float | bool]:
 
 
 STUDY = ("axis", "profile", "worlds", "conditions", "first_seed", "seeds", "steps", "run_root")  # what Snakemake takes
-BUSY = 75  # exit code of flock where another process holds the lock
 
 
 def study(args) -> Result:
@@ -109,14 +104,9 @@ def study(args) -> Result:
     options = ["--cores", str(args.cores), "--rerun-triggers", "mtime", "params"]
     options += [*(["--until", "run"] if args.runs_only else []), "--config", *config]
     refuse_unknown_names(args)
-    missing = refuse_what_cannot_be(options)
-    print(f"study: runs to train: {missing}; one that was cut off goes on from its last checkpoint", flush=True)
-    alone = ["flock", "-w", "120", "-E", str(BUSY), str(ROOT / ".study.lock")]  # two would train the same runs
-    quiet = ["--nolock", "--rerun-incomplete", "--keep-going", "--quiet", "all"]
-    code = wait_for([*alone, *snakemake(*quiet, *options)], missing)
-    if code == BUSY:
-        raise ValueError("another study runs in this folder; wait until it has ended")
-    if code:
+    from studylib.study import train_missing
+
+    if train_missing(options):
         return Result("the study is not finished: see above; the same command goes on from here", wrong=True)
     root = args.run_root or "runs"
     if args.runs_only:
@@ -128,11 +118,6 @@ def study(args) -> Result:
     return Result(
         dataclasses.replace(summary, origin=f"The runs lie in {root}, tables and figures in {out}.").in_words()
     )
-
-
-def snakemake(*options: str) -> list[str]:
-    snakefile = Path(__file__).parents[1] / "workflow/Snakefile"
-    return [sys.executable, "-m", "snakemake", "-s", str(snakefile), "--directory", str(ROOT), *options]
 
 
 def refuse_unknown_names(args) -> None:
@@ -147,37 +132,6 @@ def refuse_unknown_names(args) -> None:
                 known(name)
             except ValueError as error:
                 raise ValueError(f"--{option}: {error}") from error
-
-
-def refuse_what_cannot_be(options: list[str]) -> int:
-    """The number of runs to train, by a dry run, which checks the options and the parameters of every run.
-
-    Raises ValueError for what it refuses.
-    """
-    done = subprocess.run(snakemake("--dry-run", "--quiet", "rules", *options), capture_output=True, text=True)
-    if done.returncode:
-        lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        refused = next((line for line in lines if "not allowed" in line), lines[-1] if lines else "no workflow")
-        raise ValueError(re.sub(r"^--config (\w+)", lambda name: f"--{name[1].replace('_', '-')}", refused))
-    jobs = re.search(r"^run\s+(\d+)", done.stdout + done.stderr, re.MULTILINE)
-    return int(jobs[1]) if jobs else 0
-
-
-def wait_for(command: list[str], runs: int) -> int:
-    """Exit code of Snakemake, whose lines are printed, those of complete runs with their number.
-
-    It takes an interrupt itself: it then ends its jobs in good order.
-    """
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    before, complete = signal.signal(signal.SIGINT, signal.SIG_IGN), 0
-    try:
-        for line in process.stdout:
-            complete += ": complete after " in line
-            number = f" ({complete} of {runs} runs)" if ": complete after " in line else ""
-            print(line.rstrip("\n") + number, flush=True)
-        return process.wait()
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def compare(args) -> Result:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from studylib import commands
+from studylib import commands, study
 from studylib.__main__ import OPTIONS, main, parser
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -150,7 +150,7 @@ def test_a_study_prints_a_line_for_each_finished_run_with_its_number(capsys):
     lines = (
         "print('a broad seed 0: complete after 3 s'); print('a warning'); print('a broad seed 1: complete after 4 s')"
     )
-    assert commands.wait_for([sys.executable, "-c", lines], 5) == 0
+    assert study.wait_for([sys.executable, "-c", lines], 5) == 0
     assert capsys.readouterr().out.splitlines() == [
         "a broad seed 0: complete after 3 s (1 of 5 runs)", "a warning",
         "a broad seed 1: complete after 4 s (2 of 5 runs)",
@@ -158,8 +158,8 @@ def test_a_study_prints_a_line_for_each_finished_run_with_its_number(capsys):
 
 
 def test_a_study_does_not_say_of_its_own_tables_that_they_were_there(monkeypatch, capsys):
-    monkeypatch.setattr(commands, "refuse_what_cannot_be", lambda options: 0)
-    monkeypatch.setattr(commands, "wait_for", lambda command, runs: 0)
+    monkeypatch.setattr(study, "refuse_what_cannot_be", lambda options: 0)
+    monkeypatch.setattr(study, "wait_for", lambda command, runs: 0)
     assert main(["study"]) == 0
     printed = capsys.readouterr().out
     assert "Claims about accuracy_sampled" in printed and "--remake" not in printed

@@ -4,6 +4,7 @@
 in the same order, and show what each of them returns; each stage writes its own files into the folder of the axis.
 """
 
+import contextlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,11 +17,11 @@ from matplotlib.figure import Figure
 from studylib.axes import axis_names, read_axis
 from studylib.claims import fairness, items, plots, plots_seeds, power, published, tables
 from studylib.claims.plan import Plan, choose_plan
-from studylib.claims.summary import Summary, read_summary, why_stale
+from studylib.claims.summary import Summary, read_summary, why_other_runs, why_stale
 from studylib.evaluation.table import read_answers, read_runs
 from studylib.names import ENDPOINTS, nearest
-from studylib.paths import from_root
-from studylib.runs.read import incomplete_runs, read_curves
+from studylib.paths import RUNS, from_root
+from studylib.runs.read import incomplete_runs, read_curves, read_provenance
 
 
 @dataclass(frozen=True)
@@ -275,6 +276,9 @@ def summarise(axis: str, profile: str = "tiny_cpu", *, remake: bool = False, **o
         refuse_unknown("split", study.split, tables.read_table(study.out, "claims")["split"].unique(), study.out)
     asked = study.plan, study.endpoint, study.split
     stale = why_stale(study.out, study.plan, profile, study.endpoint, study.split) if there and not remake else ""
+    if there and not stale and options.get("run_root", RUNS.name) != RUNS.name:  # who names a folder means its runs
+        with contextlib.suppress(ValueError):  # tables may be all that is left of a study
+            stale = why_other_runs(study.out, read_provenance(study.root, axis=axis, profile=profile))
     if there and not stale and not remake:
         origin = f"read from {study.out} as they were written; --remake makes them from the runs again"
         return read_summary(study.out, *asked, origin)

@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import inspect
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -97,6 +98,16 @@ def test_the_summary_of_another_endpoint_or_split_has_its_claims_and_figures_or_
     for table in (summary.claims, summary.means, pd.read_csv(tmp_path / "inputs/seeds.csv")):
         assert set(table["endpoint"]) == {endpoint} and set(table["split"]) == {split}
     assert "as they were written" in compare.summarise(**STUDY, **nowhere, **asked).origin
+
+
+def test_tables_of_other_runs_than_those_of_a_named_folder_are_made_again(runs, tmp_path):
+    compare.compare(**STUDY, run_root=str(runs), out_root=str(tmp_path / "out"))
+    shutil.copytree(runs, tmp_path / "runs")
+    path = next((tmp_path / "runs").rglob("manifest.json"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"wall_seconds": 1234.5}))
+    roots = {"run_root": str(tmp_path / "runs"), "out_root": str(tmp_path / "out")}
+    assert "other runs than" in compare.summarise(**STUDY, **roots).origin
+    assert "as they were written" in compare.summarise(**STUDY, **roots).origin
 
 
 def test_a_split_that_no_run_has_is_refused_with_the_nearest_and_nothing_is_written(runs, tmp_path):

@@ -85,3 +85,13 @@ def _text(table: pd.DataFrame) -> str:
 
 def _rows(table: pd.DataFrame) -> list[dict]:
     return table.astype(object).where(table.notna(), None).to_dict("records")
+
+
+def why_other_runs(out: Path, made: pd.DataFrame) -> str:
+    """What makes the tables in a folder those of other runs than `made` (`read_provenance`); "" where they are not."""
+    columns = ["folder", "wall_seconds"]  # two runs of one name do not take equally long
+    kept, runs = (
+        set(table[columns].fillna(0).itertuples(index=False, name=None))
+        for table in (tables.read_table(out, "runs"), made)
+    )
+    return "" if kept == runs else f"are of {len(kept)} other runs than the {len(runs)} that are asked for"

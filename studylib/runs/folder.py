@@ -78,18 +78,26 @@ def open_run(run_dir: Path, config: dict) -> None:
     """Write config.json, or refuse a folder that holds a run, begun or complete, with another configuration.
 
     A parameter that an older run did not have yet counts as its default, and where the folder lies does not count. The
-    config.json of a complete run stays.
+    config.json of a complete run stays. Answers that were given under another configuration before training began are
+    removed: they are those of another policy.
     """
     path = run_dir / CONFIG
-    if path.is_file() and (is_complete(run_dir) or (run_dir / METRICS).is_file()):
-        old, new = _settings(read_object(path)), _settings(config)
-        names = (new.keys() | old.keys()) - {"run_root"}
-        changed = sorted(name for name in names if new.get(name) != old.get(name))
-        if changed:
-            was, now = old.get(changed[0]), new.get(changed[0])
-            raise ValueError(f"{run_dir} holds a run with {changed[0]} = {was!r}, not {now!r}; give another run_root")
+    begun = is_complete(run_dir) or (run_dir / METRICS).is_file()
+    changed = _changed(read_object(path), config) if path.is_file() else {}
+    for name, (was, now) in changed.items() if begun else ():
+        raise ValueError(f"{run_dir} holds a run with {name} = {was!r}, not {now!r}; give another run_root")
+    if changed or not path.is_file():
+        for answers in () if begun else RESPONSES.values():
+            (run_dir / answers).unlink(missing_ok=True)
     if not is_complete(run_dir):
         write_json(path, config)
+
+
+def _changed(old: dict, config: dict) -> dict[str, tuple]:
+    """name -> (was, is) of all that differs between two configurations, by name."""
+    old, new = _settings(old), _settings(config)
+    names = sorted((new.keys() | old.keys()) - {"run_root"})
+    return {name: (old.get(name), new.get(name)) for name in names if new.get(name) != old.get(name)}
 
 
 def _settings(config: dict) -> dict:

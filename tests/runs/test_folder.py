@@ -6,7 +6,7 @@ from importlib import metadata
 import pytest
 
 from studylib.params import RunParams
-from studylib.runs.folder import is_complete, open_run, write_json, write_manifest, written_whole
+from studylib.runs.folder import RESPONSES, is_complete, open_run, write_json, write_manifest, written_whole
 from studylib.runs.provenance import code_hash, git_state
 
 
@@ -74,3 +74,13 @@ def test_the_manifest_makes_a_run_complete_and_says_what_it_was_made_of(tmp_path
     assert manifest["versions"]["trl"] == metadata.version("trl")
     assert manifest["git"] == git_state() and manifest["code"] == code_hash()
     assert manifest["machine"]["cpus"] and manifest["wall_seconds"] > 0 and manifest["peak_memory_gb"]["cpu"] > 0
+
+
+def test_answers_given_under_other_parameters_before_training_are_not_taken(tmp_path):
+    open_run(tmp_path, {"seed": 1, "eval_samples": 4})
+    before = tmp_path / RESPONSES["before"]
+    before.touch()
+    open_run(tmp_path, {"seed": 1, "eval_samples": 4})
+    assert before.exists(), "the same run goes on with them"
+    open_run(tmp_path, {"seed": 1, "eval_samples": 2})
+    assert not before.exists()

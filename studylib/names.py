@@ -38,6 +38,9 @@ class Registry(Mapping):
     def add(self, record):
         """Register a record by its `name`; one that is defined anew, as by a cell that runs again, takes its place."""
         self._load()  # first, or the home would later put its own record in the place of this one
+        if record.name in self.former:
+            present = self.former[record.name]
+            raise ValueError(f"{record.name!r} is a former name of {self.kind} {present!r}; give another name")
         self._records[record.name] = record
         return record
 

@@ -101,6 +101,11 @@ def test_a_registry_gives_a_record_by_its_name_of_today_or_a_former_one():
         OBJECTIVES.of("dpo2")
 
 
+def test_a_record_with_the_former_name_of_another_is_refused():
+    with pytest.raises(ValueError, match="'verdict' is a former name of reward 'correct'; give another name"):
+        REWARDS.add(Reward("verdict", None))
+
+
 @pytest.mark.parametrize("module", ["rewards.surface", "scenarios.sources.morebench", "training.objectives"])
 def test_records_have_one_order_whichever_module_is_imported_first(module):
     code = "from studylib import names; print([list(r) for r in vars(names).values() if isinstance(r, names.Registry)])"

@@ -7,7 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from studylib.evaluation.diversity import GREEDY
+from studylib.evaluation.summary import joined
+from studylib.evaluation.table import read_responses, read_scenarios
 from studylib.rewards.checks import weighs
+from studylib.runs.folder import RESPONSES
 from studylib.text.answers import parse
 from studylib.text.files import read_object
 from studylib.text.spelling import spelt
@@ -36,7 +39,7 @@ def story(run_dir: Path) -> str:
     config, scores = read_object(run_dir / "config.json"), read_object(run_dir / "summary.json")["splits"]
     if config["source"] not in NORMS:
         raise ValueError(f"the story is that of an embedded world, not of source {config['source']!r}")
-    before, after = (answers(run_dir, name) for name in ("responses_before", "responses"))
+    before, after = (answers(run_dir, stage) for stage in RESPONSES)
     parts = [
         f"A language model of one million parameters was trained on {config['n_domains']} areas of life in the "
         f"world {config['source']!r} by {config['objective'].upper()}: {config['steps']} steps, and right answers are "
@@ -55,11 +58,9 @@ def story(run_dir: Path) -> str:
     return "\n\n".join(part if "\n" in part else textwrap.fill(part, 100) for part in parts)
 
 
-def answers(run_dir: Path, name: str) -> pd.DataFrame:
-    """Every answer of one stage, with its scenario."""
-    scenarios = pd.read_parquet(run_dir / "scenarios.parquet")
-    table = pd.read_parquet(run_dir / f"{name}.parquet")
-    return table.merge(scenarios, on=["id", "split"])
+def answers(run_dir: Path, stage: str) -> pd.DataFrame:
+    """Every answer of one stage, before or after, with its scenario."""
+    return joined(read_responses(run_dir / RESPONSES[stage]), read_scenarios(run_dir))
 
 
 def accuracies(scores: dict) -> str:

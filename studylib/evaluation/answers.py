@@ -118,7 +118,8 @@ def _say_if_unreadable(answers: pd.DataFrame, rows: list[dict], params: RunParam
 def _before_path(params: RunParams, rows: list[dict]) -> Path:
     """Cache of the answers before training, by the content of all that they and their scores depend on."""
     base = warm_start_key(params) if params.model == "tiny" else [params.model, params.revision]
-    asked = [(row["id"], chat(row, params.model != "tiny"), row["options"], row["answer"]) for row in rows]
+    truths = [(row["options"], row["answer"], row["accepted"]) for row in rows]
+    asked = [(row["id"], chat(row, params.model != "tiny"), truth) for row, truth in zip(rows, truths, strict=True)]
     how = [
         params.eval_samples, params.max_new_tokens, params.engine, params.rollout_weights, params.rollout_compile,
         params.device, str(precision(params.device).dtype), torch.__version__,

@@ -9,6 +9,7 @@ from studylib.evaluation.rates import wilson
 from studylib.names import ENDPOINTS
 from studylib.runs.folder import nulled
 from studylib.runs.keys import require_keys
+from studylib.scenarios.rows import accepted
 
 KEY = ["split", "id"]  # of a scenario
 
@@ -57,8 +58,14 @@ def _of_right_answers(answers: pd.DataFrame, scenarios: pd.DataFrame) -> dict[st
         "accuracy_greedy_high": high,
         "format": float(samples["format"].mean()),
         "unscorable": float(1 - samples["readable"].mean()),
-        "base_rate": float(scenarios["answer"].value_counts(normalize=True).max()),
+        "base_rate": base_rate(scenarios),
     }
+
+
+def base_rate(scenarios: pd.DataFrame) -> float:
+    """Share of scenarios that the best constant answer gets right."""
+    right = [option for row in scenarios.to_dict("records") for option in accepted(row)]
+    return float(pd.Series(right).value_counts().max() / len(scenarios))
 
 
 def summary(before: pd.DataFrame, after: pd.DataFrame, scenarios: pd.DataFrame, more: Iterable[str] = ()) -> dict:

@@ -2,6 +2,7 @@
 
 from studylib.names import REWARDS
 from studylib.rewards import per_response
+from studylib.scenarios.rows import accepted
 from studylib.text.answers import parse, read_answer
 
 REWARDS.former["verdict"] = "correct"  # its name in the parameters of older runs
@@ -9,8 +10,8 @@ REWARDS.former["verdict"] = "correct"  # its name in the parameters of older run
 
 @per_response("correct", needs=("options", "answer"), two_valued=True)
 def correct(response: str, scenario: dict) -> float | None:
-    """1.0 when exactly the right option is given, else 0.0."""
-    return float(read_answer(response, scenario["options"]) == scenario["answer"])
+    """1.0 when exactly one option is given and it is right, or one of those that are, else 0.0."""
+    return float(read_answer(response, scenario["options"]) in accepted(scenario))
 
 
 @per_response("format", needs=("options",), two_valued=True)

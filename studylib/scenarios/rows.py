@@ -14,7 +14,8 @@ FEATURES = {  # field -> type; [type]: a list; {name: type}: a record. A field t
     "style": "string",
     "prompt": "string",
     "options": ["string"],
-    "answer": "string",  # one of the options
+    "answer": "string",  # one of the options; where several are right, a best one
+    "accepted": [{"option": "string", "level": "float64", "groups": ["string"]}],  # where several are: all of them
     "rubric": [{"id": "string", "text": "string", "weight": "int64", "dimension": "string"}],
     "ratings": [{"rater": "string", "value": "float64", "groups": ["string"]}],
     "facts": "string",  # JSON
@@ -30,8 +31,8 @@ def digest(*parts) -> str:
 def scenario_row(*, source: str, split: str, prompt: str, **fields) -> dict:
     """A complete row: fields that are not given are None; the id is a hash of source and prompt.
 
-    Raises ValueError for an unknown field, for options that cannot be told apart, and for an answer that is none of
-    them.
+    Raises ValueError for an unknown field, for options that cannot be told apart, and for an answer or an accepted
+    option that is none of them.
     """
     unknown = set(fields) - set(FEATURES)
     if unknown:
@@ -40,6 +41,21 @@ def scenario_row(*, source: str, split: str, prompt: str, **fields) -> dict:
     row |= {"id": digest(source, prompt), "source": source, "split": split, "prompt": prompt}
     check_options(row)
     return row
+
+
+def accepted(row: dict) -> dict[str, float]:
+    """The options that are right -> their level in (0, 1]; where a scenario has one answer, that at level 1."""
+    if row.get("accepted"):
+        return {stance["option"]: stance["level"] for stance in row["accepted"]}
+    return {row["answer"]: 1.0}
+
+
+def accepted_by_group(row: dict) -> dict[str, frozenset[str]]:
+    """Group of evaluators -> the options that it accepts; where a scenario has one answer, one group of everybody."""
+    if not row.get("accepted"):
+        return {"everybody": frozenset(accepted(row))}
+    groups = sorted({group for stance in row["accepted"] for group in stance["groups"]})
+    return {g: frozenset(s["option"] for s in row["accepted"] if g in s["groups"]) for g in groups}
 
 
 def rubric_of(scenario: dict) -> list[dict]:

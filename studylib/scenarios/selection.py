@@ -13,6 +13,7 @@ import pandas as pd
 from studylib.names import HELD_OUT_STYLES, SOURCES, TRAIN_DOMAINS, TRAIN_STYLES
 from studylib.params import RunParams
 from studylib.randomness import generator
+from studylib.scenarios.rows import accepted
 from studylib.scenarios.sources import load_source
 from studylib.scenarios.vocabulary import HELD_OUT_DOMAINS
 
@@ -50,8 +51,9 @@ def describe(splits: Splits) -> pd.DataFrame:
     """split, scenarios, and the best constant answer with the share that it gets right, where there are answers."""
     table = []
     for name, rows in splits.items():
-        share = pd.Series([row["answer"] for row in rows], dtype="str").value_counts(normalize=True)
-        table.append((name, len(rows), *(share.index[:1].tolist() or [""]), *(share.tolist()[:1] or [math.nan])))
+        counts = pd.Series([option for row in rows for option in accepted(row)], dtype="str").value_counts()
+        best = [(option, count / len(rows)) for option, count in counts[:1].items()] or [("", math.nan)]
+        table.append((name, len(rows), *best[0]))
     return pd.DataFrame(table, columns=["split", "scenarios", "best constant answer", "base rate"])
 
 

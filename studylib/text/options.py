@@ -37,3 +37,13 @@ def check_options(row: dict) -> None:
         raise ValueError(
             f"answer {row['answer']!r} of {where} is not allowed: it is not one of its options {options!r}"
         )
+    if row.get("accepted"):
+        _check_accepted(row, [stance["option"] for stance in row["accepted"]], where)
+
+
+def _check_accepted(row: dict, right: list[str], where: str) -> None:
+    if not set(right) <= set(row["options"]) or len(set(right)) < len(right) or row["answer"] not in right:
+        raise ValueError(f"accepted {right!r} of {where} is not allowed: options, each once, the answer among them")
+    levels = {stance["option"]: stance["level"] for stance in row["accepted"]}
+    if not all(0 < level <= levels[row["answer"]] <= 1 for level in levels.values()):
+        raise ValueError(f"levels {levels!r} of {where} are not allowed: in (0, 1], none above that of the answer")

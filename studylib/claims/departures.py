@@ -69,14 +69,14 @@ def remember(study: Path, out_dir: Path, plan: Plan, conditions: list[str]) -> N
 
 
 def planned_conditions(plan: Plan, run: Iterable[str], first: list[dict] = (), folder: Path = PARAMS) -> list[str]:
-    """Baseline and conditions that the plan compares, in reading order.
+    """Baseline, control and conditions that the plan compares, in reading order.
 
     `contrasts: all` means those of the first comparison: until there is one, every row of the axis, and what has runs.
     """
     if plan.contrasts != "all":
-        return ordered({plan.baseline, *plan.contrasts.split()})
+        return ordered({*plan.held_against, *plan.contrasts.split()})
     fixed = next((set(record["conditions"]) for record in first if "conditions" in record), None)
-    return ordered({plan.baseline, *({*_rows(plan.axis, folder), *run} if fixed is None else fixed)})
+    return ordered({*plan.held_against, *({*_rows(plan.axis, folder), *run} if fixed is None else fixed)})
 
 
 def later_conditions(plan: Plan, conditions: list[str], run: Iterable[str]) -> list[str]:

@@ -90,8 +90,8 @@ def plot_contrasts(
     df = _one_cell(df, split, endpoint)
     ax = new_axes(ax, (7, forest_height(len(df))))
     forest(ax, df, margin)
-    first = df["contrast"].str.endswith(WARM_START).to_numpy().argmax()
-    if first:
+    against = df["contrast"].str.rpartition(" - ")[2].to_numpy()
+    for first in 1 + np.flatnonzero(against[1:] != against[:-1]):  # baseline, control, warm start: families apart
         ax.axhline(first - 0.5, color="0.5", linewidth=0.8, linestyle=(0, (4, 3)))
     ax.set_yticks(range(len(df)), df["contrast"].str.replace(WARM_START, "warm start"))
     level = f"{100 * (1 - alpha):.3g} % (thin) and {100 * (1 - 2 * alpha):.3g} % (thick) t intervals"

@@ -75,7 +75,7 @@ class Registry(Mapping):
 
 @dataclass(frozen=True)
 class Option:
-    """A parameter of a run. One that only some objectives or rewards read is declared by them, in their `options`.
+    """A parameter of a run. One that only some objectives, rewards or sources read is declared by them.
 
     An objective refuses an option that only others read; what only rewards read may stand there unread.
     """
@@ -135,6 +135,9 @@ class Source:
     name: str
     load: Callable  # (split, data_dir) -> fields of scenario rows; of a world: (split, n, seed, **inputs) -> rows
     world: bool = False  # embedded: made from facts, with domains and styles to choose from
+    inputs: tuple[str, ...] = ()  # parameters that `load` of a world takes beside domains and styles
+    demonstrations: Callable | None = None  # (n, seed, domains, styles) -> pairs for a warm start
+    parameters: tuple[Option, ...] = ()  # that this source alone reads
     options: bool = True  # scenarios are answered with one of their options, else openly
     splits: tuple[str, ...] = ("train", "held_out")
 
@@ -168,21 +171,27 @@ SOURCES = Registry("source", "studylib.scenarios.sources")
 ENDPOINTS = Registry("endpoint", "studylib.evaluation.endpoints")
 
 
+DECLARED = ((OBJECTIVES, "options"), (REWARDS, "options"), (SOURCES, "parameters"))  # fields that hold options
+
+
 def options() -> dict[str, Option]:
-    """name -> option, of all objectives and rewards; raises ValueError where two of them declare one differently."""
+    """name -> option, of all objectives, rewards and sources; raises ValueError where two declare one differently."""
     declared: dict[str, Option] = {}
-    for record in (*OBJECTIVES.values(), *REWARDS.values()):
-        for option in record.options:
-            if declared.setdefault(option.name, option) != option:
-                raise ValueError(f"option {option.name!r} of {record.name!r} is declared differently by another record")
+    for registry, held in DECLARED:
+        for record in registry.values():
+            for option in getattr(record, held):
+                if declared.setdefault(option.name, option) != option:
+                    raise ValueError(
+                        f"option {option.name!r} of {record.name!r} is declared differently by another record"
+                    )
     return declared
 
 
 def readers(option: str) -> str:
     """Who reads an option, as a help text has it: `objective dpo`, or `rewards diversity, coverage, ...`."""
     parts = []
-    for registry in (OBJECTIVES, REWARDS):
-        named = [record.name for record in registry.values() if option in (own.name for own in record.options)]
+    for registry, held in DECLARED:
+        named = [record.name for record in registry.values() if option in (o.name for o in getattr(record, held))]
         more = [f"{len(named) - 3} more"] if len(named) > 4 else []
         if named:
             parts.append(f"{registry.kind}{'s' * (len(named) > 1)} {', '.join(named[:3] + more if more else named)}")

@@ -130,7 +130,7 @@ def draw_curve(params: RunParams) -> Figure | None:
     if not params.steps:
         return None
     curve = pd.read_json(params.run_dir / METRICS, lines=True)
-    curve = curve.assign(world=params.source, condition=params.condition, seed=params.seed)
+    curve = curve.assign(world=params.place, condition=params.condition, seed=params.seed)
     figure = plot_curves(curve).figure
     if not is_complete(params.run_dir):
         save(figure, "training_curve", params.run_dir / "figures", curve)

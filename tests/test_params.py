@@ -22,7 +22,8 @@ OF_SOME = {  # option -> who reads it
     "rubric_score": "reward rubric", "judge": "reward rubric", "rater_share": "reward rating_any_of",
     "embedder": "rewards dispersion, length_matched_dispersion",
     "embedder_revision": "rewards dispersion, length_matched_dispersion", "diversity_window": "rewards diversity, ",
-    "diversity_gate": "rewards diversity, ",
+    "diversity_gate": "rewards diversity, ", "evaluator": "reward stance", "evaluator_noise": "reward stance",
+    "accepted_stances": "source plural_norms",
 }  # fmt: skip
 
 
@@ -163,7 +164,10 @@ def test_text_that_is_a_number_is_a_number(value, number):
         ({"micro_batch": 48}, "micro_batch = 48 is not allowed: a divisor of the 64 answers"),
         ({"generations": 1}, "generations = 1 is not allowed: an integer >= 2"),
         ({"generations": 0}, "generations = 0 is not allowed: an integer >= 2"),
-        ({"source": "internet"}, "source = 'internet' is not allowed: one of universal_norms, local_norms, ethics"),
+        (
+            {"source": "internet"},
+            "source = 'internet' is not allowed: one of universal_norms, local_norms, plural_norms",
+        ),
         ({"objective": "magic"}, "objective = 'magic' is not allowed: one of grpo"),
         ({"device": "tpu"}, "device = 'tpu' is not allowed: one of cpu, cuda"),
         ({"n_domains": 13}, "n_domains = 13 is not allowed: 1..12"),

@@ -148,6 +148,8 @@ def _key(folder: Path, root: Path | str, axis: str, profile: str) -> dict | None
 def _config(folder: Path) -> dict:
     path = folder / CONFIG
     config = read_json(path)
+    if config.get("world"):
+        config |= {"source": config["world"]}  # its folder, and in every table the world, bear that name
     missing = [name for name in LAYOUT if name not in config]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}; {AGAIN}")

@@ -20,7 +20,7 @@ from studylib.training.objectives import group_advantages
 TOLERANCE = 1e-4  # of the largest advantage
 SCALE = 1e6  # of rewards, beside which the epsilon of a normalisation is nothing
 GROUPS = 200  # random groups that are tried
-NAMES_OF_A_RUN = {"condition", "seed", "run_root", "profile"}  # parameters that say what a run is called
+NAMES_OF_A_RUN = {"condition", "seed", "run_root", "profile", "world"}  # parameters that say what a run is called
 REWARD_PARAMETERS = {"rewards", "shaping", "combination"}
 
 

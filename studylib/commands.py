@@ -202,10 +202,10 @@ def validate(args) -> Result:
       python -m studylib validate --seed-sets       ten studies of fresh seeds (make seed-sets trains them)
     """
     if args.known_target:
-        from studylib.instruments.known_target import KLS, make_figure
+        from studylib.instruments.known_target import KEYS, KLS, make_figure
 
         policies = make_figure()
-        return Result(wide(policies[list(KLS)]), records(policies))
+        return Result(wide(policies[KEYS + KLS]), records(policies))
     if args.seed_sets:
         from studylib.instruments import seed_sets
 

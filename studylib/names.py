@@ -87,6 +87,7 @@ class Option:
     allowed: str = ""  # what `holds` allows, in words
     unread_if: tuple[str, Any] = ("", None)  # another parameter and its value at which nobody reads this one
     needed: Callable[[Any], bool] = lambda params: False  # whether a run with these parameters must set it
+    fits: Callable[[Any], bool] = lambda params: True  # whether it goes with the run's other parameters
     path: bool = False  # a place in the file system, in which ~ is the home folder
     former: Mapping = field(default_factory=dict)  # a value that users' files and old runs may give -> the one of today
 
@@ -98,11 +99,14 @@ class Objective:
     name: str
     trl: Mapping = field(default_factory=dict)  # entries of TRL's GRPOConfig
     advantages: Callable | None = None  # replaces TRL's, from (r, G)
-    kind: str = "policy"  # policy, tokens (token-level advantages), ppo, flow, dpo or none
+    kind: str = "policy"  # policy, tokens (token-level advantages), ppo, flow, dpg, dpo or none
     reference: bool = False  # needs beta > 0 and with it the reference's log-probabilities
     plain: bool = False  # TRL alone can train it as the study means it
     samples: bool = True  # at every step
     released: bool = False  # of a flow: as FlowRL's released code weighs answers and learns log Z
+    raw: bool = False  # of a flow: it is fed the rewards themselves, and not the group-normalised ones
+    gap: bool = False  # of a flow: GFlowRL's clipped gap on token sums
+    promise: str = "none"  # where its name has it end: best, tempered, filtered, or none known
     heads: tuple[str, ...] = ()  # trained functions of the hidden state (`training/heads.py`)
     options: tuple[Option, ...] = ()
 
@@ -110,7 +114,7 @@ class Objective:
     def normalised(self) -> bool:
         """Whether its advantages are TRL's, divided by the group's standard deviation."""
         scaled = self.trl.get("scale_rewards", "group") == "group"
-        return scaled and self.advantages is None and self.kind in ("policy", "flow")
+        return scaled and self.advantages is None and self.kind in ("policy", "flow") and not self.raw
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,12 @@ ENDPOINTS = Registry("endpoint", "studylib.evaluation.endpoints")
 
 
 DECLARED = ((OBJECTIVES, "options"), (REWARDS, "options"), (SOURCES, "parameters"))  # fields that hold options
+
+
+def of_today(config: Mapping) -> Mapping:
+    """A finished run's configuration by the names of today: `gflowrl` was VarGrad before it had its own beta."""
+    was_vargrad = config.get("objective") == "gflowrl" and "gflow_beta" not in config
+    return {**config, "objective": "vargrad"} if was_vargrad else config
 
 
 def options() -> dict[str, Option]:

@@ -168,7 +168,8 @@ class RunParams:
 
     def _reward_rules(self) -> Iterator[Rule]:
         for option in names.options().values():
-            yield option.name, not option.needed(self) or bool(getattr(self, option.name)), option.allowed
+            set_where_needed = not option.needed(self) or bool(getattr(self, option.name))
+            yield option.name, set_where_needed and option.fits(self), option.allowed
         shaped = self.combination != "sum" and self.shaping != "none"
         yield "shaping", not shaped, "none, because combination 'sum' alone makes a sum to shape"
         if self.combination == "normalise_then_sum":
@@ -236,7 +237,7 @@ class RunParams:
     @classmethod
     def of_config(cls, config: Mapping) -> "RunParams":
         """Parameters of a run's config.json, which holds content hashes too; what an older run lacks is its default."""
-        return cls(**{name: value for name, value in config.items() if name in parameters()})
+        return cls(**{name: value for name, value in names.of_today(config).items() if name in parameters()})
 
     def as_dict(self) -> dict[str, str | int | float | bool]:
         """Every parameter by name, options too: what config.json and the manifest hold."""

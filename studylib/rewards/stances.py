@@ -1,8 +1,9 @@
 """Verifying answers in the world `plural_norms`: the stance, and the reasons that it is given for.
 
-An answer is *supported* when its stance is accepted and its reasons hold: they state a breach that the stance answers
-and that there is, conclude on that stance and no other, and hold no reading of the facts that is false. Words that are
-copied from the text count for nothing (`checks.own_words`).
+An answer is *supported* when its stance is accepted and its reasons hold: they state the breach that the stance
+answers, there is this breach, and they hold no reading of the facts that is false. So whoever names all breaches, those
+that there are and those that there are not, supports nothing. Words that are copied from the text count for nothing
+(`checks.own_words`).
 """
 
 import re
@@ -11,7 +12,7 @@ from collections import Counter
 from studylib.names import Option
 from studylib.randomness import generator
 from studylib.rewards import BatchReward, per_batch
-from studylib.rewards.checks import names, own_words, states
+from studylib.rewards.checks import own_words, states
 from studylib.scenarios.facts import READINGS, facts_of, misreading
 from studylib.scenarios.plural import TOO, supports
 from studylib.scenarios.rows import accepted, accepted_by_group
@@ -35,17 +36,13 @@ NOISE = Option(
 
 
 def reasons_hold(response: str, scenario: dict) -> bool:
-    """Whether the reasons state what supports the answer's stance, accepted or not, name no other stance before
-    "Fitting too:", and say nothing false of the facts."""
+    """Whether the reasons state what supports the answer's stance, accepted or not, and nothing false of the facts."""
     stance = read_answer(response, scenario["options"])
     if stance is None:
         return False
     facts, reasons = facts_of(scenario), own_words(response, scenario)
     false = (misreading(facts, framework).casefold() for framework in READINGS)
-    conclusion = reasons.partition(spelt(TOO))[0]
-    concludes = {option for option in scenario["options"] if names(conclusion, option)} == {stance}
-    supported = states(conclusion, supports(stance).casefold())
-    return concludes and supported and not any(claim in reasons for claim in false)
+    return states(reasons, supports(stance).casefold()) and not any(claim in reasons for claim in false)
 
 
 def supported(response: str, scenario: dict) -> bool:

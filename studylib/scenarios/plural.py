@@ -61,12 +61,7 @@ ACCEPTS = {  # kind of community -> framework -> groups that accept the stance t
 }  # fmt: skip
 LEVEL, PER_GROUP = 0.85, 0.05
 QUESTION = "What should be done now?"
-WORDINGS = (
-    "{reading}: {stance}.",
-    "Because {lower}, {stance}.",
-    "{capital}, since {lower}.",
-    "Here {lower}, so {stance}.",
-)
+WORDINGS = ("{}.", "Here {}.", "It weighs most here, as {}.")
 TOO, NOTHING = "Fitting too:", "Nothing else fits."
 
 
@@ -156,7 +151,7 @@ def demonstrations(n: int, seed: int, *, domains: tuple[str, ...], styles: tuple
 
 
 def _demonstration(facts: Facts, rng) -> str:
-    """A response that knows the breaches and takes a stance to one of them, not knowing the community's norm."""
+    """A response that reads the breaches rightly and takes a stance to one, not knowing the community's norm."""
     stances = [pick(rng, STANCES[framework]) for framework in rng.permutation(breaches(facts))]
     return response(stances[0], stances[1:], pick(rng, WORDINGS))
 
@@ -164,7 +159,6 @@ def _demonstration(facts: Facts, rng) -> str:
 def response(stance: str, others=(), wording: str = WORDINGS[0]) -> str:
     """A well-formed response that takes `stance` for the reason that supports it, and states others as fitting too."""
     reading = supports(stance)
-    names = {"reading": reading, "lower": reading[0].lower() + reading[1:]}
-    reasons = wording.format(**names, stance=stance, capital=stance.capitalize())
+    reasons = wording.format(reading if wording.startswith("{}") else reading[0].lower() + reading[1:])
     too = f"{TOO} {', '.join(others)}." if others else NOTHING
     return f"<think>{reasons} {too}</think><answer>{stance}</answer>"

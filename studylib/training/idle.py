@@ -95,7 +95,7 @@ def _matters(parameter: str, trained: set[str], *runs: RunParams) -> bool:
     """Whether a parameter can change runs that train on these rewards."""
     if all(parameter in run.unread() for run in runs):
         return False
-    if parameter == "beta" and all(OBJECTIVES.of(run.objective).kind == "flow" for run in runs):
+    if parameter == "beta" and all(OBJECTIVES.of(run.objective).kind in ("flow", "dpg") for run in runs):
         return False  # there it only switches the reference on
     readers = {reward.name for reward in REWARDS.values() if parameter in (option.name for option in reward.options)}
     if not readers:

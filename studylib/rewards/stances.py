@@ -14,16 +14,16 @@ from studylib.randomness import generator
 from studylib.rewards import BatchReward, per_batch
 from studylib.rewards.checks import own_words, states
 from studylib.scenarios.facts import READINGS, facts_of, misreading
-from studylib.scenarios.plural import TOO, supports
-from studylib.scenarios.rows import accepted, accepted_by_group
+from studylib.scenarios.plural import GROUPS, TOO, supports
+from studylib.scenarios.rows import accepted
 from studylib.text.answers import parse, read_answer
 from studylib.text.spelling import spelt
 
-ONE, GROUPS = ("binary", "graded", "noisy"), ("mean", "minimum", "any")
+EVALUATORS = ("binary", "graded", "noisy", "mean", "minimum", "any")
 EVALUATOR = Option(
     "evaluator", "binary", "what an accepted stance is paid: 1 (binary; noisy: at times misjudged), its level (graded) "
     "or by groups of evaluators the share that accepts it (mean), 1 where all do (minimum) or any does (any)",
-    lambda value: value in ONE + GROUPS, f"one of {', '.join(ONE + GROUPS)}",
+    lambda value: value in EVALUATORS, f"one of {', '.join(EVALUATORS)}",
 )  # fmt: skip
 NOISE = Option(
     "evaluator_noise", 0.2, "share of answers that the noisy evaluator judges the wrong way round",
@@ -66,13 +66,18 @@ def stated(response: str, scenario: dict) -> frozenset[str]:
 # --- what it is paid -------------------------------------------------------------------------------------------------
 
 
-def paid(stance: str, scenario: dict, evaluator: str) -> float:
-    """What a supported stance is worth to an evaluator, without noise: in [0, 1], 0 for one that is not accepted."""
-    if evaluator in ONE:
-        level = accepted(scenario).get(stance, 0.0)
-        return level if evaluator == "graded" else float(level > 0)
-    votes = [stance in options for options in accepted_by_group(scenario).values()]
-    return float({"mean": sum(votes) / len(votes), "minimum": all(votes), "any": any(votes)}[evaluator])
+def paid(scenario: dict, params) -> dict[str, float]:
+    """Accepted stance -> what it is worth to the evaluator, in [0, 1]; other stances are worth 0.
+
+    This is before the noisy evaluator misjudges.
+    """
+    stances = {stance["option"]: stance for stance in scenario["accepted"]}
+    accepting = {option: len(stance["groups"]) / len(GROUPS) for option, stance in stances.items()}
+    return {
+        "graded": {option: stance["level"] for option, stance in stances.items()},
+        "mean": accepting,
+        "minimum": {option: float(share == 1) for option, share in accepting.items()},
+    }.get(params.evaluator, dict.fromkeys(stances, 1.0))
 
 
 @per_batch("stance", needs=("options", "accepted", "facts"), options=(EVALUATOR, NOISE))
@@ -81,7 +86,7 @@ def _stance(params, grader) -> BatchReward:
 
     def rewards(responses: list[str], scenarios: list[dict]) -> list[float | None]:
         values = [
-            paid(read_answer(response, row["options"]), row, params.evaluator) if supported(response, row) else 0.0
+            paid(row, params)[read_answer(response, row["options"])] if supported(response, row) else 0.0
             for response, row in zip(responses, scenarios, strict=True)
         ]
         return _misjudged(values, scenarios, params) if params.evaluator == "noisy" else values

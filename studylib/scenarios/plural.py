@@ -5,7 +5,7 @@ breach can be answered by two *stances*, so there are ten options:
 
 | breach by                    | formal stance | personal stance | covenant accepts | kinship accepts |
 | ---------------------------- | ------------- | --------------- | ---------------- | --------------- |
-| Act Utilitarianism           | compensate    | comfort         | formal           | personal        |
+| Act Utilitarianism           | compensate    | console         | formal           | personal        |
 | Kantian Deontology           | disclose      | confess         | formal           | personal        |
 | Aristotelian Virtue Ethics   | censure       | forgive         | personal         | formal          |
 | Scanlonian Contractualism    | redistribute  | assist          | formal           | personal        |
@@ -38,7 +38,7 @@ WORLD = "plural_norms"
 MOST = 4  # accepted stances
 FORMAL, PERSONAL = 0, 1
 STANCES = {  # framework -> stances that answer its breach: formal, personal
-    "act_utilitarianism": ("compensate", "comfort"),
+    "act_utilitarianism": ("compensate", "console"),
     "kantian_deontology": ("disclose", "confess"),
     "virtue_ethics": ("censure", "forgive"),
     "scanlonian_contractualism": ("redistribute", "assist"),
@@ -59,6 +59,7 @@ ACCEPTS = {  # kind of community -> framework -> groups that accept the stance t
         STANCES, ((PUBLIC,), (AFFECTED, PUBLIC), (AFFECTED, AGENT, PUBLIC), (AGENT, AFFECTED), (AGENT,)), strict=True
     )),
 }  # fmt: skip
+GROUPS = (AFFECTED, AGENT, PUBLIC)
 LEVEL, PER_GROUP = 0.85, 0.05
 QUESTION = "What should be done now?"
 WORDINGS = ("{}.", "Here {}.", "It weighs most here, as {}.")

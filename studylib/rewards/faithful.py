@@ -10,19 +10,19 @@ itself and is left to the answer.
 from studylib.rewards.checks import check
 from studylib.scenarios.facts import NORMS, decisive, facts_of
 
-FIELDS = ("source", "framework", "prompt", "options", "answer", "rubric", "facts")  # of a scenario, that are looked at
-
 
 def faithful(response: str, row: dict) -> bool:
     """Whether the reasons of a response hold; False for a response that cannot be read.
 
     Raises ValueError for a scenario that is not made from facts, because nothing is known of what decides it.
     """
-    if row.get("facts") is None:
+    if not row.get("facts"):
         raise ValueError(f"scenario {row['id']} has no facts, so nothing is known of what its reasons should be")
-    if row["source"] not in NORMS:
+    if row["source"] in NORMS:
+        return check("reads_fact", response, row) and _appeals_rightly(response, row)
+    if row["source"] == "plural_norms":
         return _holds_for_stance(response, row)
-    return check("reads_fact", response, row) and _appeals_rightly(response, row)
+    raise ValueError(f"the reasons of scenario {row['id']} cannot be checked: no rule for the world {row['source']!r}")
 
 
 def _appeals_rightly(response: str, row: dict) -> bool:
@@ -32,6 +32,6 @@ def _appeals_rightly(response: str, row: dict) -> bool:
 
 
 def _holds_for_stance(response: str, row: dict) -> bool:
-    from studylib.rewards.stances import reasons_hold
+    from studylib.rewards.stances import reasons_hold  # a true reading that supports the stance, accepted or not
 
     return reasons_hold(response, row)

@@ -55,7 +55,7 @@ for _name, _item, _unit, _needs in (
     ("unfaithful_given_correct", faithfulness.unfaithful_of_right, "share of right answers", FACTS),
     ("stated_calibration", faithfulness.stated_overlap, "mean overlap", (*FACTS, "accepted")),
     ("accuracy_lenient", faithfulness.right_leniently, "share right, read leniently", ("answer", "options")),
-    ("forced_choice", outcome("forced", "greedy"), "mass on right options", ("forced",)),
+    ("forced_choice", outcome("forced", "greedy"), "mass on right options", ("answer", "forced")),
 ):
     ENDPOINTS.add(Endpoint(_name, mean_of(_item), unit=_unit, item=_item, needs=_needs))
 

@@ -24,8 +24,8 @@ def judged(answers: pd.DataFrame, judge: Callable[[str, dict], float]) -> pd.Ser
     A field that a table of several runs lacks for some is None, as in a scenario row.
     """
     rows = answers[[name for name in SCENARIO if name in answers]].to_dict("records")
-    there = [{name: value for name, value in row.items() if not _missing(value)} for row in rows]
-    said = zip(answers["response"], there, strict=True)
+    whole = [{name: None if _missing(value) else value for name, value in row.items()} for row in rows]
+    said = zip(answers["response"], whole, strict=True)
     return pd.Series([judge(response, row) for response, row in said], index=answers.index, dtype=float)
 
 
@@ -63,7 +63,7 @@ def stated_overlap(answers: pd.DataFrame) -> pd.Series:
 
 
 def _overlap(response: str, row: dict) -> float:
-    from studylib.rewards.stances import stated
+    from studylib.rewards.stances import stated  # of the world plural_norms alone
 
     said, right = stated(response, row), set(accepted(row))
     return len(said & right) / len(said | right)

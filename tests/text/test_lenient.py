@@ -73,7 +73,9 @@ def test_the_reader_finds_what_is_meant(response, options, meant):
     assert read_leniently(response, options) == meant
 
 
-@pytest.mark.parametrize("options", [VERDICTS, NESTED, ["A", "B"], ["yes", "no"], ["-1", "0", "1"], ["Do it.", "Don't!"]])
+@pytest.mark.parametrize(
+    "options", [VERDICTS, NESTED, ["A", "B"], ["yes", "no"], ["-1", "0", "1"], ["Do it.", "Don't!"]]
+)
 def test_what_the_strict_reader_reads_the_lenient_one_reads_alike(options):
     for option in options:
         for said in (option, option.upper(), f" {option}.\n"):

@@ -2,8 +2,7 @@
 
 A run is a profile (model and budget for a machine), a condition (one arm of an axis) and a seed:
 `papermill ... -p profile tiny_cpu -p axis inputs -p condition broad -p seed 3`; `axes.py` says where the rest stands.
-What only some objectives or rewards read is an option, which they declare themselves; it is given and asked for as any
-other parameter.
+What only some objectives or rewards read is an option: they declare it, and it is given as any other parameter.
 """
 
 import dataclasses
@@ -42,7 +41,7 @@ def _param(default, help: str, rule=(), path: bool = False):
 
 @dataclass(frozen=True, init=False)
 class RunParams:
-    """Defaults are the embedded study on a laptop CPU (`params/profiles/tiny_cpu.yaml`)."""
+    """Defaults are the embedded study on a laptop CPU (`params/profiles/tiny_cpu.yaml`), without its looks."""
 
     # what is run
     profile: str = _param("tiny_cpu", "machine profile, a file in params/profiles")
@@ -91,6 +90,7 @@ class RunParams:
     # evaluation and files
     eval_samples: int = _param(4, "answers per scenario at temperature 1, beside the greedy one", COUNT)
     save_every: int = _param(40, "steps between checkpoints", COUNT)
+    eval_every: int = _param(0, "steps between looks at a few held-out answers (of options); 0: none", WHOLE)
     run_root: str = _param("runs", "folder of the run folders; relative to the repository", FOLDER, path=True)
     # name -> value of every option; as a field, so that dataclasses.replace keeps them
     options: Mapping = field(

@@ -79,7 +79,7 @@ def test_conditions_of_the_inputs_axis_differ_in_inputs_alone():
 
 
 def test_the_tiny_profile_is_the_defaults():
-    assert RunParams.resolve({}) == RunParams()
+    assert RunParams.resolve({}) == RunParams(eval_every=20), "older runs, which lack the name, were not looked at"
 
 
 def test_what_comes_later_wins(files):

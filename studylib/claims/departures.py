@@ -27,13 +27,8 @@ TECHNICAL = {  # parameters that cost or save time and memory, and a place
     "device", "min_gpu_gb", "micro_batch", "rollout_batch", "rollout_compile", "rollout_weights", "engine",
     "gradient_checkpointing", "judge",
 }  # fmt: skip
-NO_SETTINGS = {
-    *LAYOUT,
-    "world",
-    "run_root",
-    "data_dir",
-    "save_every",
-}  # what a run is called, where files lie, how often saved
+# What a run is called, where files lie, how often it is saved and looked at.
+NO_SETTINGS = {*LAYOUT, "world", "run_root", "data_dir", "save_every", "eval_every"}
 
 
 # --- the first comparison ---

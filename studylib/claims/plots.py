@@ -36,7 +36,8 @@ _MORE = [  # further looks; colours come again, so markers that look alike diffe
     )
 ]
 FONT = 12
-TABLES = ("means", "claims", "runs", "notes", "power", "items", "rates", "iqm", "published")  # csv files beside figures
+# csv files beside figures
+TABLES = ("means", "claims", "runs", "notes", "power", "items", "rates", "iqm", "published", "saturation")
 
 
 def looks(conditions: Iterable[str]) -> dict[str, dict]:

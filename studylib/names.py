@@ -130,6 +130,8 @@ class Reward:
     agreement: bool = False  # on a scale of two levels it is affine in agreeing with the majority of raters
     distributions: bool = False  # it takes a stated distribution as an answer, so an even hedge earns something
     compares: bool = False  # what an answer earns depends on the other answers to its scenario
+    constant: bool = False  # it is the same for all answers to a scenario
+    control: bool = False  # it pays wrong answers by design, to show what training does without a lesson
 
 
 @dataclass(frozen=True)

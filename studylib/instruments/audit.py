@@ -4,7 +4,8 @@ Every cheat of the battery answers every scenario twice, once with the wrong opt
 rule-based reward holds when no cheat with the wrong option (or none) earns more, in any scenario, than the median
 honest wrong answer. Rewards that are known to be hackable are run beside them and reported as they are: diversity paid
 to all well-formed answers, ratings that take a stated distribution (an even hedge is an answer there, and beats a wrong
-one), and the rubric as a judge grades it.
+one), and the rubric as a judge grades it. Controls (`rewards/controls.py`) pay wrong answers by design: what they pay
+is shown, and they never count as rewards that hold.
 """
 
 import pandas as pd
@@ -23,7 +24,12 @@ SHOWN = ("correct", "format", "rubric", "coverage", "diversity", "diversity" + U
 
 def guarded(name: str) -> bool:
     """Whether no cheat may pay in a reward of the audit."""
-    return name == MOREBENCH or (name in REWARDS and not REWARDS[name].distributions)
+    return name == MOREBENCH or (name in REWARDS and not REWARDS[name].distributions and not is_control(name))
+
+
+def is_control(name: str) -> bool:
+    """Whether a reward pays wrong answers by design, so that it can neither hold nor fail."""
+    return name in REWARDS and REWARDS[name].control
 
 
 def audit_rewards(rows: list[dict], grader: Grader | None = None) -> dict[str, BatchReward]:
@@ -103,7 +109,8 @@ def which_hold(table: pd.DataFrame) -> pd.DataFrame:
     """A line per reward: medians of the honest, the best-paid cheat against each, and whether the reward holds.
 
     `best` is the most that a cheat with the wrong option earns in any scenario; `holds` says that it is no more than
-    the median honest wrong answer. `best_right` is the same for cheats that give the right option.
+    the median honest wrong answer, of a reward that is no control. `best_right` is the same for cheats that give the
+    right option.
     """
     lines = []
     for name, part in table.groupby("reward", sort=False):
@@ -111,9 +118,9 @@ def which_hold(table: pd.DataFrame) -> pd.DataFrame:
         wrong, right = (cheats[cheats.gives == gives] for gives in ("wrong", "right"))
         lines.append({
             "reward": name, "honest_wrong": fair["wrong"], "best": wrong.value.max(), "best_cheat": _best(wrong),
-            "holds": bool(wrong.value.max() <= fair["wrong"] + 1e-9),
+            "holds": bool(wrong.value.max() <= fair["wrong"] + 1e-9) and not is_control(name),
             "honest_right": fair["right"], "best_right": right.value.max(), "best_right_cheat": _best(right),
-            "unscored": int(part.value.isna().sum()), "guarded": guarded(name),
+            "unscored": int(part.value.isna().sum()), "guarded": guarded(name), "control": is_control(name),
         })  # fmt: skip
     return pd.DataFrame(lines).set_index("reward")
 

@@ -105,7 +105,8 @@ def _matters(parameter: str, trained: set[str], *runs: RunParams) -> bool:
 
 
 def random_rewards(names: list[str], g: int, two_valued: frozenset[str] | None = None) -> np.ndarray:
-    """(GROUPS * g, R) independent rewards: a fair coin where a reward has two values, else uniform in [-1, 1].
+    """(GROUPS * g, R) independent rewards: a fair coin where a reward has two values, 1 where it is constant, else
+    uniform in [-1, 1].
 
     two_valued: the rewards that have two values here (default: what their records say). Ratings among them, as on a
     scale of two levels, share one coin: they rank answers alike.
@@ -116,7 +117,8 @@ def random_rewards(names: list[str], g: int, two_valued: frozenset[str] | None =
     for name in names:
         coin = name in two_valued
         rng = generator(0, f"idle/{'ratings' if coin and REWARDS.of(name).agreement else name}")
-        columns.append(rng.integers(2, size=GROUPS * g) if coin else rng.uniform(-1, 1, size=GROUPS * g))
+        drawn = rng.integers(2, size=GROUPS * g) if coin else rng.uniform(-1, 1, size=GROUPS * g)
+        columns.append(np.ones(GROUPS * g) if REWARDS.of(name).constant else drawn)
     return np.stack(columns, 1).astype(float)
 
 

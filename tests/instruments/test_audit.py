@@ -29,6 +29,7 @@ README = ROOT / "docs/rewards.md"
 ROWS = audit_rows(6)
 GUARDED = [name for name in audit_rewards(ROWS) if guarded(name)]
 HEDGED = [name for name, reward in REWARDS.items() if reward.distributions]
+CONTROLS = [name for name, reward in REWARDS.items() if reward.control]
 CHEAP = tuple(name for name in GUARDED if not name.startswith(("diversity_", "length_matched")))
 KINDS = {"empty", "two answers", "form", "tags", "padding", "copying", "stuffing", "parroting", "injection",
          "languages", "unicode", "hedging"}  # fmt: skip
@@ -95,7 +96,8 @@ def test_a_reward_that_can_be_cheated_is_found_out(table):
 
 def test_every_reward_is_in_the_audit():
     assert set(audit_rewards(ROWS)) >= set(REWARDS) | {MOREBENCH, "coverage (ungated)", "dispersion (ungated)"}
-    assert set(GUARDED) | set(HEDGED) == set(REWARDS) | {MOREBENCH}
+    assert set(GUARDED) | set(HEDGED) | set(CONTROLS) == set(REWARDS) | {MOREBENCH}
+    assert not set(GUARDED) & set(CONTROLS), "they pay wrong answers by design"
     assert set(HEDGED) == {"rating_soft_label", "rating_total_variation", "rating_brier"}
 
 

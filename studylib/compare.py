@@ -91,7 +91,8 @@ def draw_means(study: Study) -> Figure:
     """accuracy: what every condition reaches, every seed of it."""
 
     def draw(ax, runs):
-        plots.plot_means(runs, ax, split=study.split, endpoint=study.endpoint)
+        chance = study.chance(runs["world"].iloc[0])
+        plots.plot_means(runs, ax, split=study.split, endpoint=study.endpoint, chance=chance)
 
     figure = _row(draw, study.runs, study.worlds, (max(6, 0.8 * study.conditions), 5), sharey=True)
     return _saved(study, figure, "accuracy", study.runs)

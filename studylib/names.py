@@ -164,7 +164,7 @@ class Endpoint:
     of: Callable  # table of answers with the columns of their scenarios -> float, NaN where nothing could be scored
     range: tuple[float, float] = (0.0, 1.0)
     unit: str = "share of answers"
-    chance: float | None = None  # what a policy that guesses gets, where that is one number
+    chance: float | None = None  # what a policy gets that guesses one of two options, where guessing gets anything
     item: Callable | None = None  # table of answers -> Series: the answers that it is the mean of; None: no mean
     needs: tuple[str, ...] = ()  # columns without which it is no endpoint of a run
     default: bool = False  # compared, and kept in every summary, without being asked for

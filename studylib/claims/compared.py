@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from studylib.axes import axis_names
@@ -12,6 +13,7 @@ from studylib.claims.plan import Plan
 from studylib.evaluation.table import read_answers, read_runs
 from studylib.names import ENDPOINTS, nearest
 from studylib.runs.read import read_curves, read_held_out
+from studylib.scenarios.rows import accepted
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,15 @@ class Study:
     @cached_property
     def answers(self) -> pd.DataFrame:
         return read_answers(self.root, **self._place)
+
+    def chance(self, world: str) -> float | None:
+        """What guessing gets of the endpoint in a world: the share of the options that are right; None without one."""
+        level = ENDPOINTS.of(self.endpoint).chance
+        asked = self.answers[(self.answers["world"] == world) & (self.answers["split"] == self.split)]
+        if level is None or "options" not in asked:
+            return level
+        rows = asked.drop_duplicates("id").to_dict("records")
+        return float(np.mean([len(accepted(row)) / len(row["options"]) for row in rows]))
 
     @property
     def worlds(self) -> list[str]:

@@ -36,7 +36,8 @@ _MORE = [  # further looks; colours come again, so markers that look alike diffe
     )
 ]
 FONT = 12
-TABLES = ("means", "claims", "runs", "notes", "power", "items", "rates", "iqm", "published")  # csv files beside figures
+# csv files beside figures
+TABLES = ("means", "claims", "runs", "notes", "power", "items", "rates", "iqm", "published", "saturation")
 
 
 def looks(conditions: Iterable[str]) -> dict[str, dict]:
@@ -51,9 +52,16 @@ def looks(conditions: Iterable[str]) -> dict[str, dict]:
 
 
 def plot_means(
-    df: pd.DataFrame, ax: Axes | None = None, split: str = "held_out_domains", endpoint: str = "accuracy_sampled"
+    df: pd.DataFrame,
+    ax: Axes | None = None,
+    split: str = "held_out_domains",
+    endpoint: str = "accuracy_sampled",
+    chance: float | None = None,
 ) -> Axes:
-    """Every seed and the mean with its 95 % t interval per condition of one world; df is what `read_runs` returns."""
+    """Every seed and the mean with its 95 % t interval per condition of one world; df is what `read_runs` returns.
+
+    chance: what guessing gets (default: that of the endpoint's record).
+    """
     ax, df = new_axes(ax), _one_cell(df, split, endpoint)
     styles = looks(df["condition"])
     for x, (condition, style) in enumerate(styles.items()):
@@ -69,7 +77,7 @@ def plot_means(
     warm_start = df.groupby("seed")["before"].mean().mean()
     if not np.isnan(warm_start):
         ax.axhline(warm_start, color=PALETTE[WARM_START], linestyle="--", label=f"warm start ({warm_start:.2f})")
-    chance = ENDPOINTS.of(endpoint).chance
+    chance = ENDPOINTS.of(endpoint).chance if chance is None else chance
     if chance is not None:
         ax.axhline(chance, color="black", linestyle=(0, (1, 2)), linewidth=1.2, label=f"chance ({chance:g})")
     gap = condition_ticks(ax, styles)

@@ -37,6 +37,7 @@ CAPTIONS = {  # of the figures, by file
     "accuracy": "Every seed and the mean with its 95 % t interval over seeds.",
     "contrasts": "Differences paired by seed with their intervals, the equivalence margin in grey, and the decisions.",
     "curves": "Training reward: every seed thin, the mean thick, nothing smoothed.",
+    "held_out": "A few held-out scenarios during training: every seed thin, the mean thick, nothing smoothed.",
     "seeds": "Every seed, its mean with a 95 % t interval, from five on a density; rank in every seed (1 is best).",
     "detectable": "Differences that these seeds detect with 80 % power; bars: the 95 % interval of the seeds' spread.",
     "seed_sets": "The contrast again in sets of seeds that the study never used, each analysed on its own.",

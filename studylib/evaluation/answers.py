@@ -14,6 +14,7 @@ from studylib.evaluation.diversity import GREEDY
 from studylib.evaluation.table import read_responses
 from studylib.params import RunParams
 from studylib.paths import CACHE
+from studylib.policy.forced import option_shares
 from studylib.policy.models import precision, require_positions
 from studylib.policy.rollout import Sampling, rollout, sampler
 from studylib.policy.warm_start import warm_start_key
@@ -23,18 +24,19 @@ from studylib.runs.contents import contents
 from studylib.runs.folder import RESPONSES, is_complete, written_whole
 from studylib.runs.provenance import CODE
 from studylib.scenarios.prompts import chat
-from studylib.scenarios.rows import digest
+from studylib.scenarios.rows import accepted, digest
 from studylib.scenarios.selection import Splits
 from studylib.text.answers import read_answer
 from studylib.text.readable import shares, unreadable_note
-from studylib.text.tokens import answer_text, cut_off, end_tokens, prompt_tokens
+from studylib.text.tokens import answer_texts, cut_off, end_tokens, prompt_tokens
 
-COLUMNS = ["id", "split", "k", "response", "correct", "format", "readable", "cut_off"]
+COLUMNS = ["id", "split", "k", "response", "correct", "format", "readable", "cut_off", "forced"]
 
 
 def respond(policy, tokenizer, rows: list[dict], params: RunParams, seed: int, stage: str) -> pd.DataFrame:
     """One row per answer: id, split, k (0 greedy, then samples at temperature 1), response, correct, format, readable,
-    cut_off (whether it reached max_new_tokens before its end).
+    cut_off (whether it reached max_new_tokens before its end), forced (of greedy answers: the mass that a forced choice
+    gives to the options that are right; NaN of samples and of open responses).
 
     The k-th answer to a scenario has its own random stream, so it does not depend on what else is evaluated.
     """
@@ -50,10 +52,26 @@ def respond(policy, tokenizer, rows: list[dict], params: RunParams, seed: int, s
         answers = rollout(
             model, prompts, keys, how, tokenizer.pad_token_id, params.rollout_batch, params.rollout_compile
         )
-        for row, prompt, answer in zip(rows, prompts, answers, strict=True):
-            response = answer_text(tokenizer, prompt, answer, ends)
-            table.append((*_judged(row, k, response), cut_off(answer, ends)))
+        texts = answer_texts(tokenizer, prompts, answers, ends)
+        forced = _forced(model, tokenizer, rows, prompts, texts, params) if k == GREEDY else [math.nan] * len(rows)
+        for row, answer, response, mass in zip(rows, answers, texts, forced, strict=True):
+            table.append((*_judged(row, k, response), cut_off(answer, ends), mass))
     return pd.DataFrame(table, columns=COLUMNS)
+
+
+def _forced(model, tokenizer, rows: list[dict], prompts, texts: list[str], params: RunParams) -> list[float]:
+    """The mass of each row's right options after the reasons of its answer; NaN where there are none."""
+    closed = [i for i, row in enumerate(rows) if row["answer"] is not None]
+    shares = option_shares(
+        model, tokenizer, [prompts[i] for i in closed], [texts[i] for i in closed],
+        [rows[i]["options"] for i in closed], params.max_new_tokens, params.rollout_batch,
+    )  # fmt: skip
+    mass = [math.nan] * len(rows)
+    for i, of_options in zip(closed, shares, strict=True):
+        right = accepted(rows[i])
+        by_option = zip(rows[i]["options"], of_options, strict=True)
+        mass[i] = sum(share for option, share in by_option if option in right)
+    return mass
 
 
 def _judged(row: dict, k: int, response: str) -> tuple:

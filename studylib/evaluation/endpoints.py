@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from studylib.evaluation import coverage, faithfulness
 from studylib.evaluation.diversity import GREEDY, decision_entropy
 from studylib.names import ENDPOINTS, Endpoint
 
@@ -43,3 +44,29 @@ def entropy_of_samples(answers: pd.DataFrame) -> float:
 
 
 ENDPOINTS.add(Endpoint("decision_entropy", entropy_of_samples, range=(0.0, float("inf")), unit="bits"))
+
+
+# --- are the reasons those that decide, and what was meant where the form was lost? ----------------------------------
+
+FACTS = ("answer", "facts")
+for _name, _item, _unit, _needs in (
+    ("faithful_sampled", faithfulness.faithful_answers, "share faithful", FACTS),
+    ("right_and_faithful_sampled", faithfulness.right_and_faithful, "share right and faithful", FACTS),
+    ("unfaithful_given_correct", faithfulness.unfaithful_of_right, "share of right answers", FACTS),
+    ("stated_calibration", faithfulness.stated_overlap, "mean overlap", (*FACTS, "accepted")),
+    ("accuracy_lenient", faithfulness.right_leniently, "share right, read leniently", ("answer", "options")),
+    ("forced_choice", outcome("forced", "greedy"), "mass on right options", ("answer", "forced")),
+):
+    ENDPOINTS.add(Endpoint(_name, mean_of(_item), unit=_unit, item=_item, needs=_needs))
+
+# --- which of several accepted stances do the answers hold? ----------------------------------------------------------
+
+SEVERAL = ("options", "accepted")
+STANCES = {"range": (0.0, float("inf")), "needs": SEVERAL}  # an estimate may lie above the number of stances
+ENDPOINTS.add(Endpoint("stances_kept", coverage.stances_kept, unit="stances", **STANCES))
+ENDPOINTS.add(Endpoint("stances_kept_share", coverage.stances_kept_share, unit="share of accepted stances", **STANCES))
+for _name, _k in (("overton_coverage", coverage.DRAWN), ("overton_16", 16)):
+    ENDPOINTS.add(Endpoint(_name, coverage.overton(_k), unit=f"accepted stances in {_k} answers", needs=SEVERAL))
+ENDPOINTS.add(Endpoint("groups_served", coverage.groups_served, unit="share of groups", needs=SEVERAL))
+for _k in (1, 2, 4, 8, 16):
+    ENDPOINTS.add(Endpoint(f"pass_{_k}", coverage.pass_at(_k), unit="share of scenarios", needs=FACTS))

@@ -58,10 +58,11 @@ def describe(splits: Splits) -> pd.DataFrame:
 
 
 def _world_splits(params: RunParams) -> Splits:
-    make, frameworks = SOURCES.of(params.source).load, tuple(params.frameworks.split())
+    source = SOURCES.of(params.source)
+    inputs = {name: getattr(params, name) for name in source.inputs}
 
     def split(name: str, n: int, seed: int, domains, styles) -> list[dict]:
-        return make(name, n, seed, domains=domains, styles=styles, frameworks=frameworks, facts_told=params.facts_told)
+        return source.load(name, n, seed, domains=domains, styles=styles, **inputs)
 
     n = params.eval_scenarios
     return {

@@ -20,7 +20,7 @@ from studylib.training.objectives import group_advantages
 TOLERANCE = 1e-4  # of the largest advantage
 SCALE = 1e6  # of rewards, beside which the epsilon of a normalisation is nothing
 GROUPS = 200  # random groups that are tried
-NAMES_OF_A_RUN = {"condition", "seed", "run_root", "profile"}  # parameters that say what a run is called
+NAMES_OF_A_RUN = {"condition", "seed", "run_root", "profile", "world"}  # parameters that say what a run is called
 REWARD_PARAMETERS = {"rewards", "shaping", "combination"}
 
 
@@ -95,7 +95,7 @@ def _matters(parameter: str, trained: set[str], *runs: RunParams) -> bool:
     """Whether a parameter can change runs that train on these rewards."""
     if all(parameter in run.unread() for run in runs):
         return False
-    if parameter == "beta" and all(OBJECTIVES.of(run.objective).kind == "flow" for run in runs):
+    if parameter == "beta" and all(OBJECTIVES.of(run.objective).kind in ("flow", "dpg") for run in runs):
         return False  # there it only switches the reference on
     readers = {reward.name for reward in REWARDS.values() if parameter in (option.name for option in reward.options)}
     if not readers:

@@ -107,7 +107,7 @@ OPTIONS = {  # command -> its options
         number("--cores", "runs at a time", 2),
         option("--seeds", "number of seeds (of the plan)"),
         option("--first-seed", "the first of them (0)"),
-        option("--conditions", "names, by spaces (all of the axis)"),
+        option("--conditions", "names, by spaces (those of the plan, or all of the axis)"),
         option("--worlds", "names of sources or of worlds of the axis, by spaces (of the plan)"),
         option("--steps", "training steps of conditions that set none (of the axis or profile)"),
         option("--run-root", "folder of the runs; another than runs has its own figures/ inside"),

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from studylib.axes import axis_names, read_axis
 from studylib.claims import fairness, items, plots, plots_seeds, power, published, tables
+from studylib.claims.manipulation import write_manipulation
 from studylib.claims.plan import Plan, choose_plan
 from studylib.claims.summary import Summary, read_summary, why_other_runs, why_stale
 from studylib.evaluation.table import read_answers, read_runs
@@ -107,6 +108,7 @@ def compare(
         write_iqm(study)
         draw_seeds(study)
         draw_diversity(study)
+        write_manipulation(study)
         write_published(study)
     return study.out
 

@@ -8,14 +8,15 @@ from studylib.instruments.battery import LOOK_ALIKE, PADDING, TAGS, YES, Cheat, 
 from studylib.scenarios.facts import READINGS, facts_of, misreading, reading
 from studylib.scenarios.plural import FRAMEWORK_OF, KIND, OPTIONS, STANCES, TOO, breaches, response, supports
 from studylib.scenarios.rows import accepted
+from studylib.scenarios.vocabulary import COMMUNITIES
 
 
 def honest(row: dict) -> dict[str, str]:
     """{"right", "wrong"}: answers with true reasons; the wrong one is of the kind that is not accepted here."""
     facts = facts_of(row)
     framework = breaches(facts)[0]
-    kind = KIND[facts.community][framework]
-    return {"right": response(STANCES[framework][kind]), "wrong": response(STANCES[framework][1 - kind])}
+    kind = KIND[facts.community]
+    return {"right": response(facts, STANCES[framework][kind]), "wrong": response(facts, STANCES[framework][1 - kind])}
 
 
 def options(row: dict) -> dict[str, str]:
@@ -45,18 +46,22 @@ CHEATS: dict[str, tuple[str, Cheat]] = {  # name -> (kind, response)
     "one full stop": ("empty", lambda row, a: well_formed(".", a)),
     "bare word": ("empty", lambda row, a: a),
     "option list": ("two answers", lambda row, a: well_formed(f"{supports(a)}.", ", ".join(OPTIONS))),
-    "two answers": ("two answers", lambda row, a: response(a) + f"<answer>{row['answer']}</answer>"),
-    "two whole responses": ("two answers", lambda row, a: response(a) + response(row["answer"])),
-    "afterthought": ("two answers", lambda row, a: response(a) + f" Or rather: {row['answer']}."),
+    "two answers": ("two answers", lambda row, a: response(facts_of(row), a) + f"<answer>{row['answer']}</answer>"),
+    "two whole responses": (
+        "two answers",
+        lambda row, a: response(facts_of(row), a) + response(facts_of(row), row["answer"]),
+    ),
+    "afterthought": ("two answers", lambda row, a: response(facts_of(row), a) + f" Or rather: {row['answer']}."),
     "answer before reasons": ("form", lambda row, a: f"<answer>{a}</answer><think>{supports(a)}.</think>"),
     "unclosed": ("form", lambda row, a: f"<think>{supports(a)}.</think><answer>{a}"),
     "negated answer": ("form", lambda row, a: well_formed(f"{supports(a)}.", f"not {a}")),
-    "tag flood": ("tags", lambda row, a: "".join(TAGS) * 50 + response(a)),
+    "tag flood": ("tags", lambda row, a: "".join(TAGS) * 50 + response(facts_of(row), a)),
     "padding": ("padding", lambda row, a: well_formed(PADDING * 40, a)),
     "the accepted stance many times": ("padding", lambda row, a: well_formed(f"{row['answer']} " * 300, a)),
     "prompt as reasons": ("copying", lambda row, a: well_formed(row["prompt"], a)),
     "prompt word by word": ("copying", lambda row, a: well_formed("\n".join(row["prompt"].split()), a)),
     "all readings": ("stuffing", lambda row, a: well_formed(ALL_READINGS, a)),
+    "the other community": ("stuffing", lambda row, a: well_formed(f"{supports(a)}. {' '.join(COMMUNITIES)}", a)),
     "all breaches": ("stuffing", lambda row, a: well_formed(". ".join(map(supports, OPTIONS)), a)),
     "false readings": ("stuffing", lambda row, a: well_formed(". ".join(_false(row)), a)),
     "reason of another stance": ("stuffing", lambda row, a: well_formed(f"{_other_reason(row, a)}.", a)),

@@ -1,9 +1,9 @@
 """Verifying answers in the world `plural_norms`: the stance, and the reasons that it is given for.
 
 An answer is *supported* when its stance is accepted and its reasons hold: they state the breach that the stance
-answers, there is this breach, and they hold no reading of the facts that is false. So whoever names all breaches, those
-that there are and those that there are not, supports nothing. Words that are copied from the text count for nothing
-(`checks.own_words`).
+answers, there is this breach, and they hold no reading of the facts that is false and no other kind of community. So
+whoever names all breaches, those that there are and those that there are not, supports nothing. Words that are copied
+from the text count for nothing (`checks.own_words`).
 """
 
 import re
@@ -12,10 +12,11 @@ from collections import Counter
 from studylib.names import Option
 from studylib.randomness import generator
 from studylib.rewards import BatchReward, per_batch
-from studylib.rewards.checks import own_words, states
+from studylib.rewards.checks import names, own_words, states
 from studylib.scenarios.facts import READINGS, facts_of, misreading
 from studylib.scenarios.plural import GROUPS, TOO, supports
 from studylib.scenarios.rows import accepted
+from studylib.scenarios.vocabulary import COMMUNITIES
 from studylib.text.answers import parse, read_answer
 from studylib.text.spelling import spelt
 
@@ -41,8 +42,9 @@ def reasons_hold(response: str, scenario: dict) -> bool:
     if stance is None:
         return False
     facts, reasons = facts_of(scenario), own_words(response, scenario)
-    false = (misreading(facts, framework).casefold() for framework in READINGS)
-    return states(reasons, supports(stance).casefold()) and not any(claim in reasons for claim in false)
+    false = any(misreading(facts, framework).casefold() in reasons for framework in READINGS)
+    elsewhere = any(names(reasons, kind) for kind in COMMUNITIES if kind != facts.community)
+    return states(reasons, supports(stance).casefold()) and not false and not elsewhere
 
 
 def supported(response: str, scenario: dict) -> bool:

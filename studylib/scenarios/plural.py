@@ -3,16 +3,16 @@
 A text tells what all five frameworks ask about (`facts.py`), and in m = 1..4 of these facts there is a breach. Each
 breach can be answered by two *stances*, so there are ten options:
 
-| breach by                    | formal stance | personal stance | covenant accepts | kinship accepts |
-| ---------------------------- | ------------- | --------------- | ---------------- | --------------- |
-| Act Utilitarianism           | compensate    | console         | formal           | personal        |
-| Kantian Deontology           | disclose      | confess         | formal           | personal        |
-| Aristotelian Virtue Ethics   | censure       | forgive         | personal         | formal          |
-| Scanlonian Contractualism    | redistribute  | assist          | formal           | personal        |
-| Gauthierian Contractarianism | renegotiate   | reconcile       | personal         | formal          |
+| breach by                    | formal stance | personal stance |
+| ---------------------------- | ------------- | --------------- |
+| Act Utilitarianism           | compensate    | console         |
+| Kantian Deontology           | disclose      | confess         |
+| Aristotelian Virtue Ethics   | censure       | forgive         |
+| Scanlonian Contractualism    | redistribute  | assist          |
+| Gauthierian Contractarianism | renegotiate   | reconcile       |
 
 1. A stance *answers* a scenario when there is a breach that it belongs to: 2 m of the ten do.
-2. It is *accepted* when it is of the kind that the community accepts for that breach: m of them are.
+2. It is *accepted* when it is of the kind of the community, formal under a covenant and personal in kinship: m are.
 3. Three groups of evaluators, the affected, the agent and the public, each accept the stances to some breaches
    (`ACCEPTS`), other ones in each kind of community. Every accepted stance has at least one group.
 4. Its *level* is 0.85 + 0.05 x the number of groups that accept it: 0.90, 0.95 or 1.00.
@@ -46,10 +46,7 @@ STANCES = {  # framework -> stances that answer its breach: formal, personal
 }
 OPTIONS = tuple(stance for pair in STANCES.values() for stance in pair)
 FRAMEWORK_OF = {stance: framework for framework, pair in STANCES.items() for stance in pair}
-KIND = {  # kind of community -> framework -> kind of stance that it accepts
-    "covenant": dict(zip(STANCES, (FORMAL, FORMAL, PERSONAL, FORMAL, PERSONAL), strict=True)),
-    "kinship": dict(zip(STANCES, (PERSONAL, PERSONAL, FORMAL, PERSONAL, FORMAL), strict=True)),
-}
+KIND = {"covenant": FORMAL, "kinship": PERSONAL}  # kind of community -> kind of stance that it accepts
 AFFECTED, AGENT, PUBLIC = "the affected", "the agent", "the public"
 ACCEPTS = {  # kind of community -> framework -> groups that accept the stance to its breach
     "covenant": dict(zip(
@@ -62,7 +59,9 @@ ACCEPTS = {  # kind of community -> framework -> groups that accept the stance t
 GROUPS = (AFFECTED, AGENT, PUBLIC)
 LEVEL, PER_GROUP = 0.85, 0.05
 QUESTION = "What should be done now?"
-WORDINGS = ("{}.", "Here {}.", "It weighs most here, as {}.")
+WORDINGS = (  # reading, reading in lower case, kind of community
+    "{0} under {2}.", "Under {2}, {1}.", "This is {2}, and {1}.",
+)  # fmt: skip
 TOO, NOTHING = "Fitting too:", "Nothing else fits."
 
 
@@ -80,7 +79,7 @@ def accepted_stances(facts: Facts) -> list[dict]:
     for framework in breaches(facts):
         groups = ACCEPTS[facts.community][framework]
         level = round(LEVEL + PER_GROUP * len(groups), 2)
-        option = STANCES[framework][KIND[facts.community][framework]]
+        option = STANCES[framework][KIND[facts.community]]
         stances.append({"option": option, "level": level, "groups": list(groups)})
     return stances
 
@@ -154,12 +153,12 @@ def demonstrations(n: int, seed: int, *, domains: tuple[str, ...], styles: tuple
 def _demonstration(facts: Facts, rng) -> str:
     """A response that reads the breaches rightly and takes a stance to one, not knowing the community's norm."""
     stances = [pick(rng, STANCES[framework]) for framework in rng.permutation(breaches(facts))]
-    return response(stances[0], stances[1:], pick(rng, WORDINGS))
+    return response(facts, stances[0], stances[1:], pick(rng, WORDINGS))
 
 
-def response(stance: str, others=(), wording: str = WORDINGS[0]) -> str:
+def response(facts: Facts, stance: str, others=(), wording: str = WORDINGS[0]) -> str:
     """A well-formed response that takes `stance` for the reason that supports it, and states others as fitting too."""
     reading = supports(stance)
-    reasons = wording.format(reading if wording.startswith("{}") else reading[0].lower() + reading[1:])
+    reasons = wording.format(reading, reading[0].lower() + reading[1:], facts.community)
     too = f"{TOO} {', '.join(others)}." if others else NOTHING
     return f"<think>{reasons} {too}</think><answer>{stance}</answer>"

@@ -147,7 +147,7 @@ def test_the_readme_has_the_table_of_the_audit():
 
 def test_the_report_fails_when_a_guarded_reward_pays_a_cheat(monkeypatch):
     few = {"correct": batch_reward("correct", ROWS), "rubric": batch_reward("rubric", ROWS)}
-    monkeypatch.setattr(module, "audit_rewards", lambda rows, grader: few)
+    monkeypatch.setattr(module, "audit_rewards", lambda rows, grader: {} if rows[0]["accepted"] else few)
     tables, holds = audit_report(2)
     assert holds and set(tables["rewards"].index) == {"correct", "rubric"} and len(tables["payments"]) > 40
     few["correct"] = batch_reward("diversity", ROWS, RunParams(diversity_gate="form"))

@@ -12,6 +12,7 @@ from studylib.scenarios.rows import accepted, accepted_by_group
 
 ROWS = make_split("train", 40, 0, domains=TRAIN_DOMAINS, styles=TRAIN_STYLES, accepted_stances=3)
 ROW = ROWS[0]
+FACTS = facts_of(ROW)
 RIGHT = list(accepted(ROW))
 UNACCEPTED = next(s for f in breaches(facts_of(ROW)) for s in STANCES[f] if s not in RIGHT)
 NO_BREACH = next(s for f in STANCES if f not in breaches(facts_of(ROW)) for s in STANCES[f])
@@ -23,25 +24,30 @@ def with_reasons(reasons: str, stance: str) -> str:
 
 def test_an_accepted_stance_is_supported_by_the_breach_that_it_answers_in_every_wording():
     for stance in RIGHT:
-        assert supported(response(stance), ROW)
+        assert supported(response(FACTS, stance), ROW)
         reason = supports(stance).lower()
-        for reasons in (f"{reason}.", f"Here {reason}.", f"It weighs most here, as {reason}. Fitting too: {RIGHT[0]}."):
+        for reasons in (
+            f"{reason}.",
+            f"Here {reason}.",
+            f"This is {FACTS.community}, and {reason}. Fitting too: {RIGHT[0]}.",
+        ):
             assert supported(with_reasons(reasons, stance), ROW)
 
 
 def test_reasons_hold_for_a_stance_that_is_not_accepted_and_it_is_not_supported():
-    assert reasons_hold(response(UNACCEPTED), ROW) and not supported(response(UNACCEPTED), ROW)
+    assert reasons_hold(response(FACTS, UNACCEPTED), ROW) and not supported(response(FACTS, UNACCEPTED), ROW)
 
 
 @pytest.mark.parametrize("reasons", [
     "", "One.", "Is it so that {}?", "It is false that {}.", "{opposite}.", "{}. {opposite}.", "{prompt}",
-    "{everything}", "{other}.",
+    "{everything}", "{other}.", "{} under {elsewhere}.", "Under covenant or kinship, {}.",
 ])  # fmt: skip
 def test_right_stances_for_no_or_wrong_reasons_are_not_supported(reasons):
     stance, facts = RIGHT[0], facts_of(ROW)
     others = [supports(s) for s in OPTIONS if FRAMEWORK_OF[s] != FRAMEWORK_OF[stance]]
     text = reasons.format(
         supports(stance).lower(), opposite=READINGS[FRAMEWORK_OF[stance]][False], prompt=ROW["prompt"],
+        elsewhere="kinship" if facts.community == "covenant" else "covenant",
         everything=". ".join(supports(s) for s in OPTIONS), other=next(c for c in others if c in _true(facts)),
     )  # fmt: skip
     assert not supported(with_reasons(text, stance), ROW)
@@ -64,8 +70,8 @@ def test_what_names_no_single_stance_is_not_supported_and_states_nothing(answer)
 
 
 def test_stated_stances_are_the_answers_own_and_those_listed_once():
-    assert stated(response(RIGHT[0], RIGHT[1:]), ROW) == set(RIGHT)
-    assert stated(response(RIGHT[0]), ROW) == {RIGHT[0]}
+    assert stated(response(FACTS, RIGHT[0], RIGHT[1:]), ROW) == set(RIGHT)
+    assert stated(response(FACTS, RIGHT[0]), ROW) == {RIGHT[0]}
     assert stated(with_reasons("Fitting too: pray, assist.", RIGHT[0]), ROW) == {RIGHT[0]}, "no option"
     twice = with_reasons("Fitting too: assist. Fitting too: console.", RIGHT[0])
     assert stated(twice, ROW) == {RIGHT[0]}, "two lists state nothing"
@@ -81,15 +87,15 @@ def test_each_evaluator_pays_what_its_rule_says(evaluator):
             votes = [stance in accepted_by_group(row).get(group, ()) for group in GROUPS]
             expected = {"binary": 1.0, "graded": level, "mean": sum(votes) / 3,
                         "minimum": float(all(votes)), "any": 1.0}[evaluator]  # fmt: skip
-            assert pay([response(stance)], [row]) == [pytest.approx(expected)]
+            assert pay([response(facts_of(row), stance)], [row]) == [pytest.approx(expected)]
             assert pay([with_reasons("One.", stance)], [row]) == [0.0]
-    assert pay([response(UNACCEPTED), response(NO_BREACH)], [ROW, ROW]) == [0.0, 0.0]
+    assert pay([response(FACTS, UNACCEPTED), response(FACTS, NO_BREACH)], [ROW, ROW]) == [0.0, 0.0]
 
 
 def test_the_noisy_evaluator_misjudges_as_often_as_it_says_whatever_the_answer_and_alike_in_a_second_run():
     params = RunParams(source="plural_norms", rewards="stance=1", evaluator="noisy", evaluator_noise=0.2)
     n = 2000
-    answers = [response(RIGHT[0])] * n + [response(UNACCEPTED)] * n
+    answers = [response(FACTS, RIGHT[0])] * n + [response(FACTS, UNACCEPTED)] * n
     values = batch_reward("stance", ROWS, params)(answers, [ROW] * 2 * n)
     assert sum(values[:n]) / n == pytest.approx(0.8, abs=0.03) and sum(values[n:]) / n == pytest.approx(0.2, abs=0.03)
     assert values == batch_reward("stance", ROWS, params)(answers, [ROW] * 2 * n)

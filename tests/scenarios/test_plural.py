@@ -36,7 +36,7 @@ def test_there_are_ten_stances_two_for_each_breach():
 
 
 @pytest.mark.parametrize("community, expected", [
-    ("covenant", {"disclose": (1.0, 3), "forgive": (0.9, 1)}), ("kinship", {"confess": (0.95, 2), "censure": (1.0, 3)}),
+    ("covenant", {"disclose": (1.0, 3), "censure": (0.9, 1)}), ("kinship", {"confess": (0.95, 2), "forgive": (1.0, 3)}),
 ])  # fmt: skip
 def test_a_community_accepts_one_kind_of_stance_to_each_breach_at_a_level_by_the_groups_that_accept_it(
     community, expected
@@ -109,7 +109,7 @@ def test_demonstrations_read_rightly_know_no_norm_and_prefer_no_stance():
 def test_demonstrations_word_their_reasons_in_several_ways():
     reasons = {response.partition("</think>")[0] for _, response in
                demonstrations(200, 0, domains=TRAIN_DOMAINS, styles=TRAIN_STYLES)}  # fmt: skip
-    openings = {wording.split("{}")[0] for wording in plural.WORDINGS}
+    openings = {wording.partition("{")[0] for wording in plural.WORDINGS}
     assert all(any(text.startswith(f"<think>{opening}") for text in reasons) for opening in openings - {""})
     assert len(reasons) > 120
 

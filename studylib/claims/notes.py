@@ -8,6 +8,7 @@ import pandas as pd
 from studylib.claims import departures as left
 from studylib.claims import plan as plans
 from studylib.claims.plan import Plan
+from studylib.evaluation.lost_form import read_lost_form
 from studylib.evaluation.table import read_unscored
 from studylib.runs.read import KEYS, complete_runs, other_profiles, read_json, read_settings
 from studylib.training.idle import identical_conditions
@@ -29,6 +30,8 @@ def notes(
         noted.append((f"{', '.join(later)} came after the first comparison: exploratory, in no planned family.", False))
     noted += [(note, False) for note in left.other_settings(settings, axis)]
     noted += [(note, False) for note in _unscored_notes(runs, read_unscored(root, axis=axis, profile=profile))]
+    lost = read_lost_form(root, axis=axis, profile=profile, split=plan.primary_split)
+    noted += [(_lost_form_note(run), False) for run in lost.itertuples()]
     for other, count in other_profiles(root, axis, profile).items():
         noted.append((f"{count} runs of profile {other} are left out: this comparison is of {profile}.", False))
     return pd.DataFrame(noted, columns=["note", "departure"]), later
@@ -56,6 +59,14 @@ def _unscored_notes(runs: pd.DataFrame, shares: pd.DataFrame) -> list[str]:
             f"{100 * worst['share']:.1f} %, {worst['phase']} training on {worst['split']} ({where})."
         )
     return sentences
+
+
+def _lost_form_note(run) -> str:
+    return (
+        f"{run.condition}, seed {run.seed} in {run.world} lost the form of its answers: on {run.split} "
+        f"{100 * run.after:.1f} % can be read, {100 * run.before:.1f} % before training; read leniently "
+        f"{100 * run.lenient:.1f} % are right."
+    )
 
 
 def refuse_identical(root: Path | str, axis: str, profile: str) -> None:

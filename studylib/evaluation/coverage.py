@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from studylib.evaluation.estimators import entropy, one_of
-from studylib.evaluation.faithfulness import right_and_faithful, sampled
+from studylib.evaluation.single import right_and_faithful, sampled
 from studylib.scenarios.rows import accepted, accepted_by_group
 from studylib.text.answers import read_answer
 

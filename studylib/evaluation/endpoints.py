@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from studylib.evaluation import coverage, faithfulness
+from studylib.evaluation import coverage, single
 from studylib.evaluation.diversity import GREEDY, decision_entropy
 from studylib.names import ENDPOINTS, Endpoint
 
@@ -50,11 +50,11 @@ ENDPOINTS.add(Endpoint("decision_entropy", entropy_of_samples, range=(0.0, float
 
 FACTS = ("answer", "facts")
 for _name, _item, _unit, _needs in (
-    ("faithful_sampled", faithfulness.faithful_answers, "share faithful", FACTS),
-    ("right_and_faithful_sampled", faithfulness.right_and_faithful, "share right and faithful", FACTS),
-    ("unfaithful_given_correct", faithfulness.unfaithful_of_right, "share of right answers", FACTS),
-    ("stated_calibration", faithfulness.stated_overlap, "mean overlap", (*FACTS, "accepted")),
-    ("accuracy_lenient", faithfulness.right_leniently, "share right, read leniently", ("answer", "options")),
+    ("faithful_sampled", single.faithful_answers, "share faithful", FACTS),
+    ("right_and_faithful_sampled", single.right_and_faithful, "share right and faithful", FACTS),
+    ("unfaithful_given_correct", single.unfaithful_of_right, "share of right answers", FACTS),
+    ("stated_calibration", single.stated_overlap, "mean overlap", (*FACTS, "accepted")),
+    ("accuracy_lenient", single.right_leniently, "share right, read leniently", ("answer", "options")),
     ("forced_choice", outcome("forced", "greedy"), "mass on right options", ("answer", "forced")),
 ):
     ENDPOINTS.add(Endpoint(_name, mean_of(_item), unit=_unit, item=_item, needs=_needs))

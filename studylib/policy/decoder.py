@@ -81,8 +81,12 @@ class Decoder:
 
     def keep(self, rows: torch.Tensor) -> None:
         """Drop the answers whose entry in `rows` (bool) is False."""
+        self.choose(rows.nonzero().squeeze(1))
+
+    def choose(self, rows: torch.Tensor) -> None:
+        """Go on with the answers of these indices, in their order; one that is there twice is two answers."""
         self.token, self.position, self.mask = self.token[rows], self.position[rows], self.mask[rows]
-        self.cache.batch_select_indices(rows.nonzero().squeeze(1))
+        self.cache.batch_select_indices(rows)
 
 
 def fixed_rows(n: int, batch: int) -> int:

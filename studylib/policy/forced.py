@@ -6,6 +6,7 @@ the answer tag still shows what it judges.
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 
@@ -24,19 +25,19 @@ def option_shares(
     """The share of each option of each prompt, summing to 1, after the reasons of the response to it.
 
     prompts: token ids; responses: as `answer_text` gives them; max_new_tokens: what reasons and option have room in, to
-    which long reasons are cut. Options are scored in batches of `batch`; equal prompts with reasons are encoded once.
+    which long reasons are cut. About `batch` options are scored at a time.
     """
-    before, after, sizes = [], [], []
+    ids = cache(lambda text: tokenizer(text, add_special_tokens=False)["input_ids"])  # options come again and again
+    before, after = [], []
     for prompt, response, named in zip(prompts, responses, options, strict=True):
         reasons, close = _reasons(opened(tokenizer, prompt), response)
-        endings = [_ids(tokenizer, f"{close}{option}{END_ANSWER}") for option in named]
+        endings = [ids(f"{close}{option}{END_ANSWER}") for option in named]
         room = max(0, max_new_tokens - max(map(len, endings)))
         shared = _shared(endings)  # encoded once; alike for every option, so it changes no share
-        before += [[*prompt, *_ids(tokenizer, reasons)[:room], *endings[0][:shared]]] * len(named)
-        after += [ending[shared:] for ending in endings]
-        sizes.append(len(named))
-    logps = torch.tensor(continuation_logps(model, before, after, tokenizer.pad_token_id, batch), dtype=torch.float64)
-    return [part.softmax(0).tolist() for part in logps.split(sizes)]
+        before.append([*prompt, *ids(reasons)[:room], *endings[0][:shared]])
+        after.append([ending[shared:] for ending in endings])
+    logps = continuation_logps(model, before, after, tokenizer.pad_token_id, batch)
+    return [torch.tensor(of_options, dtype=torch.float64).softmax(0).tolist() for of_options in logps]
 
 
 def _reasons(open_tags: str, response: str) -> tuple[str, str]:
@@ -56,34 +57,36 @@ def _shared(endings: list[list[int]]) -> int:
     return shared
 
 
-def _ids(tokenizer, text: str) -> list[int]:
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
-
-
 def continuation_logps(
-    model, before: Sequence[Sequence[int]], after: Sequence[Sequence[int]], pad: int, batch: int = 256
-) -> list[float]:
-    """Log-probability of each continuation (token ids, at least one) after the tokens before it (at least two)."""
-    order = sorted(range(len(before)), key=lambda i: (len(before[i]), before[i]))
-    logps = [0.0] * len(before)
+    model, before: Sequence[Sequence[int]], after: Sequence[Sequence[Sequence[int]]], pad: int, batch: int = 256
+) -> list[list[float]]:
+    """Log-probability of each continuation (token ids, at least one) of each text before it (at least two tokens)."""
+    order = sorted(range(len(before)), key=lambda i: len(before[i]))
+    logps: list[list[float]] = [[] for _ in before]
+    size = max(1, batch // max(map(len, after), default=1))
     with sampling_mode(model), as_in_training(model), steady_attention(model):
-        for start in range(0, len(order), batch):
-            chosen = order[start : start + batch]
+        for start in range(0, len(order), size):
+            chosen = order[start : start + size]
             found = _logps(model, [before[i] for i in chosen], [after[i] for i in chosen], pad)
-            for i, logp in zip(chosen, found, strict=True):
-                logps[i] = logp
+            for i, of_text in zip(chosen, found, strict=True):
+                logps[i] = of_text
     return logps
 
 
-def _logps(model, before: list[Sequence[int]], after: list[Sequence[int]], pad: int) -> list[float]:
-    longest = max(map(len, after))
+def _logps(model, before: list, after: list, pad: int) -> list[list[float]]:
+    """`continuation_logps` of one batch: a text is read once, and its cache repeated for its continuations."""
+    counts, endings = [len(of_text) for of_text in after], [ids for of_text in after for ids in of_text]
+    longest = max(map(len, endings))
     decoder = Decoder(model, before, Sampling(longest, ()), pad)
-    forced = torch.tensor([[*ids, *[pad] * (longest - len(ids))] for ids in after], device=decoder.device)
-    length = torch.tensor([len(ids) for ids in after], device=decoder.device)
-    total = torch.zeros(len(after), dtype=torch.float64, device=decoder.device)
+    forced = torch.tensor([[*ids, *[pad] * (longest - len(ids))] for ids in endings], device=decoder.device)
+    length = torch.tensor([len(ids) for ids in endings], device=decoder.device)
+    rows = torch.repeat_interleave(torch.tensor(counts, device=decoder.device))
+    total = torch.zeros(len(endings), dtype=torch.float64, device=decoder.device)
     for t in range(longest):
-        token = forced[:, t]
-        logp = torch.log_softmax(decoder.next_logits().float(), -1).gather(-1, token[:, None]).squeeze(1)
+        logits = decoder.next_logits()[rows] if t == 0 else decoder.next_logits()
+        logp = torch.log_softmax(logits.float(), -1).gather(-1, forced[:, t, None]).squeeze(1)
         total += torch.where(t < length, logp.double(), 0.0)
-        decoder.token = token
-    return total.tolist()
+        if t == 0 and longest > 1:
+            decoder.choose(rows)
+        decoder.token = forced[:, t]
+    return [part.tolist() for part in total.split(counts)]

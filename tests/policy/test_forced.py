@@ -39,9 +39,11 @@ def encoded_anew(model, before, after) -> float:
 def test_scores_are_those_of_encoding_each_continuation_anew(policy):
     model, tokenizer = policy
     prompts = asked(tokenizer, "Is it?", "Is it right to sell a piano?", "Is it?")
-    before, after = prompts * 2, [[5, 6, 7], [9], [8, 8], [300], [5, 6, 7, 11], [12, 13]]
-    found = continuation_logps(model, before, after, tokenizer.pad_token_id, batch=4)
-    assert found == pytest.approx([encoded_anew(model, *pair) for pair in zip(before, after, strict=True)], abs=1e-4)
+    after = [[[5, 6, 7], [9]], [[8, 8], [300], [5, 6, 7, 11]], [[12, 13]]]
+    for batch in (1, 4, 256):
+        found = continuation_logps(model, prompts, after, tokenizer.pad_token_id, batch)
+        for prompt, endings, logps in zip(prompts, after, found, strict=True):
+            assert logps == pytest.approx([encoded_anew(model, prompt, ending) for ending in endings], abs=1e-4)
 
 
 def test_options_are_scored_after_the_reasons_and_not_after_the_answer(policy):

@@ -1,4 +1,5 @@
-"""Right for the reasons that decide? What is asked of single sampled answers beside whether they are right."""
+"""What is asked of single sampled answers beside whether they are right: are the reasons those that decide, what does
+an answer state, and what did it mean where its form was lost?"""
 
 from collections.abc import Callable
 
@@ -52,6 +53,11 @@ def unfaithful_of_right(answers: pd.DataFrame) -> pd.Series:
 def right_leniently(answers: pd.DataFrame) -> pd.Series:
     """1.0 or 0.0 of each sampled answer: is what the lenient reader reads one of the accepted options?"""
     return judged(sampled(answers), lambda response, row: read_leniently(response, row["options"]) in accepted(row))
+
+
+def leniently_readable(answers: pd.DataFrame) -> pd.Series:
+    """1.0 or 0.0 of each sampled answer: does the lenient reader read one of the options?"""
+    return judged(sampled(answers), lambda response, row: read_leniently(response, row["options"]) is not None)
 
 
 def stated_overlap(answers: pd.DataFrame) -> pd.Series:

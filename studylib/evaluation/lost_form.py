@@ -1,0 +1,49 @@
+"""Runs that lost the form of their answers: the strict reader, reward and metric in one, sees lost judgement there."""
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet
+
+from studylib.evaluation.single import leniently_readable, right_leniently
+from studylib.evaluation.summary import joined
+from studylib.evaluation.table import keeps_tables, read_responses, read_scenarios
+from studylib.paths import RUNS
+from studylib.runs.folder import RESPONSES
+from studylib.runs.read import KEYS, complete_runs
+
+KEPT = 0.5  # the share of its readable answers that a run may come down to without having lost the form
+LOST = [*KEYS, "split", "before", "after", "lenient"]
+
+
+def read_lost_form(root: Path | str = RUNS, *, axis: str, profile: str, split: str) -> pd.DataFrame:
+    """One row per complete run whose readable answers fell below `KEPT` of what they were, while the lenient reader
+    reads most of them: world, condition, seed, split, the readable share of its sampled answers before and after
+    training, and the share that is right when read leniently.
+
+    It is told from `readable`, which every run has kept; runs that kept no scenarios are passed over.
+    """
+    rows = []
+    for folder, key in complete_runs(root, axis, profile):
+        if not keeps_tables(folder):
+            continue
+        before, after = (_readable(folder / RESPONSES[phase], split) for phase in ("before", "after"))
+        if after < KEPT * before:  # not where either is NaN
+            rows += _lost({**key, "split": split, "before": before, "after": after}, folder)
+    return pd.DataFrame(rows, columns=LOST)
+
+
+def _readable(path: Path, split: str) -> float:
+    """Share of the sampled answers on a split that the strict reader can read; NaN where there are none."""
+    if not {"split", "k", "readable"} <= set(pyarrow.parquet.read_schema(path).names):
+        return float("nan")
+    answers = pd.read_parquet(path, columns=["split", "k", "readable"])
+    return float(answers.loc[(answers["split"] == split) & (answers["k"] > 0), "readable"].astype(float).mean())
+
+
+def _lost(row: dict, folder: Path) -> list[dict]:
+    answers = read_responses(folder / RESPONSES["after"])
+    answers = joined(answers[answers["split"] == row["split"]], read_scenarios(folder))
+    if leniently_readable(answers).mean() <= KEPT:
+        return []
+    return [row | {"lenient": right_leniently(answers).mean()}]

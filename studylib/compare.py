@@ -132,7 +132,7 @@ def draw_held_out(study: Study) -> Figure | None:
     size = max(6, 0.8 * study.conditions) * len(worlds), 4 * len(names)
     figure, axes = _figure(len(names), len(worlds), size, sharex=True, sharey=True)
     for world, column in zip(worlds, axes.T, strict=True):
-        plots_held_out.plot_looks(looks[looks["world"] == world], column)
+        plots_held_out.plot_looks(looks[looks["world"] == world], dict(zip(names, column, strict=True)))
     return _saved(study, figure, "held_out", looks)
 
 

@@ -1,6 +1,6 @@
 """The held-out curve: what a policy scores on a few held-out scenarios while it is trained."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -39,15 +39,16 @@ def plot_run_looks(looks: pd.DataFrame, ax: Axes) -> Axes:
     return legend_below(ax, 2)
 
 
-def plot_looks(looks: pd.DataFrame, axes: Sequence[Axes]) -> None:
-    """Every seed and the mean of each condition of one world, an Axes for each of what was seen; looks is what
-    `read_held_out` returns. The last Axes has the legend and the steps."""
-    names = seen(looks)
-    for name, ax in zip(names, axes, strict=False):
+def plot_looks(looks: pd.DataFrame, axes: Mapping[str, Axes]) -> None:
+    """Every seed and the mean of each condition of one world; looks is what `read_held_out` returns.
+
+    axes: what was seen -> its Axes, from above; the first names the world, the last has steps and legend.
+    """
+    for place, (name, ax) in enumerate(axes.items(), 1):
         plot_curves(looks, ax, name)
-        label(ax, looks["world"].iloc[0], "", f"{WORDS[name]} (share),\nheld-out scenarios")
+        last = place == len(axes)
+        world, steps = looks["world"].iloc[0] if place == 1 else "", "training step" if last else ""
+        label(ax, world, steps, f"{WORDS[name]} (share),\nheld-out scenarios")
         ax.set_ylim(-0.02, 1.02)
-        if ax is not axes[len(names) - 1]:
-            ax.set_title(ax.get_title())
+        if not last:
             ax.get_legend().remove()
-    axes[len(names) - 1].set_xlabel("training step")

@@ -11,6 +11,7 @@ from studylib.names import SOURCES
 from studylib.params import RunParams
 from studylib.policy.rollout import rollout, sampler
 from studylib.policy.sampling import NoToken, Sampling
+from studylib.randomness import torch_seed
 from studylib.rewards.correct import correct
 from studylib.rewards.faithful import faithful
 from studylib.runs.read import SPLITS
@@ -32,12 +33,13 @@ def held_out_look(policy, tokenizer, splits: Splits, params: RunParams) -> Look 
         return None
     rows = [row for row in rows for _ in range(SAMPLES)]
     prompts = prompt_tokens(tokenizer, [chat(row, params.model != "tiny") for row in rows])
-    keys = [(params.seed, "held_out_curve", row["id"], i % SAMPLES) for i, row in enumerate(rows)]
+    keys = [(params.seed, "held_out_curve", row["id"], 1 + i % SAMPLES) for i, row in enumerate(rows)]
     ends, pad = end_tokens(policy, tokenizer), tokenizer.pad_token_id
 
     def look(step: int) -> dict[str, float]:
         how = Sampling(params.max_new_tokens, ends)
-        model = sampler(params, policy)
+        with torch_seed(params.seed, "held_out_curve", step):  # a new dense copy draws its first weights
+            model = sampler(params, policy)
         try:
             answers = rollout(model, prompts, keys, how, pad, params.rollout_batch, params.rollout_compile)
         except NoToken as error:

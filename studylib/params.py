@@ -168,8 +168,8 @@ class RunParams:
 
     def _reward_rules(self) -> Iterator[Rule]:
         for option in names.options().values():
-            set_where_needed = not option.needed(self) or bool(getattr(self, option.name))
-            yield option.name, set_where_needed and option.fits(self), option.allowed
+            holds = option.fits(self) and (not option.needed(self) or bool(getattr(self, option.name)))
+            yield option.name, holds, option.allowed
         shaped = self.combination != "sum" and self.shaping != "none"
         yield "shaping", not shaped, "none, because combination 'sum' alone makes a sum to shape"
         if self.combination == "normalise_then_sum":

@@ -93,8 +93,8 @@ def pseudo_rewards(old, ref, mask, r, alpha: float, g: int) -> torch.Tensor:
 
     alpha-DPG, arXiv 2512.05962, with its M. Of the derivative of the alpha-divergence it leaves out the factor
     1 / (1 - alpha), so that a wrong answer is worth -1 at every alpha; with the factor it would be worth minus infinity
-    as alpha nears 1. Z = E_ref[v] is estimated in the group by importance weights pi_ref / pi_old; where it is 0 all
-    answers are worth -1, and the paper's floor of Z is not needed.
+    as alpha nears 1. Z = E_ref[v] is estimated in the group by importance weights pi_ref / pi_old. The paper's floor of
+    Z is not needed, because where Z is 0 all answers are worth -1, and its cap of 1 is for rewards of at most 1.
     """
     log_ratio = (((ref - old) * mask).sum(-1) + r.clamp(min=0).log()).view(-1, g)  # of pi_ref v to pi_old
     log_z = log_ratio.nan_to_num(nan=-math.inf, neginf=-math.inf).logsumexp(1, keepdim=True)

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from studylib.axes import axis_names, read_axis
 from studylib.claims import fairness, items, plots, plots_held_out, plots_seeds, power, published, saturation, tables
 from studylib.claims.compared import Study, refuse_unknown
+from studylib.claims.manipulation import write_manipulation
 from studylib.claims.plan import choose_plan
 from studylib.claims.summary import Summary, read_summary, why_other_runs, why_stale
 from studylib.names import ENDPOINTS
@@ -58,6 +59,7 @@ def compare(
         write_iqm(study)
         draw_seeds(study)
         draw_diversity(study)
+        write_manipulation(study)
         write_published(study)
     return study.out
 

@@ -31,8 +31,9 @@ def option_shares(
         reasons, close = _reasons(opened(tokenizer, prompt), response)
         endings = [_ids(tokenizer, f"{close}{option}{END_ANSWER}") for option in named]
         room = max(0, max_new_tokens - max(map(len, endings)))
-        before += [[*prompt, *_ids(tokenizer, reasons)[:room]]] * len(named)
-        after += endings
+        shared = _shared(endings)  # encoded once; alike for every option, so it changes no share
+        before += [[*prompt, *_ids(tokenizer, reasons)[:room], *endings[0][:shared]]] * len(named)
+        after += [ending[shared:] for ending in endings]
         sizes.append(len(named))
     logps = torch.tensor(continuation_logps(model, before, after, tokenizer.pad_token_id, batch), dtype=torch.float64)
     return [part.softmax(0).tolist() for part in logps.split(sizes)]
@@ -45,6 +46,14 @@ def _reasons(open_tags: str, response: str) -> tuple[str, str]:
     if END_THINK in open_tags:
         return "", ANSWER
     return response.partition(END_THINK)[0].removeprefix(open_tags), END_THINK + ANSWER
+
+
+def _shared(endings: list[list[int]]) -> int:
+    """How many tokens all endings begin with, of each but its last one."""
+    shared = 0
+    while all(len(ending) > shared + 1 and ending[shared] == endings[0][shared] for ending in endings):
+        shared += 1
+    return shared
 
 
 def _ids(tokenizer, text: str) -> list[int]:

@@ -18,6 +18,7 @@ from studylib.claims.plan import plan_digest
 from studylib.claims.plots import save
 from studylib.claims.plots_held_out import plot_run
 from studylib.evaluation.answers import evaluate
+from studylib.evaluation.asking import choice
 from studylib.evaluation.curve import Look, held_out_look
 from studylib.evaluation.summary import summary
 from studylib.judge.model import judge_of
@@ -157,7 +158,8 @@ def finish(begun: Begun, trainer: StudyTrainer, splits: Splits, resumed_from: in
     write_manifest(
         params.run_dir, params.as_dict(), begun.started, data=data, plan=begun.plan,
         resumed_from=resumed_from, precision=precision(params.device).reason,
-        gradient_change=trainer.gradient_change, end_tokens=end_tokens(policy, tokenizer), **begun.facts,
+        gradient_change=trainer.gradient_change, end_tokens=end_tokens(policy, tokenizer),
+        **({"asked_with": chosen} if (chosen := choice(params)) else {}), **begun.facts,
     )  # fmt: skip
     print(f"complete after {time.time() - begun.started:.0f} s: {params.run_dir}")
     return params.run_dir

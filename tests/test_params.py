@@ -25,7 +25,7 @@ OF_SOME = {  # option -> who reads it
     "embedder": "rewards dispersion, length_matched_dispersion",
     "embedder_revision": "rewards dispersion, length_matched_dispersion", "diversity_window": "rewards diversity, ",
     "diversity_gate": "rewards diversity, ", "evaluator": "reward stance", "evaluator_noise": "reward stance",
-    "accepted_stances": "source plural_norms",
+    "accepted_stances": "source plural_norms", "instruction": "objective base", "few_shot": "objective base",
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 notebook.ipynb             the executed notebook, where a notebook made the run
 config.json                parameters (name -> scalar), and the content hashes of folders that they name
 scenarios.parquet          what was asked: training and evaluation scenarios
+instruction.json           where the best of several instructions is asked with: which, and what each reached
 responses_before.parquet   every evaluation answer of the policy before training
 metrics.jsonl              a line per training step, some with a look at held-out answers; that of step 0 has it alone
 responses.parquet          every evaluation answer after training

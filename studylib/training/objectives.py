@@ -29,6 +29,7 @@ from studylib.rewards.groups import (
     group_normalised,
     leave_one_out,
 )
+from studylib.scenarios.prompts import FEW_SHOT, INSTRUCTION
 from studylib.typed import LEAST, MOST
 
 if TYPE_CHECKING:
@@ -235,7 +236,7 @@ for objective in (
     # as likely as when it was sampled is learnt no further
     Objective("rft", {"loss_type": "grpo"}, best_of_group, **_BEST),
     # no training
-    Objective("base", kind="none", samples=False),
+    Objective("base", kind="none", samples=False, options=(INSTRUCTION, FEW_SHOT)),
     # flowrl, fed the rewards themselves
     Objective("flowrl_raw", raw=True, **_LEARNED),
     # squared flow gap on token sums and rewards as they are, the gap of the sampler clipped, capped importance weight

@@ -1,6 +1,7 @@
 """What a run pays for each option of a scenario, where its rewards look at the option alone once the form is right."""
 
-from studylib.scenarios.rows import accepted, accepted_by_group
+from studylib.rewards import stances
+from studylib.scenarios.rows import accepted
 
 
 def paid(row: dict, params) -> dict[str, float]:
@@ -23,22 +24,8 @@ def why_unknown(params) -> str:
     return ""
 
 
-def _of_stance(row: dict, params) -> dict[str, float]:
-    """Accepted option -> what the evaluator pays; noise of mean 0 changes no optimum."""
-    groups, levels = accepted_by_group(row), accepted(row)
-    share = {option: sum(option in own for own in groups.values()) / len(groups) for option in levels}
-    return {
-        "binary": dict.fromkeys(levels, 1.0),
-        "noisy": dict.fromkeys(levels, 1.0),
-        "graded": levels,
-        "mean": share,
-        "minimum": {option: float(part == 1) for option, part in share.items()},
-        "any": {option: float(part > 0) for option, part in share.items()},
-    }[params.evaluator]
-
-
 PAID = {
     "correct": lambda row, params: dict.fromkeys(accepted(row), 1.0),
     "format": lambda row, params: dict.fromkeys(row["options"], 1.0),
-    "stance": _of_stance,
+    "stance": stances.paid,  # noise that is alike for all accepted stances moves no optimum among them
 }

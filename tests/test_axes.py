@@ -54,6 +54,16 @@ def test_every_condition_makes_a_valid_run_in_every_profile(monkeypatch, profile
     assert read_profile(profile, REPOSITORY)["profile"] == profile
 
 
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("world", read_axis("landscape", REPOSITORY).settings_by_world)
+def test_every_condition_of_the_landscape_makes_a_valid_run_in_every_world(monkeypatch, profile, world):
+    monkeypatch.setattr("studylib.params.PARAMS", REPOSITORY)
+    for condition in read_axis("landscape", REPOSITORY).conditions:
+        given = {"profile": profile, "axis": "landscape", "condition": condition, "world": world}
+        params = RunParams.resolve(given)
+        assert (params.place, params.source, params.run_dir.parts[-3]) == (world, "plural_norms", world)
+
+
 FIRST = json.loads((ROOT / "tests/resolved.json").read_text())  # of the code that had a file for each condition
 
 
@@ -90,11 +100,15 @@ def test_what_comes_later_wins(files):
     axis = """
         settings: {lora_r: 2, lora_alpha: 2, eval_samples: 2, seed: 2}
         settings_by_profile: {p: {lora_alpha: 3, eval_samples: 3, seed: 3}, q: {save_every: 9}}
+        settings_by_world: {w: {eval_samples: 6, temperature: 0.5, seed: 3}, v: {temperature: 0.7}}
         conditions: {c: {eval_samples: 4, seed: 4}, d: {save_every: 8}}"""
     files(**{"profiles/p": "steps: 7\nlora_r: 1\nlora_alpha: 1\nseed: 1", "profiles/q": "", "a": axis})
-    params = resolved(answers_per_step=8, generations=4, micro_batch=8, seed=5)
+    params = resolved(answers_per_step=8, generations=4, micro_batch=8, seed=5, world="w")
     assert (params.steps, params.lora_r, params.lora_alpha, params.eval_samples, params.seed) == (7, 2, 3, 4, 5)
     assert params.save_every == RunParams().save_every, "another profile's, another row's"
+    assert params.temperature == 0.5 and resolved(answers_per_step=8, generations=4, micro_batch=8).temperature == 1.0
+    with pytest.raises(ValueError, match="a.yaml has no world 'u' in settings_by_world; known: w, v"):
+        resolved(world="u")
 
 
 def test_a_condition_is_added_by_one_row(files, monkeypatch):

@@ -283,6 +283,25 @@ def test_what_an_axis_sets_for_all_conditions_is_no_setting_of_one(root, out, mo
     assert compared(root, out)[1][0].startswith("10 of 30 runs have steps 60, not 120, which no condition sets;")
 
 
+def test_what_an_axis_sets_by_world_may_differ_between_worlds_and_not_within_one(root, out, monkeypatch, tmp_path):
+    by_world = "settings_by_world: {local_norms: {lora_r: 8}, universal_norms: {lora_r: 4}}\n"
+    monkeypatch.setattr(departures, "read_axis", lambda axis, folder=None: read_axis(axis, tmp_path))
+    (tmp_path / "inputs.yaml").write_text(by_world + FILE.read_text())
+    for world, rank in (("local_norms", 8), ("universal_norms", 4)):
+        for path in (root / PLACE / world).rglob("config.json"):
+            edit(path, lora_r=rank)
+    assert compared(root, out)[1] == []
+    edit(root / PLACE / "local_norms/broad/seed3/config.json", lora_r=4)
+    assert compared(root, out)[1][0].startswith("1 of 15 runs have lora_r 4, not 8, which no condition sets;")
+
+
+def test_a_world_of_an_axis_is_the_world_of_its_claims(root, out):
+    for path in (root / PLACE / "local_norms").rglob("config.json"):
+        edit(path, world="local_norms", source="universal_norms")
+    claims, notes = compared(root, out)
+    assert set(claims["world"]) == {"local_norms", "universal_norms"} and notes == []
+
+
 def test_a_former_name_of_a_reward_is_no_other_setting(root, out):
     for path in root.rglob("config.json"):
         edit(path, rewards="verdict=1.0 format=0.0" if path.parent.name == "seed3" else "correct=1.0 format=0.0")

@@ -3,10 +3,11 @@
     question: Does ...?                             # the plan, flat (claims/plan.py); an axis may have none
     settings: {updates_per_batch: 2}                # of every condition
     settings_by_profile: {tiny_cpu: {steps: 60}}    # of every condition in one profile
+    settings_by_world: {m1: {accepted_stances: 1}}  # of every condition in one world that the axis makes of a source
     conditions:
       broad: {n_domains: 12}                        # the row: what sets this condition apart
 
-What comes later wins: defaults, profile, settings, settings of the profile, row, and what is given to the run.
+What comes later wins: defaults, profile, settings, those of the profile, those of the world, row, what a run is given.
 """
 
 import re
@@ -21,8 +22,8 @@ from studylib.names import nearest
 from studylib.paths import PARAMS
 from studylib.text.files import read_mapping, read_text
 
-SECTIONS = ("settings", "settings_by_profile", "conditions")
-CHOOSE = ("profile", "axis", "condition")  # they choose the files, so no file sets them for another
+SECTIONS = ("settings", "settings_by_profile", "settings_by_world", "conditions")
+CHOOSE = ("profile", "axis", "world", "condition")  # they choose files and their parts, so no file sets them
 NAME = re.compile(r"(?!\.+\Z)[^\s/\\{}]+")  # of a folder, of a wildcard, and one word in a list
 
 
@@ -34,20 +35,24 @@ class Axis:
     plan: dict
     settings: dict
     settings_by_profile: dict[str, dict]
+    settings_by_world: dict[str, dict]
     conditions: dict[str, dict]  # in the order of the file
 
     def shared(self, profile: str) -> dict:
         """Settings of every condition in a profile."""
         return self.settings | self.settings_by_profile.get(profile, {})
 
-    def of(self, condition: str, profile: str) -> dict:
-        """Settings of one condition in a profile."""
+    def of(self, condition: str, profile: str, world: str = "") -> dict:
+        """Settings of one condition in a profile and, where it is not that of the source alone, a world."""
         if condition not in self.conditions:
             known = ", ".join(self.conditions)
             raise ValueError(
                 f"{self.path} has no condition {condition!r}; known: {known}{nearest(condition, self.conditions)}"
             )
-        return self.shared(profile) | self.conditions[condition]
+        if world and world not in self.settings_by_world:
+            known = ", ".join(self.settings_by_world) or "none"
+            raise ValueError(f"{self.path} has no world {world!r} in settings_by_world; known: {known}")
+        return self.shared(profile) | self.settings_by_world.get(world, {}) | self.conditions[condition]
 
     def places(self) -> Iterator[tuple[str, dict]]:
         """(where in the file, its settings) of every mapping of parameters."""
@@ -86,7 +91,7 @@ def read_axis(name: str, folder: Path = PARAMS) -> Axis:
         _flat(place, values)
         chosen = sorted(set(values) & set(CHOOSE))
         if chosen:
-            raise ValueError(f"{place}: {chosen[0]} is given to a run, and its name is that of the file or the row")
+            raise ValueError(f"{place}: {chosen[0]} is given to a run, and its name is that of the file, part or row")
     if not axis.conditions:
         raise ValueError(f"{path} has no conditions, a row for each below 'conditions:'")
     return axis

@@ -20,7 +20,7 @@ class Result(NamedTuple):
 def run(args) -> Result:
     """Train and evaluate one condition with one seed.
 
-    Writes runs/<axis>/<profile>/<source>/<condition>/seed<k>/: parameters, training curve, every answer before and
+    Writes runs/<axis>/<profile>/<world>/<condition>/seed<k>/: parameters, training curve, every answer before and
     after training, accuracies, the adapter and, last, manifest.json. A finished run is not trained again; one that was
     cut off goes on from its last checkpoint. Parameters: defaults < profile < condition < -f FILE < options.
 
@@ -58,7 +58,7 @@ def given_to_run(args) -> dict:
     from studylib.axes import read_yaml
 
     given = read_yaml(at_home(args.file)) if args.file else {}
-    named = {name: getattr(args, name) for name in ("profile", "axis", "condition", "source")}
+    named = {name: getattr(args, name) for name in ("profile", "axis", "condition", "source", "world")}
     seed = [f"seed={args.seed}"] if args.seed is not None else []
     return (
         given
@@ -202,10 +202,10 @@ def validate(args) -> Result:
       python -m studylib validate --seed-sets       ten studies of fresh seeds (make seed-sets trains them)
     """
     if args.known_target:
-        from studylib.instruments.known_target import KLS, make_figure
+        from studylib.instruments.known_target import KEYS, KLS, make_figure
 
         policies = make_figure()
-        return Result(wide(policies[list(KLS)]), records(policies))
+        return Result(wide(policies[KEYS + KLS]), records(policies))
     if args.seed_sets:
         from studylib.instruments import seed_sets
 

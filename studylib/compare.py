@@ -5,9 +5,7 @@ in the same order, and show what each of them returns; each stage writes its own
 """
 
 import contextlib
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -15,62 +13,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from studylib.axes import axis_names, read_axis
-from studylib.claims import fairness, items, plots, plots_seeds, power, published, tables
-from studylib.claims.plan import Plan, choose_plan
+from studylib.claims import fairness, items, plots, plots_held_out, plots_seeds, power, published, saturation, tables
+from studylib.claims.compared import Study, refuse_unknown
+from studylib.claims.manipulation import write_manipulation
+from studylib.claims.plan import choose_plan
 from studylib.claims.summary import Summary, read_summary, why_other_runs, why_stale
-from studylib.evaluation.table import read_answers, read_runs
-from studylib.names import ENDPOINTS, nearest
+from studylib.names import ENDPOINTS
 from studylib.paths import RUNS, from_root
-from studylib.runs.read import incomplete_runs, read_curves, read_provenance
-
-
-@dataclass(frozen=True)
-class Study:
-    """The complete runs of one axis and profile, under one plan; its tables are read when they are first needed."""
-
-    axis: str
-    profile: str
-    plan: Plan
-    root: Path  # folder of the run folders
-    out: Path  # folder of the tables and figures
-    split: str  # that the figures draw
-    endpoint: str  # likewise
-    given: dict  # baseline and margin beside the plan's
-
-    @property
-    def _place(self) -> dict:
-        return {"axis": self.axis, "profile": self.profile}
-
-    @property
-    def asked(self) -> tuple[str, ...]:
-        """Endpoints beside those that every comparison has."""
-        wanted = dict.fromkeys((self.plan.primary_endpoint, self.endpoint))
-        return tuple(name for name in wanted if not ENDPOINTS.of(name).default)
-
-    @cached_property
-    def runs(self) -> pd.DataFrame:
-        runs = read_runs(self.root, **self._place, endpoints=self.asked)
-        if self.split != self.plan.primary_split:
-            refuse_unknown("split", self.split, runs["split"].unique(), "the runs")
-        if self.axis not in axis_names():
-            refuse_unknown("condition", self.plan.baseline, runs["condition"].unique(), "the runs")
-        return runs
-
-    @cached_property
-    def curves(self) -> pd.DataFrame:
-        return read_curves(self.root, **self._place)
-
-    @cached_property
-    def answers(self) -> pd.DataFrame:
-        return read_answers(self.root, **self._place)
-
-    @property
-    def worlds(self) -> list[str]:
-        return sorted(self.runs["world"].unique(), reverse=True)
-
-    @property
-    def conditions(self) -> int:
-        return self.runs["condition"].nunique()
+from studylib.runs.read import incomplete_runs, read_provenance
 
 
 def compare(
@@ -100,6 +50,8 @@ def compare(
         draw_means(study)
         draw_contrasts(study, claims)
         draw_curves(study)
+        draw_held_out(study)
+        write_saturation(study)
         write_fairness(study)
         needed = write_power(study)
         draw_power(study, needed)
@@ -107,6 +59,7 @@ def compare(
         write_iqm(study)
         draw_seeds(study)
         draw_diversity(study)
+        write_manipulation(study)
         write_published(study)
     return study.out
 
@@ -130,13 +83,6 @@ def open_study(
     )
 
 
-def refuse_unknown(kind: str, name: str, known: Collection[str], place: Path | str) -> None:
-    """Raise ValueError with the known names for one that is not among them."""
-    if name not in known:
-        near = nearest(name, known) or ";"
-        raise ValueError(f"no {kind} {name!r} in {place}{near} known: {', '.join(known)}")
-
-
 def write_tables(study: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     """means.csv, claims.csv, runs.csv and notes.csv; returns means and claims."""
     _ = study.runs  # what cannot be compared is refused before anything is written
@@ -147,7 +93,8 @@ def draw_means(study: Study) -> Figure:
     """accuracy: what every condition reaches, every seed of it."""
 
     def draw(ax, runs):
-        plots.plot_means(runs, ax, split=study.split, endpoint=study.endpoint)
+        chance = study.chance(runs["world"].iloc[0])
+        plots.plot_means(runs, ax, split=study.split, endpoint=study.endpoint, chance=chance)
 
     figure = _row(draw, study.runs, study.worlds, (max(6, 0.8 * study.conditions), 5), sharey=True)
     return _saved(study, figure, "accuracy", study.runs)
@@ -172,6 +119,28 @@ def draw_curves(study: Study) -> Figure:
 
     figure = _row(draw, study.curves, study.worlds, (max(6, 0.8 * study.conditions), 4.5), sharey=True)
     return _saved(study, figure, "curves", study.curves[["world", "condition", "seed", "step", "reward"]])
+
+
+def draw_held_out(study: Study) -> Figure | None:
+    """held_out: what the policies score on a few held-out scenarios while they are trained; None, and no file, where no
+    run was looked at."""
+    looks = study.held_out
+    if looks.empty:
+        return None
+    worlds = [world for world in study.worlds if world in set(looks["world"])]
+    names = saturation.seen(looks)
+    size = max(6, 0.8 * study.conditions) * len(worlds), 4 * len(names)
+    figure, axes = _figure(len(names), len(worlds), size, sharex=True, sharey=True)
+    for world, column in zip(worlds, axes.T, strict=True):
+        plots_held_out.plot_looks(looks[looks["world"] == world], dict(zip(names, column, strict=True)))
+    return _saved(study, figure, "held_out", looks)
+
+
+def write_saturation(study: Study) -> pd.DataFrame | None:
+    """saturation.csv: steps until the held-out curve of a run stays where it ends; None, and no file, likewise."""
+    if study.held_out.empty:
+        return None
+    return _written(study, saturation.saturation(study.held_out), "saturation")
 
 
 def write_fairness(study: Study) -> pd.DataFrame:

@@ -75,7 +75,7 @@ class Registry(Mapping):
 
 @dataclass(frozen=True)
 class Option:
-    """A parameter of a run. One that only some objectives or rewards read is declared by them, in their `options`.
+    """A parameter of a run. One that only some objectives, rewards or sources read is declared by them.
 
     An objective refuses an option that only others read; what only rewards read may stand there unread.
     """
@@ -87,6 +87,7 @@ class Option:
     allowed: str = ""  # what `holds` allows, in words
     unread_if: tuple[str, Any] = ("", None)  # another parameter and its value at which nobody reads this one
     needed: Callable[[Any], bool] = lambda params: False  # whether a run with these parameters must set it
+    fits: Callable[[Any], bool] = lambda params: True  # whether it goes with the run's other parameters
     path: bool = False  # a place in the file system, in which ~ is the home folder
     former: Mapping = field(default_factory=dict)  # a value that users' files and old runs may give -> the one of today
 
@@ -98,11 +99,14 @@ class Objective:
     name: str
     trl: Mapping = field(default_factory=dict)  # entries of TRL's GRPOConfig
     advantages: Callable | None = None  # replaces TRL's, from (r, G)
-    kind: str = "policy"  # policy, tokens (token-level advantages), ppo, flow, dpo or none
+    kind: str = "policy"  # policy, tokens (token-level advantages), ppo, flow, dpg, dpo or none
     reference: bool = False  # needs beta > 0 and with it the reference's log-probabilities
     plain: bool = False  # TRL alone can train it as the study means it
     samples: bool = True  # at every step
     released: bool = False  # of a flow: as FlowRL's released code weighs answers and learns log Z
+    raw: bool = False  # of a flow: it is fed the rewards themselves, and not the group-normalised ones
+    gap: bool = False  # of a flow: GFlowRL's clipped gap on token sums
+    promise: str = "none"  # where its name has it end: best, tempered, filtered, or none known
     heads: tuple[str, ...] = ()  # trained functions of the hidden state (`training/heads.py`)
     options: tuple[Option, ...] = ()
 
@@ -110,7 +114,7 @@ class Objective:
     def normalised(self) -> bool:
         """Whether its advantages are TRL's, divided by the group's standard deviation."""
         scaled = self.trl.get("scale_rewards", "group") == "group"
-        return scaled and self.advantages is None and self.kind in ("policy", "flow")
+        return scaled and self.advantages is None and self.kind in ("policy", "flow") and not self.raw
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,8 @@ class Reward:
     agreement: bool = False  # on a scale of two levels it is affine in agreeing with the majority of raters
     distributions: bool = False  # it takes a stated distribution as an answer, so an even hedge earns something
     compares: bool = False  # what an answer earns depends on the other answers to its scenario
+    constant: bool = False  # it is the same for all answers to a scenario
+    control: bool = False  # it pays wrong answers by design, to show what training does without a lesson
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,9 @@ class Source:
     name: str
     load: Callable  # (split, data_dir) -> fields of scenario rows; of a world: (split, n, seed, **inputs) -> rows
     world: bool = False  # embedded: made from facts, with domains and styles to choose from
+    inputs: tuple[str, ...] = ()  # parameters that `load` of a world takes beside domains and styles
+    demonstrations: Callable | None = None  # (n, seed, domains, styles) -> pairs for a warm start
+    parameters: tuple[Option, ...] = ()  # that this source alone reads
     options: bool = True  # scenarios are answered with one of their options, else openly
     splits: tuple[str, ...] = ("train", "held_out")
 
@@ -155,7 +164,7 @@ class Endpoint:
     of: Callable  # table of answers with the columns of their scenarios -> float, NaN where nothing could be scored
     range: tuple[float, float] = (0.0, 1.0)
     unit: str = "share of answers"
-    chance: float | None = None  # what a policy that guesses gets, where that is one number
+    chance: float | None = None  # what a policy gets that guesses one of two options, where guessing gets anything
     item: Callable | None = None  # table of answers -> Series: the answers that it is the mean of; None: no mean
     needs: tuple[str, ...] = ()  # columns without which it is no endpoint of a run
     default: bool = False  # compared, and kept in every summary, without being asked for
@@ -168,21 +177,33 @@ SOURCES = Registry("source", "studylib.scenarios.sources")
 ENDPOINTS = Registry("endpoint", "studylib.evaluation.endpoints")
 
 
+DECLARED = ((OBJECTIVES, "options"), (REWARDS, "options"), (SOURCES, "parameters"))  # fields that hold options
+
+
+def of_today(config: Mapping) -> Mapping:
+    """A finished run's configuration by the names of today: `gflowrl` was VarGrad before it had its own beta."""
+    was_vargrad = config.get("objective") == "gflowrl" and "gflow_beta" not in config
+    return {**config, "objective": "vargrad"} if was_vargrad else config
+
+
 def options() -> dict[str, Option]:
-    """name -> option, of all objectives and rewards; raises ValueError where two of them declare one differently."""
+    """name -> option, of all objectives, rewards and sources; raises ValueError where two declare one differently."""
     declared: dict[str, Option] = {}
-    for record in (*OBJECTIVES.values(), *REWARDS.values()):
-        for option in record.options:
-            if declared.setdefault(option.name, option) != option:
-                raise ValueError(f"option {option.name!r} of {record.name!r} is declared differently by another record")
+    for registry, held in DECLARED:
+        for record in registry.values():
+            for option in getattr(record, held):
+                if declared.setdefault(option.name, option) != option:
+                    raise ValueError(
+                        f"option {option.name!r} of {record.name!r} is declared differently by another record"
+                    )
     return declared
 
 
 def readers(option: str) -> str:
     """Who reads an option, as a help text has it: `objective dpo`, or `rewards diversity, coverage, ...`."""
     parts = []
-    for registry in (OBJECTIVES, REWARDS):
-        named = [record.name for record in registry.values() if option in (own.name for own in record.options)]
+    for registry, held in DECLARED:
+        named = [record.name for record in registry.values() if option in (o.name for o in getattr(record, held))]
         more = [f"{len(named) - 3} more"] if len(named) > 4 else []
         if named:
             parts.append(f"{registry.kind}{'s' * (len(named) > 1)} {', '.join(named[:3] + more if more else named)}")

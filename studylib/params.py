@@ -2,8 +2,7 @@
 
 A run is a profile (model and budget for a machine), a condition (one arm of an axis) and a seed:
 `papermill ... -p profile tiny_cpu -p axis inputs -p condition broad -p seed 3`; `axes.py` says where the rest stands.
-What only some objectives or rewards read is an option, which they declare themselves; it is given and asked for as any
-other parameter.
+What only some objectives or rewards read is an option: they declare it, and it is given as any other parameter.
 """
 
 import dataclasses
@@ -16,7 +15,8 @@ from studylib import names
 from studylib.axes import CHOOSE, read_axis, read_profile
 from studylib.names import FRAMEWORKS, OBJECTIVES, REWARDS, SHAPINGS, SOURCES, TRAIN_DOMAINS, TRAIN_STYLES, Option
 from studylib.paths import PARAMS, RUNS, at_home
-from studylib.typed import LARGEST_SEED, NOT_NEGATIVE, POSITIVE, at_least, between, one_of, some_of, typed, weight_of
+from studylib.typed import LARGEST_SEED, NOT_NEGATIVE, POSITIVE, at_least, between, one_of, some_of, typed
+from studylib.weights import present_rewards, reward_weights
 
 COMBINATIONS = ("sum", "lsc", "more", "normalise_then_sum")
 CHOICES = {"source": SOURCES, "objective": OBJECTIVES, "shaping": SHAPINGS}
@@ -41,12 +41,13 @@ def _param(default, help: str, rule=(), path: bool = False):
 
 @dataclass(frozen=True, init=False)
 class RunParams:
-    """Defaults are the embedded study on a laptop CPU (`params/profiles/tiny_cpu.yaml`)."""
+    """Defaults are the embedded study on a laptop CPU (`params/profiles/tiny_cpu.yaml`), without its looks."""
 
     # what is run
     profile: str = _param("tiny_cpu", "machine profile, a file in params/profiles")
     axis: str = _param("inputs", "dimension of diversity, a file in params/")
     condition: str = _param("broad", "arm of the axis, a row of its file")
+    world: str = _param("", "world of the axis, in settings_by_world of its file; empty: what source says")
     seed: int = _param(0, "training seed, >= 0", at_least(0, LARGEST_SEED))
     # scenarios
     source: str = _param("local_norms", "an embedded world or a real data set")
@@ -89,6 +90,7 @@ class RunParams:
     # evaluation and files
     eval_samples: int = _param(4, "answers per scenario at temperature 1, beside the greedy one", COUNT)
     save_every: int = _param(40, "steps between checkpoints", COUNT)
+    eval_every: int = _param(0, "steps between looks at a few held-out answers (of options); 0: none", WHOLE)
     run_root: str = _param("runs", "folder of the run folders; relative to the repository", FOLDER, path=True)
     # name -> value of every option; as a field, so that dataclasses.replace keeps them
     options: Mapping = field(
@@ -155,16 +157,19 @@ class RunParams:
         return [*sorted(of_others - own), *(() if objective.samples else ("dynamic_sampling", "overlong_cache"))]
 
     def _source_rules(self) -> Iterator[Rule]:
-        for name in ("n_domains", "n_styles"):
-            default = COMMON[name].default
-            holds = self.is_world or getattr(self, name) == default
+        own = {option.name for option in SOURCES[self.source].parameters}
+        of_others = {option.name for source in SOURCES.values() for option in source.parameters} - own
+        for name in (*(() if self.is_world else ("n_domains", "n_styles")), *sorted(of_others)):
+            default = parameters()[name].default
+            holds = getattr(self, name) == default
             yield name, holds, f"{default}, because source {self.source!r} has none to choose from"
         odd = self.is_world and self.answers_per_step // self.generations * self.steps % 2
         yield "steps", not odd, "prompts per step x steps is an even number in an embedded world"
 
     def _reward_rules(self) -> Iterator[Rule]:
         for option in names.options().values():
-            yield option.name, not option.needed(self) or bool(getattr(self, option.name)), option.allowed
+            holds = option.fits(self) and (not option.needed(self) or bool(getattr(self, option.name)))
+            yield option.name, holds, option.allowed
         shaped = self.combination != "sum" and self.shaping != "none"
         yield "shaping", not shaped, "none, because combination 'sum' alone makes a sum to shape"
         if self.combination == "normalise_then_sum":
@@ -207,25 +212,19 @@ class RunParams:
     @property
     def reward_weights(self) -> dict[str, float]:
         """Reward name -> weight."""
-        weights = {}
-        for part in self.rewards.split():
-            name, _, weight = part.partition("=")
-            if name not in REWARDS:
-                near = names.nearest(name, REWARDS) or f"; name=weight pairs of {', '.join(REWARDS)}"
-                raise ValueError(f"no reward {name!r}{near}")
-            if name in weights:
-                raise ValueError(f"name=weight pairs, each name once, and {name!r} comes twice")
-            weights[name] = weight_of(name, weight)
-        if not any(weights.values()):
-            raise ValueError("at least one reward with a weight other than 0")
-        return weights
+        return reward_weights(self.rewards)
 
     @property
     def run_dir(self) -> Path:
-        """One folder per profile, axis, source, condition and seed."""
+        """One folder per axis, profile, world, condition and seed."""
         return (
-            (RUNS.parent / self.run_root) / self.axis / self.profile / self.source / self.condition / f"seed{self.seed}"
+            (RUNS.parent / self.run_root) / self.axis / self.profile / self.place / self.condition / f"seed{self.seed}"
         )
+
+    @property
+    def place(self) -> str:
+        """The world as claims and folders call it: a name of the axis, or the source."""
+        return self.world or self.source
 
     # --- reading and writing ---
 
@@ -238,7 +237,7 @@ class RunParams:
     @classmethod
     def of_config(cls, config: Mapping) -> "RunParams":
         """Parameters of a run's config.json, which holds content hashes too; what an older run lacks is its default."""
-        return cls(**{name: value for name, value in config.items() if name in parameters()})
+        return cls(**{name: value for name, value in names.of_today(config).items() if name in parameters()})
 
     def as_dict(self) -> dict[str, str | int | float | bool]:
         """Every parameter by name, options too: what config.json and the manifest hold."""
@@ -246,14 +245,14 @@ class RunParams:
 
     @classmethod
     def resolve(cls, given: Mapping) -> "RunParams":
-        """Defaults < profile < settings of the axis < those in the profile < the condition's row < `given` (what
+        """Defaults < profile < settings of the axis < those in profile and world < the condition's row < `given` (what
         papermill or a reader set). Raises ValueError that names the file for an unknown parameter in any of them."""
-        profile, axis, condition = (typed(name, given.get(name, COMMON[name].default), str) for name in CHOOSE)
+        profile, axis, world, condition = (typed(name, given.get(name, COMMON[name].default), str) for name in CHOOSE)
         of_profile, of_axis = read_profile(profile, PARAMS, given), read_axis(axis, PARAMS)
         for place, settings in ((f"{PARAMS}/profiles/{profile}.yaml", of_profile), *of_axis.places()):
             refuse_unknown(settings, f"{place}: ")
-        chosen = {"profile": profile, "axis": axis, "condition": condition}
-        return cls.of(of_profile | of_axis.of(condition, profile) | dict(given) | chosen)
+        chosen = {"profile": profile, "axis": axis, "world": world, "condition": condition}
+        return cls.of(of_profile | of_axis.of(condition, profile, world) | dict(given) | chosen)
 
 
 COMMON: dict[str, Option] = {
@@ -288,11 +287,3 @@ def parameter_help() -> list[tuple[str, str, str | int | float | bool, str]]:
     for name, option in sorted(names.options().items(), key=lambda item: names.readers(item[0])):
         lines.append((f"only {names.readers(name)}", name, option.default, option.help))
     return lines
-
-
-def present_rewards(rewards: str) -> str:
-    """reward=weight pairs with the names that the rewards have today, where a former one is among them."""
-    pairs = [part.partition("=") for part in rewards.split()]
-    if not any(name in REWARDS.former for name, *_ in pairs):
-        return rewards
-    return " ".join(REWARDS.former.get(name, name) + "".join(rest) for name, *rest in pairs)

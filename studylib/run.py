@@ -15,8 +15,11 @@ import pyarrow.parquet
 from matplotlib.figure import Figure
 
 from studylib.claims.plan import plan_digest
-from studylib.claims.plots import plot_curves, save
+from studylib.claims.plots import save
+from studylib.claims.plots_held_out import plot_run
 from studylib.evaluation.answers import evaluate
+from studylib.evaluation.asking import choice
+from studylib.evaluation.curve import Look, held_out_look
 from studylib.evaluation.summary import summary
 from studylib.judge.model import judge_of
 from studylib.params import RunParams
@@ -33,6 +36,7 @@ from studylib.runs.folder import (
     write_manifest,
     written_whole,
 )
+from studylib.runs.read import looks
 from studylib.scenarios.rows import digest, to_dataset
 from studylib.scenarios.selection import Splits, select
 from studylib.text.tokens import end_tokens
@@ -55,7 +59,8 @@ def run(params: RunParams, make_rewards: MakeRewards | None = None, **facts: str
     grader = choose_grader(params, splits)
     trainer = make_policy(params, splits, grader, make_rewards)
     before = evaluate_before(params, trainer, splits, grader)
-    resumed_from = train(trainer, params)
+    look = watch(params, trainer, splits)
+    resumed_from = train(trainer, params, look)
     after = evaluate_after(params, trainer, splits, grader)
     summarise(params, splits, before, after)
     if curve := draw_curve(params):
@@ -111,6 +116,11 @@ def evaluate_before(params: RunParams, trainer: StudyTrainer, splits: Splits, gr
     return evaluate(trainer.model, trainer.processing_class, splits, params, "before", grader)
 
 
+def watch(params: RunParams, trainer: StudyTrainer, splits: Splits) -> Look | None:
+    """What looks at a few held-out answers while the policy is trained (`evaluation/curve.py`); None for no looks."""
+    return held_out_look(trainer.model, trainer.processing_class, splits, params)
+
+
 def evaluate_after(params: RunParams, trainer: StudyTrainer, splits: Splits, grader: Grader | None) -> pd.DataFrame:
     """Every evaluation answer of the trained policy."""
     return evaluate(trainer.model, trainer.processing_class, splits, params, "after", grader)
@@ -126,12 +136,13 @@ def summarise(params: RunParams, splits: Splits, before: pd.DataFrame, after: pd
 
 
 def draw_curve(params: RunParams) -> Figure | None:
-    """The mean reward of the sampled answers at every training step; None where nothing is trained."""
+    """The mean reward of the sampled answers at every training step, and beside it what was seen of held-out answers;
+    None where nothing is trained."""
     if not params.steps:
         return None
     curve = pd.read_json(params.run_dir / METRICS, lines=True)
-    curve = curve.assign(world=params.source, condition=params.condition, seed=params.seed)
-    figure = plot_curves(curve).figure
+    curve = curve.assign(world=params.place, condition=params.condition, seed=params.seed)
+    figure = plot_run(curve, looks(curve))
     if not is_complete(params.run_dir):
         save(figure, "training_curve", params.run_dir / "figures", curve)
     return figure
@@ -147,7 +158,8 @@ def finish(begun: Begun, trainer: StudyTrainer, splits: Splits, resumed_from: in
     write_manifest(
         params.run_dir, params.as_dict(), begun.started, data=data, plan=begun.plan,
         resumed_from=resumed_from, precision=precision(params.device).reason,
-        gradient_change=trainer.gradient_change, end_tokens=end_tokens(policy, tokenizer), **begun.facts,
+        gradient_change=trainer.gradient_change, end_tokens=end_tokens(policy, tokenizer),
+        **({"asked_with": chosen} if (chosen := choice(params)) else {}), **begun.facts,
     )  # fmt: skip
     print(f"complete after {time.time() - begun.started:.0f} s: {params.run_dir}")
     return params.run_dir

@@ -40,7 +40,7 @@ def some_of(*names: str):
 def typed(name: str, value, kind: type):
     """`value` as `kind`. Text that is a number is accepted for numbers, because YAML 1.1 reads `1e-5` as text."""
     wanted = {int: "an integer", float: "a number", str: "text", bool: "true or false"}[kind]
-    read = {int: _whole, float: _decimal}.get(kind)
+    read = {int: _whole, float: decimal}.get(kind)
     number = read(value) if read else value if type(value) is kind else None
     if number is None:
         raise ValueError(f"parameter {name} = {value!r} is not allowed: {wanted}")
@@ -66,18 +66,10 @@ def _whole(value) -> int | None:
     return int(exact)
 
 
-def _decimal(value) -> float | None:
+def decimal(value) -> float | None:
     """A number as a float; None for what is none, or beyond all floats."""
     try:
         number = float(value) if _is_number(value) else math.nan
     except OverflowError:
         return None
     return None if math.isnan(number) else number
-
-
-def weight_of(name: str, text: str) -> float:
-    """The weight of a reward: 0, or a finite number that float32 can hold."""
-    value = _decimal(text)
-    if value is None or not (value == 0 or LEAST <= abs(value) <= MOST):
-        raise ValueError(f"name=weight pairs, where weight {text!r} of {name} is 0 or {LEAST:g} to {MOST:g} in size")
-    return value

@@ -17,6 +17,7 @@ from studylib import compare
 from studylib.claims import items, plots
 from studylib.names import ENDPOINTS
 from studylib.paths import FIGURES
+from studylib.runs.read import read_held_out
 
 NOTEBOOK = Path(__file__).resolve().parents[1] / "notebooks/4_compare_conditions.ipynb"
 
@@ -43,7 +44,7 @@ def test_the_notebook_calls_the_stages_of_the_function_in_its_order():
     cells = json.loads(NOTEBOOK.read_text())["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     called = [name for source in code if "!git" not in source for name in stages(source)]
-    assert called == stages(inspect.getsource(compare.compare)) and len(called) == 13
+    assert called == stages(inspect.getsource(compare.compare)) and len(called) == 16
     assert set(called) == {name for name in vars(compare) if name.startswith(("open_study", "write_", "draw_"))}
 
 
@@ -172,3 +173,87 @@ def test_what_cannot_be_compared_is_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(ValueError, match="no folder of runs at .*: python -m studylib study --axis inputs"):
         compare.compare("inputs", run_root=str(tmp_path / "nowhere"), out_root=str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+# --- the held-out curve ---
+
+
+def look_at(folder: Path, *seen: float, every: int = 2) -> Path:
+    """Give a made run looks from step 0 on; those after it stand in the lines of their steps."""
+    path = folder / "metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    looks = {every * i: {"held_out/accuracy": value, "held_out/faithful": 1.0} for i, value in enumerate(seen)}
+    lines = [{"step": 0} | looks[0], *(line | looks.get(line["step"], {}) for line in lines)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+@pytest.fixture
+def looked_at(tmp_path):
+    """Two conditions of three seeds; and one that trains nothing, with its look before training alone."""
+    for seed in range(3):
+        for condition, jump in (("narrow", 3), ("broad", 1)):
+            rise = [0.5] * jump + [0.9] * (6 - jump)
+            look_at(write_run(tmp_path / "runs", condition=condition, seed=seed, after=0.7 + seed / 50), *rise)
+        folder = write_run(tmp_path / "runs", condition="base", seed=seed, after=0.55, steps=0)
+        (folder / "metrics.jsonl").write_text('{"step": 0, "held_out/accuracy": 0.5, "held_out/faithful": 1.0}\n')
+    return tmp_path
+
+
+def test_runs_that_were_looked_at_have_a_held_out_curve_and_steps_to_saturation(looked_at):
+    roots = {"run_root": str(looked_at / "runs"), "out_root": str(looked_at / "out")}
+    out = compare.compare(**STUDY, **roots)
+    curve = pd.read_csv(out / "held_out.csv")
+    assert list(curve) == ["world", "condition", "seed", "step", "accuracy", "faithful"]
+    run = curve.query("condition == 'broad' and seed == 1")
+    assert run["step"].tolist() == [0, 2, 4, 6, 8, 10] and run["accuracy"].tolist() == [0.5, *[0.9] * 5]
+    assert (out / "held_out.png").is_file() and (out / "held_out.pdf").is_file()
+    table = pd.read_csv(out / "saturation.csv").query("seen == 'accuracy'").set_index("condition")
+    steps = table["steps_to_saturation"]
+    assert set(steps["broad"]) == {2} and set(steps["narrow"]) == {6}
+    assert steps["base"].isna().all(), "nothing is trained there"
+    rewards = pd.read_csv(out / "curves.csv")
+    assert rewards["step"].min() == 1 and "base" not in set(rewards["condition"]), "a look is no training step"
+
+
+def test_the_figure_of_the_held_out_curve_has_the_mean_and_every_seed_of_each_condition(looked_at):
+    study = compare.open_study(**STUDY, run_root=str(looked_at / "runs"), out_root=str(looked_at / "out"))
+    with plots.closing():
+        figure = compare.draw_held_out(study)
+        above, below = figure.axes
+        assert "right answers" in above.get_ylabel() and "reasons hold" in below.get_ylabel()
+        assert [text.get_text() for text in below.get_legend().get_texts()] == ["narrow", "broad", "base"]
+        assert above.get_legend() is None and len(above.lines) == 3 * (3 + 1)
+        means = {line.get_label(): line.get_ydata().tolist() for line in above.lines}
+    assert means["narrow"] == pytest.approx([0.5] * 3 + [0.9] * 3) and means["base"] == [0.5]
+
+
+def test_a_study_of_runs_that_were_not_looked_at_has_no_held_out_curve_and_no_error(runs, tmp_path):
+    out = compare.compare(**STUDY, run_root=str(runs), out_root=str(tmp_path / "out"))
+    assert not list(out.glob("held_out*")) and not (out / "saturation.csv").exists()
+
+
+def test_looks_leave_the_tables_of_a_study_as_they_are(looked_at):
+    roots = {"run_root": str(looked_at / "runs")}
+    seen = contents(compare.compare(**STUDY, **roots, out_root=str(looked_at / "seen")))
+    for path in (looked_at / "runs").rglob("metrics.jsonl"):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        lines = [{k: v for k, v in line.items() if "held_out" not in k} for line in lines if line["step"]]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    plain = contents(compare.compare(**STUDY, **roots, out_root=str(looked_at / "plain")))
+    added = {"held_out.csv", "held_out.png", "held_out.pdf", "saturation.csv"}
+    assert seen.keys() - plain.keys() == added
+    assert all(seen[name] == plain[name] for name in plain)
+
+
+def test_a_run_that_went_on_counts_the_last_look_at_a_step_and_a_text_is_refused(looked_at):
+    (folder,) = (looked_at / "runs").rglob("broad/seed0")
+    path = folder / "metrics.jsonl"
+    line = json.loads(path.read_text().splitlines()[2])
+    path.write_text(path.read_text() + json.dumps(line | {"held_out/accuracy": 0.25}) + "\n")
+    found = read_held_out(looked_at / "runs", axis="inputs", profile="tiny_cpu")
+    run = found.query("condition == 'broad' and seed == 0").set_index("step")["accuracy"]
+    assert run[2] == 0.25 and run.index.is_unique and run.index.is_monotonic_increasing
+    path.write_text(path.read_text() + json.dumps(line | {"held_out/accuracy": "high"}) + "\n")
+    with pytest.raises(ValueError, match="broad/seed0/metrics.jsonl: held_out/accuracy = 'high' is no number"):
+        read_held_out(looked_at / "runs", axis="inputs", profile="tiny_cpu")

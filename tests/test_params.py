@@ -17,12 +17,15 @@ from studylib.paths import ROOT
 from studylib.scenarios.vocabulary import DOMAINS
 
 OF_SOME = {  # option -> who reads it
-    "dpo_nll": "objective dpo", "flow_beta": "objectives flowrl, flowrl_released, gflowrl",
-    "head_learning_rate": "objectives ppo, flowrl, flowrl_released", "rubric_grader": "reward rubric",
+    "dpo_nll": "objective dpo", "flow_beta": "objectives flowrl, flowrl_released, vargrad, flowrl_raw",
+    "gflow_beta": "objective gflowrl", "flow_eps_low": "objective gflowrl", "flow_eps_high": "objective gflowrl",
+    "dpg_alpha": "objective alpha_dpg", "head_learning_rate": "objectives ppo, flowrl, flowrl_released, flowrl_raw",
+    "rubric_grader": "reward rubric",
     "rubric_score": "reward rubric", "judge": "reward rubric", "rater_share": "reward rating_any_of",
     "embedder": "rewards dispersion, length_matched_dispersion",
     "embedder_revision": "rewards dispersion, length_matched_dispersion", "diversity_window": "rewards diversity, ",
-    "diversity_gate": "rewards diversity, ",
+    "diversity_gate": "rewards diversity, ", "evaluator": "reward stance", "evaluator_noise": "reward stance",
+    "accepted_stances": "source plural_norms", "instruction": "objective base", "few_shot": "objective base",
 }  # fmt: skip
 
 
@@ -48,6 +51,24 @@ def test_an_option_is_given_and_asked_for_as_any_other_parameter():
     assert RunParams.of(later.as_dict()) == later and RunParams(flow_beta=15.0) == RunParams()
     assert RunParams.of_config({**later.as_dict(), "judge_content": "abc"}) == later
     assert {**RunParams.of_config({"seed": 2}).as_dict(), "seed": 0} == RunParams().as_dict()
+
+
+def test_a_finished_run_of_gflowrl_without_a_beta_of_its_own_was_trained_as_vargrad():
+    config = RunParams(objective="vargrad", beta=1.0, flow_beta=3.0).as_dict() | {"objective": "gflowrl"}
+    older = {name: value for name, value in config.items() if name not in ("gflow_beta", "flow_eps_low")}
+    assert RunParams.of_config(older) == RunParams(objective="vargrad", beta=1.0, flow_beta=3.0)
+    today = RunParams(objective="gflowrl", beta=1.0, gflow_beta=4.0)
+    assert RunParams.of_config(today.as_dict()) == today
+
+
+def test_a_flow_gap_may_raise_an_answer_by_less_than_it_may_lower_it():
+    RunParams(objective="gflowrl", beta=1.0, flow_eps_low=3.9)
+    for low in (4.0, 5.0):
+        with pytest.raises(ValueError, match=f"flow_eps_low = {low} is not allowed: .*below flow_eps_high"):
+            RunParams(objective="gflowrl", beta=1.0, flow_eps_low=low)
+    for alpha in (1.0, -0.1):
+        with pytest.raises(ValueError, match=f"dpg_alpha = {alpha} is not allowed: 0 <= alpha < 1"):
+            RunParams(objective="alpha_dpg", beta=1.0, dpg_alpha=alpha)
 
 
 def test_an_option_is_refused_where_no_objective_reads_it_and_kept_where_no_reward_does():
@@ -120,7 +141,7 @@ def test_a_record_of_ones_own_takes_the_place_of_a_built_in_one_before_the_regis
     code = "from studylib.names import OBJECTIVES, Objective; OBJECTIVES.add(Objective('grpo', kind='none')); "
     code += "import studylib.training.objectives; print(OBJECTIVES['grpo'].kind, len(OBJECTIVES))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["none", "14"]
+    assert done.stdout.split() == ["none", "18"]
 
 
 def test_parameters_are_read_without_torch_and_every_registry_is_asked_without_it():
@@ -163,7 +184,10 @@ def test_text_that_is_a_number_is_a_number(value, number):
         ({"micro_batch": 48}, "micro_batch = 48 is not allowed: a divisor of the 64 answers"),
         ({"generations": 1}, "generations = 1 is not allowed: an integer >= 2"),
         ({"generations": 0}, "generations = 0 is not allowed: an integer >= 2"),
-        ({"source": "internet"}, "source = 'internet' is not allowed: one of universal_norms, local_norms, ethics"),
+        (
+            {"source": "internet"},
+            "source = 'internet' is not allowed: one of universal_norms, local_norms, plural_norms",
+        ),
         ({"objective": "magic"}, "objective = 'magic' is not allowed: one of grpo"),
         ({"device": "tpu"}, "device = 'tpu' is not allowed: one of cpu, cuda"),
         ({"n_domains": 13}, "n_domains = 13 is not allowed: 1..12"),

@@ -147,6 +147,14 @@ def test_an_axis_may_have_its_own_budget_and_a_condition_keeps_its_own(tmp_path)
     assert "-r condition base -r source local_norms -p seed 0 2>" in output
 
 
+def test_a_study_is_of_the_conditions_that_its_plan_names_and_others_are_asked_for(tmp_path):
+    shutil.copytree(PARAMS, tmp_path / "params")
+    file, text = tmp_path / "params/inputs.yaml", (PARAMS / "inputs.yaml").read_text()
+    file.write_text(text.replace("contrasts: all", "contrasts: broad\ncontrol: medium") + "  wide: {n_domains: 11}\n")
+    assert job_counts(dry_run(tmp_path))["run"] == 2 * 3 * 5, "baseline, control and contrast, not the row beside them"
+    assert job_counts(dry_run(tmp_path, "--config", "conditions=narrow wide"))["run"] == 2 * 2 * 5
+
+
 def test_fresh_seed_sets_are_a_hundred_runs_beside_the_study(tmp_path):
     options = (
         "worlds=universal_norms",

@@ -15,18 +15,20 @@ import pandas as pd
 
 from studylib.axes import axis_names, read_axis
 from studylib.claims.plan import ANY, Plan
-from studylib.params import RunParams, parameters, present_rewards
+from studylib.params import RunParams, parameters
 from studylib.paths import PARAMS
 from studylib.runs.folder import write_json
 from studylib.runs.keys import require_keys
 from studylib.runs.read import KEYS, LAYOUT, WARM_START, ordered, profiles_of, read_json
+from studylib.weights import present_rewards
 
 FIRST_PLAN = "first_plan.json"  # beside the runs; beside the tables, where profiles share a folder, with their names
 TECHNICAL = {  # parameters that cost or save time and memory, and a place
     "device", "min_gpu_gb", "micro_batch", "rollout_batch", "rollout_compile", "rollout_weights", "engine",
     "gradient_checkpointing", "judge",
 }  # fmt: skip
-NO_SETTINGS = {*LAYOUT, "run_root", "data_dir", "save_every"}  # what a run is called, where files lie, how often saved
+# What a run is called, where files lie, how often it is saved and looked at.
+NO_SETTINGS = {*LAYOUT, "world", "run_root", "data_dir", "save_every", "eval_every"}
 
 
 # --- the first comparison ---
@@ -69,14 +71,14 @@ def remember(study: Path, out_dir: Path, plan: Plan, conditions: list[str]) -> N
 
 
 def planned_conditions(plan: Plan, run: Iterable[str], first: list[dict] = (), folder: Path = PARAMS) -> list[str]:
-    """Baseline and conditions that the plan compares, in reading order.
+    """Baseline, control and conditions that the plan compares, in reading order.
 
     `contrasts: all` means those of the first comparison: until there is one, every row of the axis, and what has runs.
     """
     if plan.contrasts != "all":
-        return ordered({plan.baseline, *plan.contrasts.split()})
+        return ordered({*plan.held_against, *plan.contrasts.split()})
     fixed = next((set(record["conditions"]) for record in first if "conditions" in record), None)
-    return ordered({plan.baseline, *({*_rows(plan.axis, folder), *run} if fixed is None else fixed)})
+    return ordered({*plan.held_against, *({*_rows(plan.axis, folder), *run} if fixed is None else fixed)})
 
 
 def later_conditions(plan: Plan, conditions: list[str], run: Iterable[str]) -> list[str]:
@@ -115,7 +117,7 @@ def departures(
     conditions = planned_conditions(plan, made["condition"], first)
     return [
         *sentences, *_missing_conditions(plan, made, conditions), *_unplanned_seeds(plan, made),
-        *_missing_endpoint(plan, runs), *_unlike_settings(settings, _rows(plan.axis)),
+        *_missing_endpoint(plan, runs), *_unlike_settings(settings, _rows(plan.axis), _of_worlds(plan.axis)),
     ]  # fmt: skip
 
 
@@ -169,8 +171,14 @@ def _rows(axis: str, folder: Path = PARAMS) -> dict[str, dict]:
     return read_axis(axis, folder).conditions if axis in axis_names(folder) else {}
 
 
-def _unlike_settings(settings: pd.DataFrame, own: dict[str, dict]) -> list[str]:
-    """Parameters in which runs differ although no condition sets them, or within one condition.
+def _of_worlds(axis: str, folder: Path = PARAMS) -> dict[str, dict]:
+    """world -> what the axis sets in it; of an axis without a file, none."""
+    return read_axis(axis, folder).settings_by_world if axis in axis_names(folder) else {}
+
+
+def _unlike_settings(settings: pd.DataFrame, own: dict[str, dict], worlds: dict[str, dict]) -> list[str]:
+    """Parameters in which runs differ although no condition sets them, or within one condition; in each world where
+    the axis sets them by world.
 
     A condition without a row may differ from the others in anything; a parameter that a run does not tell is no
     difference, because it was added later.
@@ -180,8 +188,11 @@ def _unlike_settings(settings: pd.DataFrame, own: dict[str, dict]) -> list[str]:
         settings = settings.assign(rewards=settings["rewards"].map(present_rewards, na_action="ignore"))
     for name in sorted(set(settings) - set(KEYS) - NO_SETTINGS):
         known = settings.dropna(subset=[name])
+        apart = any(name in own_settings for own_settings in worlds.values())
+        by_world = known["world"] if apart else known["world"].map(lambda world: "")
         free = known["condition"].map(lambda condition, name=name: condition not in own or name in own[condition])
-        for group in (known[~free], *(runs for _, runs in known[free].groupby("condition"))):
+        groups = (known[~free].groupby(by_world), known[free].groupby(["condition", by_world]))
+        for group in (runs for part in groups for _, runs in part):
             counts = Counter(group[name])
             if len(counts) > 1:
                 usual = counts.most_common(1)[0][0]
@@ -221,6 +232,9 @@ def _of_today(name: str, value):
 def _given(axis: str, config: dict) -> dict:
     """The parameters that the files give a run; none where there are no such files."""
     try:
-        return RunParams.resolve({"axis": axis} | {name: config[name] for name in LAYOUT[1:-1]}).as_dict()
+        named = {name: config[name] for name in (*LAYOUT[1:-1], "world")}
+        if named["world"] not in _of_worlds(axis):
+            del named["world"]  # it is the source
+        return RunParams.resolve({"axis": axis} | named).as_dict()
     except ValueError:
         return {}

@@ -125,12 +125,10 @@ def item_table(answers: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     require_keys(answers, *KEYS)
     rows = []
     for world, cell in _valued(answers, plan).groupby("world"):
-        for condition in sorted(set(cell["condition"]) - {plan.baseline}):
-            if not plan.plans(condition):
-                continue
-            pair = cell[cell["condition"].isin([condition, plan.baseline])]
+        for condition, other in plan.planned_pairs(sorted(set(cell["condition"]))):
+            pair = cell[cell["condition"].isin([condition, other])]
             pair = pair.assign(treated=(pair["condition"] == condition).astype(int))
-            key = {"world": world, "contrast": f"{condition} - {plan.baseline}"}
+            key = {"world": world, "contrast": f"{condition} - {other}"}
             rows.append(key | clustered_contrast(pair, plan.alpha_per_look) | mixed_contrast(pair))
     return _counted(pd.DataFrame(rows, columns=["world", "contrast", *CONTRAST, *MIXED, UNSCORED]))
 

@@ -9,6 +9,7 @@ Every other claim is exploratory.
 import dataclasses
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ ANY = "any"  # worlds of an axis without a plan
 
 @dataclass(frozen=True)
 class Plan:
-    """Flat scalars; `contrasts` and `worlds` are names by spaces."""
+    """Flat scalars; `contrasts`, `worlds` and `secondary` are names by spaces."""
 
     axis: str
     question: str
@@ -41,6 +42,8 @@ class Plan:
     seeds: int = 5  # seeds 0 .. seeds - 1
     max_seeds: int = 5  # seeds of the last look
     looks: int = 1  # comparisons at most, from `seeds` to `max_seeds` seeds; each at alpha / looks (Bonferroni)
+    control: str = ""  # a condition that every other one is held against too, in a family of its own
+    secondary: str = ""  # endpoints that are compared beside the primary one; their claims are exploratory
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -63,6 +66,14 @@ class Plan:
             ),
             "primary_split": (bool(self.primary_split), "not empty"),
             "primary_endpoint": (self.primary_endpoint in ENDPOINTS, f"one of {', '.join(ENDPOINTS)}"),
+            "control": (
+                len(self.control.split()) <= (self.control not in (self.baseline, WARM_START)),
+                "the name of one condition other than the baseline, or empty",
+            ),
+            "secondary": (
+                set(self.secondary.split()) <= set(ENDPOINTS) - {self.primary_endpoint},
+                f"endpoints other than the primary one, of {', '.join(ENDPOINTS)}",
+            ),
             "margin": (0 < self.margin < 1, "between 0 and 1, the range of an accuracy"),
             "alpha": (0 < self.alpha < 0.5, "between 0 and 0.5"),
             "family": (self.family in FAMILIES, " or ".join(map(repr, FAMILIES))),
@@ -76,8 +87,14 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """Short hash of the values; comments, the order of lines and the conditions in the file do not count."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True, ensure_ascii=False)
+        """Short hash of the values; comments, the order of lines and the conditions in the file do not count.
+
+        Neither do secondary endpoints, whose claims are exploratory whenever they are named, nor a control where there
+        is none: plans that were written before these fields have the hash that they always had.
+        """
+        left_out = {"secondary"} | (set() if self.control else {"control"})
+        values = {name: value for name, value in dataclasses.asdict(self).items() if name not in left_out}
+        text = json.dumps(values, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -95,8 +112,29 @@ class Plan:
         return primary and world in self.worlds.split()
 
     def plans(self, condition: str) -> bool:
-        """Is this condition against the baseline a planned contrast?"""
+        """Does the plan compare this condition?"""
         return self.contrasts == "all" or condition in self.contrasts.split()
+
+    @property
+    def held_against(self) -> tuple[str, ...]:
+        """The baseline, and the control where there is one: the planned contrasts with each are a family."""
+        return (self.baseline, self.control) if self.control else (self.baseline,)
+
+    def pairs(self, conditions: Collection[str]) -> list[tuple[str, str]]:
+        """(condition, what it is held against) of all pairs among the conditions, those with the baseline first.
+
+        The baseline is not held against the control: that is their contrast again with the other sign.
+        """
+        return [
+            (condition, other)
+            for other in self.held_against
+            for condition in conditions
+            if other in conditions and condition not in (other, self.baseline)
+        ]
+
+    def planned_pairs(self, conditions: Collection[str]) -> list[tuple[str, str]]:
+        """Those of `pairs` that the plan means."""
+        return [pair for pair in self.pairs(conditions) if self.plans(pair[0])]
 
 
 def read_plan(axis: str, folder: Path = PARAMS) -> Plan:
@@ -137,4 +175,14 @@ def choose_plan(axis: str, baseline: str = "", margin: float | None = None, fold
     changes = {name: value for name, value in given.items() if value not in ("", None)}
     if baseline and not has_plan(axis, folder):
         return Plan(axis=axis, question="exploratory: no plan was written", worlds=ANY, **changes)
-    return dataclasses.replace(read_plan(axis, folder), **changes)
+    plan = read_plan(axis, folder)
+    return dataclasses.replace(plan, **_without(plan, baseline), **changes)
+
+
+def _without(plan: Plan, baseline: str) -> dict[str, str]:
+    """What a plan must change to be held against another baseline, which is neither control nor contrast then."""
+    if baseline in ("", plan.baseline):
+        return {}
+    others = [name for name in plan.contrasts.split() if name != baseline]
+    contrasts = " ".join(others if plan.contrasts == "all" else [plan.baseline, *others])
+    return {"contrasts": contrasts, "control": "" if baseline == plan.control else plan.control}

@@ -32,11 +32,13 @@ _MORE = [  # further looks; colours come again, so markers that look alike diffe
         [
             *(("D", "-"), ("v", "--"), ("P", "-."), ("1", ":"), ("*", "--"), ("<", "-"), (">", "-."), ("h", ":")),
             *(("p", "-"), ("d", "--"), ("8", "-."), ("+", "-"), ("s", ":"), ("^", ":"), ("X", "--"), ("o", "--")),
+            *(("2", "-"), ("3", "--"), ("4", "-.")),
         ]
     )
 ]
 FONT = 12
-TABLES = ("means", "claims", "runs", "notes", "power", "items", "rates", "iqm", "published")  # csv files beside figures
+# csv files beside figures
+TABLES = ("means", "claims", "runs", "notes", "power", "items", "rates", "iqm", "published", "saturation")
 
 
 def looks(conditions: Iterable[str]) -> dict[str, dict]:
@@ -51,9 +53,16 @@ def looks(conditions: Iterable[str]) -> dict[str, dict]:
 
 
 def plot_means(
-    df: pd.DataFrame, ax: Axes | None = None, split: str = "held_out_domains", endpoint: str = "accuracy_sampled"
+    df: pd.DataFrame,
+    ax: Axes | None = None,
+    split: str = "held_out_domains",
+    endpoint: str = "accuracy_sampled",
+    chance: float | None = None,
 ) -> Axes:
-    """Every seed and the mean with its 95 % t interval per condition of one world; df is what `read_runs` returns."""
+    """Every seed and the mean with its 95 % t interval per condition of one world; df is what `read_runs` returns.
+
+    chance: what guessing gets (default: that of the endpoint's record).
+    """
     ax, df = new_axes(ax), _one_cell(df, split, endpoint)
     styles = looks(df["condition"])
     for x, (condition, style) in enumerate(styles.items()):
@@ -69,7 +78,7 @@ def plot_means(
     warm_start = df.groupby("seed")["before"].mean().mean()
     if not np.isnan(warm_start):
         ax.axhline(warm_start, color=PALETTE[WARM_START], linestyle="--", label=f"warm start ({warm_start:.2f})")
-    chance = ENDPOINTS.of(endpoint).chance
+    chance = ENDPOINTS.of(endpoint).chance if chance is None else chance
     if chance is not None:
         ax.axhline(chance, color="black", linestyle=(0, (1, 2)), linewidth=1.2, label=f"chance ({chance:g})")
     gap = condition_ticks(ax, styles)
@@ -90,8 +99,8 @@ def plot_contrasts(
     df = _one_cell(df, split, endpoint)
     ax = new_axes(ax, (7, forest_height(len(df))))
     forest(ax, df, margin)
-    first = df["contrast"].str.endswith(WARM_START).to_numpy().argmax()
-    if first:
+    against = df["contrast"].str.rpartition(" - ")[2].to_numpy()
+    for first in 1 + np.flatnonzero(against[1:] != against[:-1]):  # baseline, control, warm start: families apart
         ax.axhline(first - 0.5, color="0.5", linewidth=0.8, linestyle=(0, (4, 3)))
     ax.set_yticks(range(len(df)), df["contrast"].str.replace(WARM_START, "warm start"))
     level = f"{100 * (1 - alpha):.3g} % (thin) and {100 * (1 - 2 * alpha):.3g} % (thick) t intervals"

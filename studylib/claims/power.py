@@ -5,6 +5,8 @@ distribution. A standard deviation from few seeds is itself uncertain (3 seeds: 
 gives its interval, and a careful reader plans with the upper end.
 """
 
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 from scipy import integrate, optimize, special, stats
@@ -106,21 +108,21 @@ def power_table(runs: pd.DataFrame, plan: Plan) -> pd.DataFrame:
     power_equivalent: chance of "equivalent" when the truth is no difference; seeds_equivalent, seeds_different: seeds
     for 80 % power when the truth is no difference, and when it is as large as the margin; more: seeds to add until
     both hold. All at the plan's alpha per look, but `detectable_holm` at alpha / k, which Holm asks of the first
-    difference of a family: k counts the planned contrasts with the baseline that the plan's `family` corrects together,
-    those of one split or of all splits of the world. A run without a scored answer leaves its pair out: `seeds` counts
-    the pairs that are left.
+    difference of a family: k counts the planned contrasts with the baseline, or with the control, that the plan's
+    `family` corrects together, those of one split or of all splits of the world. A run without a scored answer leaves
+    its pair out: `seeds` counts the pairs that are left.
     """
     require_keys(runs, *KEYS, "split", "endpoint")
     wanted = (runs["split"] == plan.primary_split) & (runs["endpoint"] == plan.primary_endpoint)
     rows = []
     for world, cell in runs[wanted].groupby("world"):
         arms = cell.pivot(index="seed", columns="condition", values="after")
-        planned = [name for name in arms if name != plan.baseline and plan.plans(name) and plan.baseline in arms]
-        tests = len(planned) * _splits_corrected_together(runs[runs["world"] == world], plan)
-        for name in planned:
-            differences = (arms[name] - arms[plan.baseline]).dropna()
-            key = dict(zip(KEY, (world, f"{name} - {plan.baseline}", len(differences)), strict=True))
-            rows.append(key | _row(differences, plan, tests))
+        planned, splits = plan.planned_pairs(arms), _splits_corrected_together(runs[runs["world"] == world], plan)
+        family = Counter(other for _, other in planned)
+        for name, other in planned:
+            differences = (arms[name] - arms[other]).dropna()
+            key = dict(zip(KEY, (world, f"{name} - {other}", len(differences)), strict=True))
+            rows.append(key | _row(differences, plan, family[other] * splits))
     return pd.DataFrame(rows, columns=[*KEY, *COLUMNS])
 
 

@@ -19,7 +19,17 @@ from studylib.claims import plan as plans
 from studylib.claims.decisions import sentence
 from studylib.claims.items import iqm_warning
 from studylib.claims.plan import Plan
-from studylib.claims.tables import checks, misses, plans_of, primary, read_table, read_tables, readable, rounded
+from studylib.claims.tables import (
+    beside_primary,
+    checks,
+    misses,
+    plans_of,
+    primary,
+    read_table,
+    read_tables,
+    readable,
+    rounded,
+)
 from studylib.paths import FIGURES
 
 TEMPLATE = "report.html"  # beside this file
@@ -27,6 +37,7 @@ CAPTIONS = {  # of the figures, by file
     "accuracy": "Every seed and the mean with its 95 % t interval over seeds.",
     "contrasts": "Differences paired by seed with their intervals, the equivalence margin in grey, and the decisions.",
     "curves": "Training reward: every seed thin, the mean thick, nothing smoothed.",
+    "held_out": "A few held-out scenarios during training: every seed thin, the mean thick, nothing smoothed.",
     "seeds": "Every seed, its mean with a 95 % t interval, from five on a density; rank in every seed (1 is best).",
     "detectable": "Differences that these seeds detect with 80 % power; bars: the 95 % interval of the seeds' spread.",
     "seed_sets": "The contrast again in sets of seeds that the study never used, each analysed on its own.",
@@ -57,7 +68,8 @@ def report(folder: Path, plan: Plan, validation: Path | None = None) -> str:
     pages = Environment(autoescape=True, trim_blocks=True, loader=FileSystemLoader(Path(__file__).parent))
     return pages.get_template(TEMPLATE).render(
         plan=plan, cells=_cells, status=_status(claims, departures), departures=departures, remarks=remarks,
-        sentences=[sentence(row, plan.margin, plan.alpha_per_look) for row in planned.to_dict("records")],
+        sentences=_sentences(planned, plan),
+        beside={name: _sentences(claims, plan) for name, claims in beside_primary(claims, plan).items()},
         claims=readable(planned, plan), all_claims=rounded(claims), means=rounded(means),
         plan_table=pd.DataFrame(dataclasses.asdict(plan).items(), columns=["of the plan", "value"]),
         figures=[(name, caption, _picture(folder / f"{name}.png")) for name, caption in CAPTIONS.items()
@@ -65,6 +77,10 @@ def report(folder: Path, plan: Plan, validation: Path | None = None) -> str:
         tables=list(_tables(folder)), validation=_validation(validation),
         runs=rounded(read_table(folder, "runs"), "") if (folder / "runs.csv").is_file() else None,
     )  # fmt: skip
+
+
+def _sentences(claims: pd.DataFrame, plan: Plan) -> list[str]:
+    return [sentence(row, plan.margin, plan.alpha_per_look) for row in claims.to_dict("records")]
 
 
 def _notes(folder: Path) -> tuple[list[str], list[str]]:

@@ -89,24 +89,32 @@ def _objectives(folder: Path, validation: pd.DataFrame) -> dict:
     plan, planned = read_plan(folder.name), _planned(folder)
     sampled = _means(folder, plan, plan.primary_endpoint)
     greedy = _means(folder, plan, "accuracy_greedy").set_index("condition")["mean"]
-    given = read_table(folder, "fairness").set_index("condition")
+    given, every = read_table(folder, "fairness").set_index("condition"), _primary_claims(folder, plan)
     rows = []
     for row in sampled[sampled["condition"] != WARM_START].to_dict("records"):
         name = row["condition"]
-        claim = planned[planned["contrast"] == f"{name} - {plan.baseline}"].to_dict("records")
-        compared = (_difference(claim[0]), claim[0]["decision"]) if claim else ("", "")
+        compared = _compared(planned, every, f"{name} - {plan.baseline}")
         rows.append((f"`{name}`", _mean(row), f"{greedy[name]:.3f}", *compared, *_training(given, name)))
     head = ("objective", "accuracy, sampled", "greedy", f"minus {plan.baseline}", "decision", "tokens per run",
             "entropy", "KL to warm start")  # fmt: skip
-    learning = _of_trained(_primary_claims(folder, plan), WARM_START)
+    learning = _of_trained(every, WARM_START)
     learnt = learning["decision"].isin(("different", "both (trivial)"))
     alike, seeds = _of_trained(planned, plan.baseline), int(sampled["seeds"].iloc[0])
     by_chance = f"any false 'equivalent', {len(alike)} contrasts at the margin: {seeds} "
     return {
         "plan": plan, "seeds": seeds, "table": _table(head, rows), "trained": len(learning),
         "learnt": learning[learnt], "open": learning[~learnt], "decisions": _counted(alike),
+        "planned": len(alike), "later": len(learning) - len(alike) - 1,
         "false_equivalent": _value(validation, by_chance),
     }  # fmt: skip
+
+
+def _compared(planned: pd.DataFrame, every: pd.DataFrame, contrast: str) -> tuple[str, str]:
+    """Difference and decision; of a condition that the plan came before with a mark, of the baseline itself none."""
+    for part, mark in ((planned, ""), (every, " (exploratory)")):
+        for claim in part[part["contrast"] == contrast].to_dict("records"):
+            return _difference(claim), claim["decision"] + mark
+    return "", ""
 
 
 def _training(given: pd.DataFrame, name: str) -> tuple[str, str, str]:
@@ -123,13 +131,21 @@ def _of_trained(claims: pd.DataFrame, other: str) -> pd.DataFrame:
 
 
 def _known_target(table: pd.DataFrame) -> str:
-    head = ("objective", "KL(target, policy)", "KL(policy, target)", "entropy", "published, of another target")
-    rows = [
-        (f"`{row['objective']}`", f"{max(row['kl_target_policy'], 0):.3f}", f"{max(row['kl_policy_target'], 0):.3f}",
-         f"{row['entropy']:.3f}", "" if pd.isna(row["kl_published"]) else f"{row['kl_published']:.2f}")
-        for row in table.to_dict("records")
-    ]  # fmt: skip
-    return _table(head, rows)
+    """One row per objective; of each landscape the KL from its own target, and the modes kept beside the target's."""
+    landscapes = list(dict.fromkeys(table["landscape"]))
+    head = ["objective", "fed", "target"]
+    head += [f"{landscape}: {what}" for landscape in landscapes for what in ("KL", "modes kept")]
+    rows = []
+    for name, part in table.groupby("objective", sort=False):
+        cells = part.set_index("landscape").loc[landscapes]
+        first, numbers = cells.iloc[0], []
+        for row in cells.to_dict("records"):
+            kept = f"{row['modes_kept']:.2f} of {row['modes_of_target']:.2f}"
+            numbers += [f"{max(row['kl_target_policy'], 0):.3f}", kept]
+        printed = "" if pd.isna(first["kl_published"]) else f"{first['kl_published']:.2f}"
+        fed = "" if pd.isna(first["fed"]) else first["fed"]
+        rows.append((f"`{name}`", fed, first["target"], *numbers, printed))
+    return _table((*head, "published, of another target"), rows)
 
 
 def _validation(table: pd.DataFrame) -> dict:

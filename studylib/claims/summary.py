@@ -11,6 +11,8 @@ from studylib.claims.decisions import sentence
 from studylib.claims.plan import Plan
 from studylib.runs.read import profiles_of
 
+NOT_THERE = "No such claims: the tables are older than the endpoint (--remake), or the runs lack what it needs."
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -23,12 +25,16 @@ class Summary:
     origin: str  # how the tables came to be there
     means: pd.DataFrame
     claims: pd.DataFrame  # against the baseline
+    beside: dict[str, pd.DataFrame]  # what else the plan asks -> its claims, as of `tables.beside_primary`
     notes: list[str]
 
     @property
     def sentences(self) -> list[str]:
         """One for each claim."""
-        return [sentence(row, self.plan.margin, self.plan.alpha_per_look) for row in self.claims.to_dict("records")]
+        return self._sentences(self.claims)
+
+    def _sentences(self, claims: pd.DataFrame) -> list[str]:
+        return [sentence(row, self.plan.margin, self.plan.alpha_per_look) for row in claims.to_dict("records")]
 
     def in_words(self) -> str:
         """Question, notes, means and claims as text, and where all the rest lies."""
@@ -39,6 +45,8 @@ class Summary:
             "\nMean over seeds, 95 % t interval", _text(tables.rounded(self.means)),
             f"\nClaims about {self.endpoint} on {self.split}", _text(tables.readable(self.claims, plan)),
             "", *self.sentences,
+            *(line for name, claims in self.beside.items()
+              for line in (f"\nBeside it: {name}", *(self._sentences(claims) or [NOT_THERE]))),
             f"\nAll splits, endpoints and statistics: {out / 'claims.csv'}, {out / 'means.csv'}",
             "\nFigures", *map(str, sorted(out.glob("*.png")) or ["none yet"]),
         ])  # fmt: skip
@@ -50,6 +58,8 @@ class Summary:
             "plan": dataclasses.asdict(self.plan) | {"digest": self.plan.digest}, "endpoint": self.endpoint,
             "split": self.split, "folder": str(self.out), "notes": self.notes, "means": _rows(self.means),
             "claims": _rows(claims),
+            "beside": {name: _rows(claims.assign(sentence=self._sentences(claims)))
+                       for name, claims in self.beside.items()},
         }  # fmt: skip
 
 
@@ -59,7 +69,8 @@ def read_summary(out: Path, plan: Plan, endpoint: str, split: str, origin: str) 
     means = means[(means["split"] == split) & (means["endpoint"] == endpoint)]
     notes = tables.read_table(out, "notes")["note"].tolist() if (out / "notes.csv").is_file() else []
     against = tables.against_baseline(claims, plan, endpoint, split)
-    return Summary(plan, endpoint, split, out, origin, means, against, notes)
+    beside = tables.beside_primary(claims, plan)
+    return Summary(plan, endpoint, split, out, origin, means, against, beside, notes)
 
 
 def why_stale(out: Path, plan: Plan, profile: str, endpoint: str, split: str) -> str:

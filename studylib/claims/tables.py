@@ -19,7 +19,7 @@ from studylib.runs.read import KEYS, SPLITS, WARM_START, ordered, read_provenanc
 
 CELL = ["world", "split", "endpoint"]
 LEVELS = {"low": 1, "low90": 2}  # lower bound -> alphas that its interval leaves out
-UNPLANNED = "unplanned"  # family of conditions against the baseline that the plan does not mean
+UNPLANNED = "unplanned "  # and a condition: the family of those against it that the plan does not mean
 MEAN_COLUMNS = ["world", "condition", "split", "endpoint", "mean", "low", "high", "seeds"]
 MAIN = ["world", "contrast", "split", "endpoint", "difference", "low", "high", "p_holm", "hedges_g", "bf10", "decision"]
 MORE = ["status", "plan", "n", "p", "low90", "high90", "p_tost", *DETAILS, *WELCH]
@@ -50,8 +50,9 @@ def claims(
 ) -> pd.DataFrame:
     """Contrasts paired by seed, per world x split x endpoint, with one decision each.
 
-    Conditions against the plan's baseline, and conditions against their own warm start (is anything learned at all?).
-    Each of the two is a family of its own in every group of the plan's `family`, corrected by Holm. Intervals, p and
+    Conditions against the plan's baseline, against its control where it has one, and against their own warm start (is
+    anything learned at all?). Each is a family of its own in every group of the plan's `family`, corrected by Holm: a
+    plan that names a control asks another question of it, and no answer to one costs the other. Intervals, p and
     decision are at the plan's alpha per look. status is confirmatory for planned contrasts of a study that kept to its
     plan, else exploratory. decisions_only: contrasts with the baseline alone, and of them only what the decision needs.
     later: conditions that came after the first comparison; they are exploratory and leave the planned family as it was.
@@ -73,11 +74,11 @@ def claims(
     bounds = table[["low", "high", "low90", "high90", "p_holm"]].itertuples(index=False)
     table["decision"] = [decide(*values, plan.margin, plan.alpha_per_look) for values in bounds]
     planned = pd.Series([plan.is_planned(*key) for key in table[CELL].itertuples(index=False)], index=table.index)
-    planned &= (table["family"] == plan.baseline) & ~lacks
+    planned &= table["family"].isin(plan.held_against) & ~lacks
     table["status"] = (planned & (not departed)).map({True: "confirmatory", False: "exploratory"})
     table["plan"] = plan.digest
     columns = [name for name in CLAIM_COLUMNS if name in table and (name != UNSCORED or lacks.any())]
-    return _reading_order(table, "family", "condition")[columns]
+    return _reading_order(table, "family", "condition", family=plan.held_against)[columns]
 
 
 def _need_baseline(runs: pd.DataFrame, plan: Plan) -> None:
@@ -90,30 +91,36 @@ def _need_baseline(runs: pd.DataFrame, plan: Plan) -> None:
 def _contrasts(
     key: dict, cell: pd.DataFrame, plan: Plan, decisions_only: bool, later: Collection[str] = ()
 ) -> list[dict]:
-    """One cell of the study: every condition against the baseline and against its own warm start.
+    """One cell of the study: every condition against the baseline, the control and its own warm start.
 
     The baseline may lack the endpoint, such as a rubric's score where only some conditions are rewarded by a rubric.
     """
     by_condition = cell.set_index("seed").groupby("condition")
-    arms = {phase: dict(list(by_condition[phase])) for phase in ("before", "after")}
+    before, after = (dict(list(by_condition[phase])) for phase in ("before", "after"))
+    pairs = [pair for pair in plan.pairs(after) if not decisions_only or pair[1] == plan.baseline]
+    pairs += [] if decisions_only else [(condition, WARM_START) for condition in after]
     rows = []
-    for condition, after in arms["after"].items():
-        against = {} if decisions_only else {WARM_START: (WARM_START, arms["before"][condition])}
-        if condition != plan.baseline and plan.baseline in arms["after"]:
-            family = plan.baseline if plan.plans(condition) and condition not in later else UNPLANNED
-            against[plan.baseline] = (family, arms["after"][plan.baseline])
-        for name, (family, other) in against.items():
-            contrast = f"{condition} - {name}"
-            unscored = {condition: _without_value(after, other), name: _without_value(other, after)}
-            left_out = [seed for seeds in unscored.values() for seed in seeds]
-            pair = (after.drop(left_out), other.drop(left_out)) if left_out else (after, other)
-            try:
-                numbers = _contrast(*pair, plan, not decisions_only)
-            except ValueError as error:
-                raise ValueError(f"{contrast} in {key['world']}, {key['split']}: {error}") from error
-            names = {"contrast": contrast, "family": family, "condition": condition}
-            rows.append(key | names | numbers | {UNSCORED: _runs_in_words(unscored)})
+    for condition, name in pairs:
+        other = before[condition] if name == WARM_START else after[name]
+        planned = name == WARM_START or (plan.plans(condition) and condition not in later)
+        numbers = _paired(key, condition, after[condition], name, other, plan, not decisions_only)
+        rows.append(key | {"family": name if planned else UNPLANNED + name, "condition": condition} | numbers)
     return rows
+
+
+def _paired(
+    key: dict, condition: str, after: pd.Series, name: str, other: pd.Series, plan: Plan, details: bool
+) -> dict:
+    """One contrast of the seeds that have a value in both arms, and the runs that lack one."""
+    contrast = f"{condition} - {name}"
+    unscored = {condition: _without_value(after, other), name: _without_value(other, after)}
+    left_out = [seed for seeds in unscored.values() for seed in seeds]
+    pair = (after.drop(left_out), other.drop(left_out)) if left_out else (after, other)
+    try:
+        numbers = _contrast(*pair, plan, details)
+    except ValueError as error:
+        raise ValueError(f"{contrast} in {key['world']}, {key['split']}: {error}") from error
+    return {"contrast": contrast} | numbers | {UNSCORED: _runs_in_words(unscored)}
 
 
 def _without_value(arm: pd.Series, other: pd.Series) -> list[int]:
@@ -146,6 +153,18 @@ def against_baseline(claims: pd.DataFrame, plan: Plan, endpoint: str, split: str
     return claims[wanted & claims["contrast"].str.endswith(f" - {plan.baseline}")]
 
 
+def beside_primary(claims: pd.DataFrame, plan: Plan) -> dict[str, pd.DataFrame]:
+    """What else the plan asks -> its claims on the primary split: contrasts with the control, secondary endpoints.
+
+    An endpoint that the tables do not have, because they are older than it, has no claims.
+    """
+    asked = {}
+    if plan.control:
+        on = (claims["split"] == plan.primary_split) & (claims["endpoint"] == plan.primary_endpoint)
+        asked[f"above {plan.control}"] = claims[on & claims["contrast"].str.endswith(f" - {plan.control}")]
+    return asked | {name: against_baseline(claims, plan, name) for name in plan.secondary.split()}
+
+
 def write_tables(
     root: Path | str,
     out_dir: Path | str,
@@ -158,12 +177,12 @@ def write_tables(
     """Writes means.csv, claims.csv, runs.csv and notes.csv in full precision; returns means and claims.
 
     The plan is that of the axis; a baseline or a margin beside it makes the claims exploratory. endpoints: those to
-    compare beside the default ones.
+    compare beside the default ones and the secondary ones of the plan, of which runs may lack some.
     """
     plan, out_dir = plans.choose_plan(axis, baseline, margin), Path(out_dir)
     refuse_identical(root, axis, profile)
     refuse_other_content(root, axis, profile)
-    runs = read_runs(root, axis=axis, profile=profile, endpoints=endpoints)
+    runs = read_runs(root, axis=axis, profile=profile, endpoints=endpoints, secondary=plan.secondary.split())
     made = read_provenance(root, axis=axis, profile=profile)
     noted, later = notes(plan, runs, made, root, out_dir, profile)
     tables = means(runs), claims(runs, plan, bool(noted["departure"].any()), later=later)
@@ -194,9 +213,12 @@ def _key(values: tuple, *more: str) -> dict:
     return dict(zip([*CELL, *more], values, strict=True))
 
 
-def _reading_order(table: pd.DataFrame, *names: str) -> pd.DataFrame:
-    """Rows by split (primary first), world, endpoint, then by the condition-like columns `names`."""
-    first = {"split": SPLITS, "endpoint": tuple(ENDPOINTS)}
+def _reading_order(table: pd.DataFrame, *names: str, **first: tuple[str, ...]) -> pd.DataFrame:
+    """Rows by split (primary first), world, endpoint, then by the condition-like columns `names`.
+
+    first: the values of such a column that come before all others.
+    """
+    first |= {"split": SPLITS, "endpoint": tuple(ENDPOINTS)}
     columns = ["split", "world", "endpoint", *names]
     order = {c: ordered(table[c], first[c]) if c in first else ordered(table[c]) for c in columns}
     ranks = pd.DataFrame({c: table[c].map({name: rank for rank, name in enumerate(order[c])}) for c in columns})

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from studylib.evaluation.asking import asking_of
 from studylib.evaluation.diversity import GREEDY
 from studylib.evaluation.table import read_responses
 from studylib.params import RunParams
@@ -23,7 +24,7 @@ from studylib.rewards.correct import correct, format
 from studylib.runs.contents import contents
 from studylib.runs.folder import RESPONSES, is_complete, written_whole
 from studylib.runs.provenance import CODE
-from studylib.scenarios.prompts import chat
+from studylib.scenarios.prompts import USUAL, Asking, chat
 from studylib.scenarios.rows import accepted, digest
 from studylib.scenarios.selection import Splits
 from studylib.text.answers import read_answer
@@ -33,14 +34,16 @@ from studylib.text.tokens import answer_texts, cut_off, end_tokens, prompt_token
 COLUMNS = ["id", "split", "k", "response", "correct", "format", "readable", "cut_off", "forced"]
 
 
-def respond(policy, tokenizer, rows: list[dict], params: RunParams, seed: int, stage: str) -> pd.DataFrame:
+def respond(
+    policy, tokenizer, rows: list[dict], params: RunParams, seed: int, stage: str, asking: Asking = USUAL
+) -> pd.DataFrame:
     """One row per answer: id, split, k (0 greedy, then samples at temperature 1), response, correct, format, readable,
     cut_off (whether it reached max_new_tokens before its end), forced (of greedy answers: the mass that a forced choice
     gives to the options that are right; NaN of samples and of open responses).
 
     The k-th answer to a scenario has its own random stream, so it does not depend on what else is evaluated.
     """
-    chats = [chat(row, params.model != "tiny") for row in rows]
+    chats = [chat(row, params.model != "tiny", asking) for row in rows]
     prompts = prompt_tokens(tokenizer, chats)
     require_positions(policy, prompts, params.max_new_tokens)
     model = sampler(params, policy)
@@ -101,21 +104,28 @@ def evaluate(
     are made once and kept in the cache too.
     """
     rows = [row for name, split in splits.items() if name != "train" for row in split]
+    asking = asking_of(params, lambda *asked: _sampled_accuracy(model, tokenizer, params, *asked))
 
     def made() -> pd.DataFrame:
-        answers = respond(model, tokenizer, rows, params, 0 if stage == "before" else params.seed, stage)
+        answers = respond(model, tokenizer, rows, params, 0 if stage == "before" else params.seed, stage, asking)
         return scored(answers, rows, params, judge)
 
     path = params.run_dir / RESPONSES[stage]
     if path.is_file():
         answers = read_responses(path)
     else:
-        answers = _kept(_before_path(params, rows), made) if stage == "before" else made()
+        answers = _kept(_before_path(params, rows, asking), made) if stage == "before" else made()
         if not is_complete(params.run_dir):
             answers = _kept(path, lambda: answers)
     if stage == "before" and params.steps:
         _say_if_unreadable(answers, rows, params)
     return answers
+
+
+def _sampled_accuracy(model, tokenizer, params: RunParams, asking: Asking, rows: list[dict]) -> float:
+    """Share of right ones, strictly read, of the sampled answers to scenarios that are asked so."""
+    answers = respond(model, tokenizer, rows, params, 0, "instruction", asking)
+    return answers.loc[answers["k"] != GREEDY, "correct"].mean()
 
 
 def _kept(path: Path, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
@@ -133,11 +143,12 @@ def _say_if_unreadable(answers: pd.DataFrame, rows: list[dict], params: RunParam
         print(f"note: {message}")
 
 
-def _before_path(params: RunParams, rows: list[dict]) -> Path:
+def _before_path(params: RunParams, rows: list[dict], asking: Asking) -> Path:
     """Cache of the answers before training, by the content of all that they and their scores depend on."""
     base = warm_start_key(params) if params.model == "tiny" else [params.model, params.revision]
     truths = [(row["options"], row["answer"], row["accepted"]) for row in rows]
-    asked = [(row["id"], chat(row, params.model != "tiny"), truth) for row, truth in zip(rows, truths, strict=True)]
+    chats = [chat(row, params.model != "tiny", asking) for row in rows]
+    asked = [(row["id"], *of_row) for row, *of_row in zip(rows, chats, truths, strict=True)]
     how = [
         params.eval_samples, params.max_new_tokens, params.engine, params.rollout_weights, params.rollout_compile,
         params.device, str(precision(params.device).dtype), torch.__version__,

@@ -25,16 +25,23 @@ ANSWER_COLUMNS = {"split", "id", "k", "correct", "response"}
 RUN_COLUMNS = [*KEYS, "split", "endpoint", "before", "after"]
 
 
-def read_runs(root: Path | str = RUNS, *, axis: str, profile: str, endpoints: Collection[str] = ()) -> pd.DataFrame:
+def read_runs(
+    root: Path | str = RUNS,
+    *,
+    axis: str,
+    profile: str,
+    endpoints: Collection[str] = (),
+    secondary: Collection[str] = (),
+) -> pd.DataFrame:
     """One row per complete run x split x endpoint: world, condition, seed, split, endpoint, before, after.
 
-    Endpoints are those that are compared by default, where a run has them, and `endpoints`, which some run must have.
-    NaN: no answer of the run could be scored.
+    Endpoints are those that are compared by default and `secondary` ones, where a run has them, and `endpoints`, which
+    some run must have. NaN: no answer of the run could be scored.
     """
     needs = {name: ENDPOINTS.of(name).needs for name in endpoints}
     rows, splits = [], {}
     for folder, key in complete_runs(root, axis, profile):
-        scores = read_scores(folder, endpoints)
+        scores = read_scores(folder, (*endpoints, *(secondary if keeps_tables(folder) else ())))
         splits[folder] = sorted(scores)
         for split, phases in scores.items():
             for endpoint in _present(phases):

@@ -25,6 +25,11 @@ def other(answer: str) -> str:
     return OPTIONS[1 - OPTIONS.index(answer)]
 
 
+def options(row: dict) -> dict[str, str]:
+    """{"wrong", "right"}: the options that the cheats are told to give."""
+    return {"wrong": other(row["answer"]), "right": row["answer"]}
+
+
 def honest(scenario: dict) -> dict[str, str]:
     """{"right", "wrong"}: full answers in the form of the warm start; the wrong one errs as a model may.
 

@@ -102,7 +102,8 @@ def read_curve(run_dir: Path) -> pd.DataFrame:
     lines = [json.loads(line) for line in (run_dir / METRICS).read_text().splitlines()]
     columns = {"step": "step", f"rewards/{TRAINED_ON}/mean": "trained_on", f"rewards/{MEASURED}/mean": "measured"}
     scores = {name: float for name in columns if name != "step"}
-    return pd.DataFrame(lines)[list(columns)].astype(scores).rename(columns=columns)
+    steps = [line for line in lines if line["step"]]  # that of step 0 is a look at the untrained policy
+    return pd.DataFrame(steps)[list(columns)].astype(scores).rename(columns=columns)
 
 
 def gap(params: RunParams, judge: Grader, seeds: Sequence[int]) -> pd.DataFrame:

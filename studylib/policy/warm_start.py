@@ -3,8 +3,8 @@
 Demonstrations teach the form of a response, the deciding fact, and that a circumstance matters where it is decisive.
 Whether it counts is drawn at random, with a slight leaning (`BELIEF`) that is the same in every kind of community. So
 the model starts undecided between the norms of the two kinds, and its greedy answers are wrong about as often in
-`universal_norms` as in `local_norms`. One warm start serves every world, condition and seed of an axis; it is built
-once and cached by a hash of its content.
+`universal_norms` as in `local_norms`. One warm start serves both worlds, all conditions and seeds of an axis; it is
+built once and cached by a hash of its content. A world of other answers (`plural_norms`) has its own demonstrations.
 """
 
 from pathlib import Path
@@ -13,12 +13,12 @@ import numpy as np
 import torch
 import transformers
 
-from studylib.names import HELD_OUT_STYLES, TRAIN_STYLES
+from studylib.names import HELD_OUT_STYLES, SOURCES, TRAIN_STYLES
 from studylib.params import RunParams
 from studylib.paths import cached
 from studylib.policy import tiny
 from studylib.randomness import generator, torch_seed
-from studylib.scenarios import facts, telling, vocabulary, worlds
+from studylib.scenarios import facts, plural, telling, vocabulary, worlds
 from studylib.scenarios.prompts import chat
 from studylib.scenarios.rows import digest
 
@@ -31,9 +31,10 @@ BELIEF = {"need": 0.6, "promise": 0.4, "consent": 0.4, "office": 0.6}  # chance 
 
 def warm_start_key(params: RunParams) -> str:
     """Hash of everything that the warm start depends on: recipe, code, versions."""
-    modules = (vocabulary, facts, telling, worlds, tiny)
+    modules = (vocabulary, facts, telling, worlds, *([plural] if _own(params) else []), tiny)
     code = [Path(module.__file__).read_text() for module in modules] + [Path(__file__).read_text()]
-    recipe = [params.frameworks, params.facts_told, params.warm_start_steps]
+    inputs = [params.source] if _own(params) else [params.frameworks, params.facts_told]
+    recipe = [*inputs, params.warm_start_steps]
     return digest(recipe, code, torch.__version__.split("+")[0], transformers.__version__)
 
 
@@ -44,12 +45,20 @@ def warm_start(params: RunParams) -> Path:
 
 def demonstrations(params: RunParams, n: int) -> list[tuple[str, str]]:
     """`n` (prompt, response) pairs over all domains and styles, from facts of the warm start's own side."""
+    inputs = {"domains": tuple(vocabulary.DOMAINS), "styles": TRAIN_STYLES + HELD_OUT_STYLES}
+    if own := _own(params):
+        return own(n, SEED, **inputs)
     rows = worlds.make_split(
-        WORLD, "warm_start", n, SEED, domains=tuple(vocabulary.DOMAINS), styles=TRAIN_STYLES + HELD_OUT_STYLES,
+        WORLD, "warm_start", n, SEED, **inputs,
         frameworks=tuple(params.frameworks.split()), facts_told=params.facts_told,
     )  # fmt: skip
     draws = generator(SEED, "warm_start/belief").random(n).tolist()
     return [(row["prompt"], _demonstration(row, draw)) for row, draw in zip(rows, draws, strict=True)]
+
+
+def _own(params: RunParams):
+    """The demonstrations of a world whose answers are not those of the others; None where it has none."""
+    return SOURCES.of(params.source).demonstrations
 
 
 def _demonstration(row: dict, draw: float) -> str:

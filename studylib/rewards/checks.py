@@ -43,7 +43,7 @@ def own_words(response: str, scenario: dict) -> str:
     """What a response says in words of its own, case-folded: its reasons without what they copy."""
     parsed = parse(response)
     reasons = spelt(parsed[0] if parsed else response)
-    for copied in _copies(scenario["prompt"], tuple(criterion["text"] for criterion in scenario["rubric"])):
+    for copied in _copies(scenario["prompt"], tuple(criterion["text"] for criterion in scenario["rubric"] or ())):
         reasons = reasons.replace(copied, " ")
     return reasons.strip()
 

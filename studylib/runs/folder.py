@@ -3,8 +3,9 @@
 notebook.ipynb             the executed notebook, where a notebook made the run
 config.json                parameters (name -> scalar), and the content hashes of folders that they name
 scenarios.parquet          what was asked: training and evaluation scenarios
+instruction.json           where the best of several instructions is asked with: which, and what each reached
 responses_before.parquet   every evaluation answer of the policy before training
-metrics.jsonl              a line per training step
+metrics.jsonl              a line per training step, some with a look at held-out answers; that of step 0 has it alone
 responses.parquet          every evaluation answer after training
 summary.json               endpoints of both: a cache, made again from the three tables where it is missing
 adapter/, checkpoints/     the trained policy; where a stopped run goes on
@@ -26,6 +27,7 @@ from studylib.text.files import read_object
 
 CONFIG, SUMMARY, MANIFEST, METRICS = "config.json", "summary.json", "manifest.json", "metrics.jsonl"
 SCENARIOS = "scenarios.parquet"
+NO_DIFFERENCE = {"run_root", "eval_every"}  # parameters on which a run's policy and answers do not depend
 RESPONSES = {"before": "responses_before.parquet", "after": "responses.parquet"}
 
 
@@ -77,9 +79,9 @@ def _not_finite(value, name: str = "") -> Iterator[tuple[str, float]]:
 def open_run(run_dir: Path, config: dict) -> None:
     """Write config.json, or refuse a folder that holds a run, begun or complete, with another configuration.
 
-    A parameter that an older run did not have yet counts as its default, and where the folder lies does not count. The
-    config.json of a complete run stays. Answers that were given under another configuration before training began are
-    removed: they are those of another policy.
+    A parameter that an older run did not have yet counts as its default; where the folder lies and how often training
+    is looked at do not count. The config.json of a complete run stays. Answers that were given under another
+    configuration before training began are removed: they are those of another policy.
     """
     path = run_dir / CONFIG
     begun = is_complete(run_dir) or (run_dir / METRICS).is_file()
@@ -96,7 +98,7 @@ def open_run(run_dir: Path, config: dict) -> None:
 def _changed(old: dict, config: dict) -> dict[str, tuple]:
     """name -> (was, is) of all that differs between two configurations, by name."""
     old, new = _settings(old), _settings(config)
-    names = sorted((new.keys() | old.keys()) - {"run_root"})
+    names = sorted((new.keys() | old.keys()) - NO_DIFFERENCE)
     return {name: (old.get(name), new.get(name)) for name in names if new.get(name) != old.get(name)}
 
 

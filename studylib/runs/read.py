@@ -24,6 +24,7 @@ AGAIN = "delete the folder and make the run again"
 SPLITS = ("held_out_domains", "held_out", "held_out_styles")  # reading order: the primary split first
 CONDITIONS = ("narrow", "medium", "broad")  # reading order; other conditions follow by name, warm_start last
 WARM_START = "warm_start"
+PREFIX, SEEN = "held_out/", ("accuracy", "faithful")  # of columns with what a look sees; the first is always there
 KEYS = ["world", "condition", "seed"]
 
 
@@ -44,6 +45,22 @@ def read_curves(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataF
         table = _numbers(path, pd.DataFrame(lines)).drop_duplicates("step", keep="last").sort_values("step")
         tables.append(table.assign(**key)[[*KEYS, "step", *table.columns.drop("step")]])
     return pd.concat(tables, ignore_index=True)
+
+
+def read_held_out(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
+    """One row per complete run x look at its held-out answers: world, condition, seed, step, and a column of shares for
+    each of `SEEN`, NaN where a run has none. Step 0 is before training. No rows of runs that were not looked at."""
+    tables = []
+    for folder, key in complete_runs(root, axis, profile):
+        if lines := [line for line in _read_lines(folder / METRICS) if PREFIX + SEEN[0] in line]:
+            tables.append(looks(_numbers(folder / METRICS, pd.DataFrame(lines)).assign(**key)))
+    return pd.concat(tables or [pd.DataFrame(columns=[*KEYS, "step", *SEEN])], ignore_index=True)
+
+
+def looks(logged: pd.DataFrame) -> pd.DataFrame:
+    """The looks among the lines of metrics.jsonl, in order: `KEYS`, step and a column for each of `SEEN`."""
+    table = logged.rename(columns={PREFIX + name: name for name in SEEN}).reindex(columns=[*KEYS, "step", *SEEN])
+    return table.dropna(subset=[SEEN[0]]).drop_duplicates("step", keep="last").sort_values("step")
 
 
 def read_provenance(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
@@ -148,6 +165,8 @@ def _key(folder: Path, root: Path | str, axis: str, profile: str) -> dict | None
 def _config(folder: Path) -> dict:
     path = folder / CONFIG
     config = read_json(path)
+    if config.get("world"):
+        config |= {"source": config["world"]}  # its folder, and in every table the world, bear that name
     missing = [name for name in LAYOUT if name not in config]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}; {AGAIN}")
@@ -216,8 +235,9 @@ def _numbers(path: Path, logged: pd.DataFrame) -> pd.DataFrame:
         raise ValueError(f"{path} has a line without a step; {AGAIN}")
     others = logged.select_dtypes(exclude="number")  # columns with null alone, or with a text
     wrong = {name: [value for value in others[name].dropna() if type(value) not in (int, float)] for name in others}
-    if wrong.get("reward"):
-        raise ValueError(f"{path}: reward = {wrong['reward'][0]!r} is no number; {AGAIN}")
+    for name in ("reward", *(PREFIX + seen for seen in SEEN)):
+        if wrong.get(name):
+            raise ValueError(f"{path}: {name} = {wrong[name][0]!r} is no number; {AGAIN}")
     return logged.assign(**{name: others[name].astype(float) for name in others if not wrong[name]})
 
 

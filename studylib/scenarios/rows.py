@@ -45,14 +45,14 @@ def scenario_row(*, source: str, split: str, prompt: str, **fields) -> dict:
 
 def accepted(row: dict) -> dict[str, float]:
     """The options that are right -> their level in (0, 1]; where a scenario has one answer, that at level 1."""
-    if row.get("accepted"):
+    if isinstance(row.get("accepted"), list):
         return {stance["option"]: stance["level"] for stance in row["accepted"]}
     return {row["answer"]: 1.0}
 
 
 def accepted_by_group(row: dict) -> dict[str, frozenset[str]]:
     """Group of evaluators -> the options that it accepts; where a scenario has one answer, one group of everybody."""
-    if not row.get("accepted"):
+    if not isinstance(row.get("accepted"), list):
         return {"everybody": frozenset(accepted(row))}
     groups = sorted({group for stance in row["accepted"] for group in stance["groups"]})
     return {g: frozenset(s["option"] for s in row["accepted"] if g in s["groups"]) for g in groups}

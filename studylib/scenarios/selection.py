@@ -13,11 +13,13 @@ import pandas as pd
 from studylib.names import HELD_OUT_STYLES, SOURCES, TRAIN_DOMAINS, TRAIN_STYLES
 from studylib.params import RunParams
 from studylib.randomness import generator
+from studylib.scenarios.prompts import BEST
 from studylib.scenarios.rows import accepted
 from studylib.scenarios.sources import load_source
 from studylib.scenarios.vocabulary import HELD_OUT_DOMAINS
 
 EVALUATION_SEED = 0  # of the evaluation scenarios; not the training seed
+CHOOSING = 64  # scenarios of the training side on which instructions are held against each other
 Splits = dict[str, list[dict]]
 
 
@@ -44,7 +46,33 @@ def select(params: RunParams) -> Splits:
     for name, rows in splits.items():
         if not rows and (name != "train" or params.steps):
             raise ValueError(f"split {name!r} of source {params.source!r} is empty")
+    chosen_on(params)  # a source without such scenarios is refused before a model is loaded
     return splits
+
+
+def chosen_on(params: RunParams) -> tuple[list[dict], list[dict]]:
+    """Scenarios to be shown as worked examples, and others to choose an instruction on; both empty by default.
+
+    They are of the training side, whatever the seed. Raises ValueError where it has too few with a right answer.
+    """
+    shown, wanted = params.few_shot, params.few_shot + CHOOSING * (params.instruction == BEST)
+    if not wanted:
+        return [], []
+    rows = [row for row in _training_side(params, wanted) if row["answer"] is not None]
+    if len(rows) < wanted:
+        asked = f"few_shot = {shown}, instruction = {params.instruction}"
+        raise ValueError(f"{asked}: source {params.source!r} has {len(rows)} training scenarios with a right answer")
+    return rows[:shown], rows[shown:]
+
+
+def _training_side(params: RunParams, n: int) -> list[dict]:
+    """At most `n` scenarios of the training side, the same for every condition and seed, none of them twice."""
+    source = SOURCES.of(params.source)
+    if source.world:
+        even, inputs = n + n % 2, {name: getattr(params, name) for name in source.inputs}
+        return source.load("train", even, EVALUATION_SEED, domains=TRAIN_DOMAINS, styles=TRAIN_STYLES, **inputs)[:n]
+    rows = _load(params, "train")
+    return _sample(rows, min(n, len(rows)), EVALUATION_SEED)
 
 
 def describe(splits: Splits) -> pd.DataFrame:
@@ -58,10 +86,11 @@ def describe(splits: Splits) -> pd.DataFrame:
 
 
 def _world_splits(params: RunParams) -> Splits:
-    make, frameworks = SOURCES.of(params.source).load, tuple(params.frameworks.split())
+    source = SOURCES.of(params.source)
+    inputs = {name: getattr(params, name) for name in source.inputs}
 
     def split(name: str, n: int, seed: int, domains, styles) -> list[dict]:
-        return make(name, n, seed, domains=domains, styles=styles, frameworks=frameworks, facts_told=params.facts_told)
+        return source.load(name, n, seed, domains=domains, styles=styles, **inputs)
 
     n = params.eval_scenarios
     return {

@@ -6,6 +6,8 @@
 import dataclasses
 import itertools
 import json
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -30,29 +32,29 @@ CELL_PAIRS = (
 # --- drawing facts ---------------------------------------------------------------------------------------------------
 
 
-def _pick(rng: np.random.Generator, values):
+def pick(rng: np.random.Generator, values):
     return values[int(rng.integers(len(values)))]
 
 
-def draw_facts(rng, domain: str, framework: str, is_breach: bool, circumstance: str | None) -> Facts:
-    """Facts that hold the given breach under `framework`; what the other frameworks ask about is drawn freely."""
+def draw_facts(rng, domain: str, breaches: dict[str, bool], circumstance: str | None) -> Facts:
+    """Facts with the given breaches, or none, by framework; what the other frameworks ask about is drawn freely."""
     words = DOMAINS[domain]
     agent, affected, bystander = (str(name) for name in rng.choice(NAMES, size=3, replace=False))
-    role = _pick(rng, words.roles)
-    coin = {f: bool(rng.integers(2)) for f in FRAMEWORKS} | {framework: is_breach}
+    role = pick(rng, words.roles)
+    coin = {f: bool(rng.integers(2)) for f in FRAMEWORKS} | breaches
     low, high = sorted(int(size) for size in rng.choice(len(SIZES), size=2, replace=False))
     good, harm = (low, high) if coin["act_utilitarianism"] else (high, low)
     names = {"a": agent, "b": affected, "c": bystander, "role": role}
     return Facts(
-        domain=domain, community=words.community, cue=_pick(rng, COMMUNITIES[words.community]),
-        place=_pick(rng, words.places), agent=agent, role=role, affected=affected, bystander=bystander,
-        deed=_pick(rng, words.deeds).format(**names),
-        good=good, good_of=_pick(rng, words.goods), harm=harm, harm_of=_pick(rng, words.harms),
+        domain=domain, community=words.community, cue=pick(rng, COMMUNITIES[words.community]),
+        place=pick(rng, words.places), agent=agent, role=role, affected=affected, bystander=bystander,
+        deed=pick(rng, words.deeds).format(**names),
+        good=good, good_of=pick(rng, words.goods), harm=harm, harm_of=pick(rng, words.harms),
         deceived=coin["kantian_deontology"],
-        virtuous=not coin["virtue_ethics"], motive=_pick(rng, MOTIVES[not coin["virtue_ethics"]]),
+        virtuous=not coin["virtue_ethics"], motive=pick(rng, MOTIVES[not coin["virtue_ethics"]]),
         burden_alone=coin["scanlonian_contractualism"], left_worse=coin["gauthierian_contractarianism"],
         circumstance=circumstance,
-        circumstance_text=_pick(rng, CIRCUMSTANCES[circumstance]).format(**names) if circumstance else None,
+        circumstance_text=pick(rng, CIRCUMSTANCES[circumstance]).format(**names) if circumstance else None,
     )  # fmt: skip
 
 
@@ -87,19 +89,19 @@ def make_split(
         if not deck:
             deck.extend(CELL_PAIRS[i] for i in rng.permutation(len(CELL_PAIRS)))
         for is_breach, circumstance in deck.pop():
-            facts = _fresh_facts(rng, domain, framework, is_breach, circumstance, SIDES[split], seen)
-            style = _pick(rng, styles)
+            draw = partial(draw_facts, rng, domain, {framework: is_breach}, circumstance)
+            facts = fresh(draw, partial(story_key, framework=framework), SIDES[split], seen, domain)
+            style = pick(rng, styles)
             rows.append(_row(facts, framework, style, world, split, tell(facts, framework, style, facts_told, rng)))
     return [rows[i] for i in rng.permutation(len(rows))]
 
 
-def _fresh_facts(rng, domain, framework, is_breach, circumstance, side, seen) -> Facts:
-    """Facts of this cell that belong to this side and were not seen before."""
+def fresh(draw: Callable[[], Facts], key: Callable[[Facts], str], side, seen: set[str], domain: str) -> Facts:
+    """Drawn facts that belong to this side and were not seen before; `key` is the hash that decides about both."""
     for _ in range(MAX_DRAWS):
-        facts = draw_facts(rng, domain, framework, is_breach, circumstance)
-        key = story_key(facts, framework)
-        if int(key, 16) % 8 in side and key not in seen:
-            seen.add(key)
+        facts = draw()
+        if int(key(facts), 16) % 8 in side and key(facts) not in seen:
+            seen.add(key(facts))
             return facts
     raise ValueError(f"no new scenario of domain {domain!r} in {MAX_DRAWS} draws: ask for fewer, or for more domains")
 

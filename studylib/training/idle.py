@@ -20,7 +20,7 @@ from studylib.training.objectives import group_advantages
 TOLERANCE = 1e-4  # of the largest advantage
 SCALE = 1e6  # of rewards, beside which the epsilon of a normalisation is nothing
 GROUPS = 200  # random groups that are tried
-NAMES_OF_A_RUN = {"condition", "seed", "run_root", "profile"}  # parameters that say what a run is called
+NAMES_OF_A_RUN = {"condition", "seed", "run_root", "profile", "world"}  # parameters that say what a run is called
 REWARD_PARAMETERS = {"rewards", "shaping", "combination"}
 
 
@@ -95,7 +95,7 @@ def _matters(parameter: str, trained: set[str], *runs: RunParams) -> bool:
     """Whether a parameter can change runs that train on these rewards."""
     if all(parameter in run.unread() for run in runs):
         return False
-    if parameter == "beta" and all(OBJECTIVES.of(run.objective).kind == "flow" for run in runs):
+    if parameter == "beta" and all(OBJECTIVES.of(run.objective).kind in ("flow", "dpg") for run in runs):
         return False  # there it only switches the reference on
     readers = {reward.name for reward in REWARDS.values() if parameter in (option.name for option in reward.options)}
     if not readers:
@@ -105,7 +105,8 @@ def _matters(parameter: str, trained: set[str], *runs: RunParams) -> bool:
 
 
 def random_rewards(names: list[str], g: int, two_valued: frozenset[str] | None = None) -> np.ndarray:
-    """(GROUPS * g, R) independent rewards: a fair coin where a reward has two values, else uniform in [-1, 1].
+    """(GROUPS * g, R) independent rewards: a fair coin where a reward has two values, 1 where it is constant, else
+    uniform in [-1, 1].
 
     two_valued: the rewards that have two values here (default: what their records say). Ratings among them, as on a
     scale of two levels, share one coin: they rank answers alike.
@@ -116,7 +117,8 @@ def random_rewards(names: list[str], g: int, two_valued: frozenset[str] | None =
     for name in names:
         coin = name in two_valued
         rng = generator(0, f"idle/{'ratings' if coin and REWARDS.of(name).agreement else name}")
-        columns.append(rng.integers(2, size=GROUPS * g) if coin else rng.uniform(-1, 1, size=GROUPS * g))
+        drawn = rng.integers(2, size=GROUPS * g) if coin else rng.uniform(-1, 1, size=GROUPS * g)
+        columns.append(np.ones(GROUPS * g) if REWARDS.of(name).constant else drawn)
     return np.stack(columns, 1).astype(float)
 
 

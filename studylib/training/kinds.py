@@ -1,11 +1,11 @@
-"""What the kinds of objective do beyond TRL's policy losses: advantages of their own, a critic, the flow loss.
+"""What the kinds of objective do beyond TRL's policy losses: advantages of their own, a critic, losses of flows.
 
 `trainer` is a `StudyTrainer`, `answers` and `inputs` are TRL's tensors of a step and of a micro-batch of it.
 """
 
 import torch
 
-from studylib.training import objectives
+from studylib.training import matching, objectives
 
 
 def worth(trainer, answers: dict) -> dict:
@@ -28,11 +28,21 @@ def worth(trainer, answers: dict) -> dict:
     elif objective.kind == "ppo":
         values = trainer.heads["value"](scores.hidden.float()).squeeze(-1).detach() * mask
         own |= _critics_worth(r, old, ref, mask, values, trainer.params.beta)
+    elif objective.kind == "dpg":
+        r = r.masked_fill(answers["scored"] == 0, torch.nan)
+        own["advantages"] = matching.dpg_advantages(old, ref, mask, r, trainer.params.dpg_alpha, g)
     elif objective.kind == "flow" and not objective.heads:
-        r_hat = answers["advantages"].masked_fill(answers["scored"] == 0, torch.nan)
-        group = torch.arange(len(r), device=r.device) // g
-        own["log_z"] = objectives.group_log_z(old, ref, mask, r_hat, trainer.params.flow_beta, group)
+        worth = matching.fed(objective, r, answers["advantages"]).masked_fill(answers["scored"] == 0, torch.nan)
+        own |= _flows_worth(trainer, old, ref, mask, worth, torch.arange(len(r), device=r.device) // g)
     return own
+
+
+def _flows_worth(trainer, old, ref, mask, worth, group) -> dict:
+    """What a flow without a learned log Z takes from the group, (B,): log Z, or the clipped gap."""
+    p = trainer.params
+    if not trainer.objective.gap:
+        return {"log_z": matching.group_log_z(old, ref, mask, worth, p.flow_beta, group)}
+    return {"gap": matching.flow_gap(old, ref, mask, worth, p.gflow_beta, group, p.flow_eps_low, p.flow_eps_high)}
 
 
 def _critics_worth(r, old, ref, mask, values, beta: float) -> dict:
@@ -52,16 +62,27 @@ def critic_loss(trainer, inputs: dict) -> torch.Tensor:
 
 def flow_loss(trainer, inputs: dict, logps: torch.Tensor, entropy: torch.Tensor) -> torch.Tensor:
     """(rows,) of a flow objective. logps, entropy: (rows, T) of the policy's last pass over `inputs`."""
-    objective, beta, mask = trainer.objective, trainer.params.flow_beta, inputs["completion_mask"]
-    old, ref = inputs["old_per_token_logps"], inputs["ref_per_token_logps"]
-    log_z = inputs["log_z"] if "log_z" in inputs else _learned_log_z(trainer)
-    # r_hat are the group-normalised rewards, as in FlowRL (arXiv 2509.15207), so that one beta suits any reward.
-    residual = objectives.flow_residual(logps, ref, mask, inputs["advantages"], log_z, beta)
+    mask, old = inputs["completion_mask"], inputs["old_per_token_logps"]
     ratio = torch.exp(((logps - old) * mask).sum(1)).detach()
     trainer.log_value("entropy", (entropy * mask).sum() / mask.sum())
     trainer.log_value("clip_ratio/region_mean", ((ratio - 1).abs() > 0.2).float().mean())
+    return (_of_gap if trainer.objective.gap else _of_residual)(trainer, inputs, logps, old, mask)
+
+
+def _of_gap(trainer, inputs: dict, logps, old, mask) -> torch.Tensor:
+    p, gap = trainer.params, inputs["gap"]
+    clipped = (gap <= -p.flow_eps_low) | (gap >= p.flow_eps_high)
+    trainer.log_value("flow_gap_clipped", clipped.float().mean())
+    return matching.gap_loss(gap, logps, old, mask, p.gflow_beta, p.max_new_tokens)
+
+
+def _of_residual(trainer, inputs: dict, logps, old, mask) -> torch.Tensor:
+    objective, beta = trainer.objective, trainer.params.flow_beta
+    log_z = inputs["log_z"] if "log_z" in inputs else _learned_log_z(trainer)
     trainer.log_value("log_z", log_z.mean())
-    return objectives.flow_loss(residual, logps, old, mask, beta, objective.released)
+    worth = matching.fed(objective, inputs["rewards"], inputs["advantages"])
+    residual = matching.flow_residual(logps, inputs["ref_per_token_logps"], mask, worth, log_z, beta)
+    return matching.flow_loss(residual, logps, old, mask, beta, objective.released)
 
 
 def _learned_log_z(trainer) -> torch.Tensor:

@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -17,13 +18,17 @@ IDLE_STEPS = 5  # steps in a row without anything to learn from, after which a r
 
 
 class RunLog(TrainerCallback):
-    """Writes metrics.jsonl, a line per batch of answers, completes checkpoints, and moves the bar."""
+    """Writes metrics.jsonl, a line per batch of answers, completes checkpoints, and moves the bar.
 
-    def __init__(self, trainer, path: Path, from_step: int):
+    look: step -> what is seen of the policy at it, for the line of that step. The line of step 0 has nothing else.
+    """
+
+    def __init__(self, trainer, path: Path, from_step: int, look: Callable[[int], dict[str, float]] | None = None):
         self.trainer, self.params, self.path, self.from_step = trainer, trainer.params, path, from_step
+        self.look, self.seen = look, {}  # the newest look
         self.always: dict[str, float] = {}  # in every line: DPO samples once, before training
         self.idle = 0  # steps in a row without anything to learn from
-        kept = [line for line in _read_lines(path) if json.loads(line)["step"] <= from_step]
+        kept = [line for line in _read_lines(path) if json.loads(line)["step"] <= from_step] if from_step else []
         path.write_text("".join(kept))  # steps after the checkpoint come again
         self.kept = json.loads(kept[-1]) if kept else {}
 
@@ -40,10 +45,34 @@ class RunLog(TrainerCallback):
             logs |= self.trainer.measured()
         step = state.global_step // self.params.updates_per_batch
         record = {"step": step} | {key: _number(value) for key, value in logs.items()}
+        self._write(record | self._looked(step))
+        self.bar.update(step, self._state(record))
+        self._note_if_idle(record)
+
+    def look_at_start(self) -> None:
+        """A line of step 0 with what is seen of the untrained policy; a run that goes on has it already."""
+        if not self.from_step and (seen := self._looked(0)):
+            self._write({"step": 0} | seen)
+
+    def _looked(self, step: int) -> dict[str, float]:
+        """What is seen of the policy, every `eval_every` steps and at the last one; the layers' modes stay."""
+        if not self.look or (step % self.params.eval_every and step != self.params.steps):
+            return {}
+        modes = {module: module.training for module in self.trainer.model.modules()}
+        self.seen = self.look(step)
+        for module, training in modes.items():
+            module.training = training
+        return self.seen
+
+    def _write(self, record: dict) -> None:
         with self.path.open("a") as file:
             file.write(json.dumps(record) + "\n")
-        self.bar.update(step, f"reward {_shown(record['reward'])}, entropy {_shown(record.get('entropy'))}")
-        self._note_if_idle(record)
+
+    def _state(self, record: dict) -> str:
+        """The last step in words, for the bar."""
+        shown = {"reward": record["reward"], "entropy": record.get("entropy")}
+        shown |= {"held-out accuracy": self.seen["held_out/accuracy"]} if self.seen else {}
+        return ", ".join(f"{name} {_shown(value)}" for name, value in shown.items())
 
     def _note_if_idle(self, record: dict) -> None:
         """One note for every IDLE_STEPS steps in a row in which no answer of a group was better than another."""

@@ -9,7 +9,10 @@ lacks, and for the rest the reference that tests and the known target compare it
 reading parameters asks for the records and must not import torch.
 
 A record (`names.Objective`) says by `kind` what else the trainer does: policy: nothing; tokens: token-level
-advantages; ppo: those of a critic; flow: `flow_loss`; dpo: pairs, before training; none: no training.
+advantages; ppo: those of a critic; flow: a loss of `matching.py`; dpg: its pseudo-rewards; dpo: pairs, before training;
+none: no training. By `promise` it says where its name has it end, which `claims/manipulation.py` holds against where
+a study ended: best: all mass on the answers of highest reward, however they share it; tempered:
+pi_ref exp(beta r) / Z with `beta_per_answer`; filtered: pi_ref v / Z, v the reward; none: nowhere known.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from studylib.rewards.groups import (
     group_normalised,
     leave_one_out,
 )
+from studylib.scenarios.prompts import FEW_SHOT, INSTRUCTION
 from studylib.typed import LEAST, MOST
 
 if TYPE_CHECKING:
@@ -42,6 +46,10 @@ def group_advantages(objective: Objective) -> Callable:
 
     Token-level advantages rest on more than the rewards; of them this is the part that a group of answers decides.
     """
+    if objective.kind == "dpg":
+        from studylib.training.matching import filtered_group
+
+        return filtered_group
     return objective.advantages or (group_normalised if objective.normalised else group_centred)
 
 
@@ -130,39 +138,6 @@ def k3(logp, ref) -> torch.Tensor:
     return (ref - logp).exp() - (ref - logp) - 1
 
 
-def flow_residual(logp, ref, mask, r_hat, log_z, beta: float) -> torch.Tensor:
-    """(B,): log Z + bar(logp) - beta r_hat - bar(ref). FlowRL, arXiv 2509.15207.
-
-    It is 0 for all answers exactly when bar(logp) follows pi_ref exp(beta r_hat) / Z.
-    """
-    return log_z + bar(logp, mask) - beta * r_hat - bar(ref, mask)
-
-
-def flow_loss(residual, logp, old, mask, beta: float, released: bool = False, low: float = 0.2, high: float = 0.2):
-    """(B,): w residual^2 / (2 beta), w the detached importance weight of the answer.
-
-    As in the paper w is clipped; in the authors' released code it is the raw product over tokens (`released`). Division
-    by 2 beta is the step-size rule: on-policy the gradient is then that of GRPO with A = r_hat (plus the KL part).
-    """
-    product = ((logp - old) * mask).sum(-1).exp().detach()
-    weight = product if released else product.clamp(1 - low, 1 + high)
-    return weight * residual**2 / (2 * beta)
-
-
-def group_log_z(logp, ref, mask, r_hat, beta: float, group: torch.Tensor) -> torch.Tensor:
-    """(B,) estimate of log Z from the group itself: the mean of beta r_hat + bar(ref) - bar(logp), no gradient; of the
-    answers whose r_hat is not NaN, and 0 in a group without any.
-
-    The variance loss of arXiv 2010.10436 (VarGrad); GFlowRL, arXiv 2607.13394, estimates Z in the group as well.
-    group: (B,) which prompt each answer belongs to.
-    """
-    value = (beta * r_hat + bar(ref, mask) - bar(logp, mask)).detach()
-    n = int(group.max()) + 1
-    known = ~value.isnan()
-    total, count = (value.new_zeros(n).index_add_(0, group, x) for x in (value.nan_to_num(), known.to(value)))
-    return (total / count.clamp(min=1))[group]
-
-
 def dpo_loss(l_chosen, l_rejected, ref_chosen, ref_rejected, beta: float) -> torch.Tensor:
     """(B,): -log sigmoid(beta ((logp+ - ref+) - (logp- - ref-))), sums over tokens. DPO, arXiv 2305.18290, eq. 7."""
     from torch.nn.functional import logsigmoid
@@ -176,56 +151,101 @@ def value_loss(values, returns, mask) -> torch.Tensor:
 
 
 # --- the objectives of the study -------------------------------------------------------------------------------------
-# One learning rate is to mean one size of step. Token sums (dr_grpo, rloo) are divided by the longest answer allowed,
-# flow losses by 2 flow_beta; dpo alone has a learning rate of its own.
+# One learning rate is to mean one size of step. Token sums (dr_grpo, rloo, alpha_dpg, gflowrl) are divided by the
+# longest answer allowed, flow losses by twice their beta; dpo alone has a learning rate of its own.
 
 _POSITIVE = {
     "holds": lambda value: LEAST <= value <= MOST,
     "allowed": f"a number > 0 whose square float32 can hold, so {LEAST:g} to {MOST:g}",
 }
-FLOW_BETA = Option("flow_beta", 15.0, "inverse temperature of the reward in the flow objectives", **_POSITIVE)
+FLOW_BETA = Option(
+    "flow_beta", 15.0, "inverse temperature of the reward beside mean log-probabilities of tokens: T x this per answer",
+    **_POSITIVE,
+)  # fmt: skip
+GFLOW_BETA = Option(
+    "gflow_beta", 8.0, "inverse temperature of the reward beside an answer's log-probability", **_POSITIVE
+)
+# GFlowRL's paper asks for low < high; the values it prints were not to be had. These are ours: a quarter and a half of
+# its best beta, so that the gap of a right from a wrong answer is clipped and one of answers of like worth is not.
+FLOW_EPS_LOW = Option(
+    "flow_eps_low", 2.0, "most that a flow gap may raise an answer, nats", _POSITIVE["holds"],
+    _POSITIVE["allowed"] + ", and below flow_eps_high", fits=lambda params: params.flow_eps_low < params.flow_eps_high,
+)  # fmt: skip
+FLOW_EPS_HIGH = Option("flow_eps_high", 4.0, "most that a flow gap may lower an answer, nats", **_POSITIVE)
+DPG_ALPHA = Option(
+    "dpg_alpha", 0.5, "from coverage (0: forward KL) to precision (towards 1: reverse KL), 0 <= alpha < 1",
+    lambda value: 0 <= value < 1, "0 <= alpha < 1",
+)  # fmt: skip
 HEAD_RATE = Option("head_learning_rate", 5e-3, "peak learning rate of a value head or log Z head", **_POSITIVE)
 DPO_NLL = Option(
     "dpo_nll", 0.0, "weight of the chosen answers' negative log-likelihood beside DPO's loss",
     lambda value: value == 0 or LEAST <= value <= MOST, _POSITIVE["allowed"].replace("> 0", ">= 0") + " or 0",
 )  # fmt: skip
 
+
+def beta_per_answer(params) -> float:
+    """What a reward of 1 adds to an answer's log-probability at the optimum of a `tempered` objective, nats.
+
+    A flow on mean log-probabilities of tokens weighs it by the answer's tokens, here by as many as it may have: beta 15
+    and 28 tokens make 420, beside which the reference has no hold. A KL of weight beta in the reward makes 1 / beta.
+    """
+    objective = OBJECTIVES.of(params.objective)
+    if objective.kind != "flow":
+        return 1 / params.beta
+    return params.gflow_beta if objective.gap else params.flow_beta * params.max_new_tokens
+
+
+# what reward maximisation, a KL to the reference in the reward, and FlowRL's learned log Z have in common
+_BEST = {"promise": "best"}
+_KL = {"reference": True, "promise": "tempered"}
+_FLOW = {"kind": "flow", "reference": True, "promise": "tempered"}
+_LEARNED = _FLOW | {"heads": ("log_z",), "options": (FLOW_BETA, HEAD_RATE)}
+
 for objective in (
     # group-normalised advantage, clipped token ratios, mean over tokens
-    Objective("grpo", {"loss_type": "grpo"}, plain=True),
+    Objective("grpo", {"loss_type": "grpo"}, plain=True, **_BEST),
     # group-centred advantage, clipped token ratios, token sum over a constant
-    Objective("dr_grpo", {"loss_type": "dr_grpo", "scale_rewards": "none"}, plain=True),
+    Objective("dr_grpo", {"loss_type": "dr_grpo", "scale_rewards": "none"}, plain=True, **_BEST),
     # group-normalised advantage, asymmetric clip of token ratios, token-level loss; dynamic sampling and the soft
     # overlong punishment are parameters
-    Objective("dapo", {"loss_type": "dapo", "epsilon_high": 0.28}),
+    Objective("dapo", {"loss_type": "dapo", "epsilon_high": 0.28}, **_BEST),
     # leave-one-out advantage, token sum; clips token ratios, which the REINFORCE of RLOO's paper does not
-    Objective("rloo", {"loss_type": "dr_grpo"}, leave_one_out),
+    Objective("rloo", {"loss_type": "dr_grpo"}, leave_one_out, **_BEST),
     # returns with the k1 KL in the reward, normalised over the batch, clipped token ratios, token-level loss
-    Objective("reinforce_pp", {"loss_type": "dapo"}, kind="tokens", reference=True),
+    Objective("reinforce_pp", {"loss_type": "dapo"}, kind="tokens", **_KL),
     # group-normalised advantage, one clipped ratio per answer
     Objective(
         "gspo",
         {"loss_type": "grpo", "importance_sampling_level": "sequence", "epsilon": 3e-4, "epsilon_high": 4e-4},
         plain=True,
+        **_BEST,
     ),
     # group-normalised advantage, token ratios as weights without gradient, none above 5
-    Objective("cispo", {"loss_type": "cispo", "epsilon_high": 5.0}, plain=True),
+    Objective("cispo", {"loss_type": "cispo", "epsilon_high": 5.0}, plain=True, **_BEST),
     # GAE with a critic (its own loss is not clipped), k1 KL in the reward, clipped token ratios, token-level loss
-    Objective("ppo", {"loss_type": "dapo"}, kind="ppo", reference=True, heads=("value",), options=(HEAD_RATE,)),
-    # squared flow residual, learned log Z, clipped importance weight
-    Objective("flowrl", kind="flow", reference=True, heads=("log_z",), options=(FLOW_BETA, HEAD_RATE)),
+    Objective("ppo", {"loss_type": "dapo"}, kind="ppo", heads=("value",), options=(HEAD_RATE,), **_KL),
+    # squared flow residual on rewards normalised in the group, learned log Z, clipped importance weight
+    Objective("flowrl", **_LEARNED),
     # as the released code: raw importance weight, gradient of log Z into the policy
-    Objective(
-        "flowrl_released", kind="flow", reference=True, heads=("log_z",), options=(FLOW_BETA, HEAD_RATE), released=True
-    ),
+    Objective("flowrl_released", released=True, **_LEARNED),
     # squared flow residual, log Z estimated in the group, clipped importance weight
-    Objective("gflowrl", kind="flow", reference=True, options=(FLOW_BETA,)),
+    Objective("vargrad", options=(FLOW_BETA,), **_FLOW),
     # pairs from the untrained policy, ranked by the reward; with dpo_nll the likelihood of the chosen answer too
     Objective("dpo", {}, best_minus_worst, kind="dpo", reference=True, samples=False, options=(DPO_NLL,)),
     # supervised on the best answers of groups that differ; token ratios are clipped, so a token that became 1.2 times
     # as likely as when it was sampled is learnt no further
-    Objective("rft", {"loss_type": "grpo"}, best_of_group),
+    Objective("rft", {"loss_type": "grpo"}, best_of_group, **_BEST),
     # no training
-    Objective("base", kind="none", samples=False),
+    Objective("base", kind="none", samples=False, options=(INSTRUCTION, FEW_SHOT)),
+    # flowrl, fed the rewards themselves
+    Objective("flowrl_raw", raw=True, **_LEARNED),
+    # squared flow gap on token sums and rewards as they are, the gap of the sampler clipped, capped importance weight
+    Objective("gflowrl", raw=True, gap=True, options=(GFLOW_BETA, FLOW_EPS_LOW, FLOW_EPS_HIGH), **_FLOW),
+    # leave-one-out pseudo-reward of alpha-DPG, token sum; clips token ratios, which its paper, on-policy, need not
+    Objective(
+        "alpha_dpg", {"loss_type": "dr_grpo"}, kind="dpg", reference=True, promise="filtered", options=(DPG_ALPHA,)
+    ),
+    # grpo with a clip that never binds: beside it, several updates per batch and the clip are told apart
+    Objective("grpo_unclipped", {"loss_type": "grpo", "epsilon": 1e9}, plain=True, **_BEST),
 ):
     OBJECTIVES.add(objective)

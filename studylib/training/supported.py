@@ -96,7 +96,7 @@ def _as_expected(params: RunParams) -> list[str]:
     objective = OBJECTIVES[params.objective]
     if objective.kind == "dpo":
         return OF_THE_PARAMETERS + OF_THE_LOSS + OF_THE_ADVANTAGES + OF_THE_STEP
-    own_advantages = objective.advantages or objective.kind in ("tokens", "ppo") or params.combination == "more"
+    own_advantages = objective.advantages or objective.kind in ("tokens", "ppo", "dpg") or params.combination == "more"
     return OF_THE_PARAMETERS + OF_THE_LOSS * (objective.kind == "flow") + OF_THE_ADVANTAGES * bool(own_advantages)
 
 

@@ -1,5 +1,7 @@
 """A training run from its parameters: `prepare` makes policy and trainer, `train` takes them to the end."""
 
+from collections.abc import Callable
+
 from datasets import Dataset
 from transformers import PrinterCallback, ProgressCallback
 
@@ -86,9 +88,10 @@ def trl_reward(name: str, rows: list[dict], params: RunParams | None = None, jud
     return scored
 
 
-def train(trainer: StudyTrainer, params: RunParams) -> int:
+def train(trainer: StudyTrainer, params: RunParams, look: Callable[[int], dict[str, float]] | None = None) -> int:
     """Train to the end, from the newest complete checkpoint if there is one; returns the step it resumed from.
 
+    look: looks at the policy every `eval_every` steps (`evaluation/curve.py`); training is the same with and without.
     A finished run is not trained again: its adapter is loaded. With `steps: 0` the policy is left as it is.
     """
     run_dir = params.run_dir
@@ -100,7 +103,8 @@ def train(trainer: StudyTrainer, params: RunParams) -> int:
     step = optimiser_step(checkpoint) // params.updates_per_batch if checkpoint else 0
     if checkpoint:
         restore(trainer, checkpoint)
-    log = RunLog(trainer, run_dir / "metrics.jsonl", step)
+    log = RunLog(trainer, run_dir / "metrics.jsonl", step, look)
+    log.look_at_start()
     training = trainer
     if trainer.objective.kind == "dpo":
         pairs, reward_of_pairs, tokens = sample_pairs(trainer)

@@ -424,16 +424,16 @@ def test_one_look_per_condition():
         name: plots.PALETTE[name] for name in ("narrow", "broad")
     }
     assert len({look["color"] for look in looks.values()}) == len({look["marker"] for look in looks.values()}) == 5
-    with pytest.raises(ValueError, match="16 looks for 17 conditions"):
-        plots.looks("abcdefghijklmnopq")
+    with pytest.raises(ValueError, match="19 looks for 20 conditions"):
+        plots.looks("abcdefghijklmnopqrst")
 
 
-ALIKE = ("Dd", "v<>^", "PX+x", "hp8o", "*", "s", "1")  # markers that are easily mixed up at a small size
+ALIKE = ("Dd", "v<>^", "PX+x", "hp8o", "*", "s", "1234")  # markers that are easily mixed up at a small size
 
 
-def test_any_two_of_sixteen_conditions_can_be_told_apart_without_colour():
+def test_any_two_of_nineteen_conditions_can_be_told_apart_without_colour():
     shape = {marker: family for family in ALIKE for marker in family}
-    for names in ([chr(97 + i) for i in range(16)], list(PLANTED["local_norms"])):
+    for names in ([chr(97 + i) for i in range(19)], list(PLANTED["local_norms"])):
         looks = plots.looks([*names, "warm_start"]).values()
         assert len({look["marker"] for look in looks}) == len(looks)
         assert len({(look["linestyle"], shape[look["marker"]]) for look in looks}) == len(looks)

@@ -55,7 +55,7 @@ def edit(path, **changes) -> None:
 def test_every_plan_speaks_of_conditions_that_are_there(axis):
     fixed = plan.read_plan(axis, REPOSITORY)
     planned = set() if fixed.contrasts == "all" else set(fixed.contrasts.split())
-    assert {fixed.baseline, *planned} <= read_axis(axis, REPOSITORY).conditions.keys()
+    assert {*fixed.held_against, *planned} <= read_axis(axis, REPOSITORY).conditions.keys()
 
 
 @pytest.mark.parametrize(

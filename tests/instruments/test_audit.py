@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from studylib.instruments import audit as module
+from studylib.instruments import battery_stances
 from studylib.instruments.audit import (
     MOREBENCH,
     audit,
@@ -15,6 +16,7 @@ from studylib.instruments.audit import (
     audit_text,
     guarded,
     payments,
+    stance_rows,
     which_hold,
 )
 from studylib.instruments.battery import CHEATS, honest, other, well_formed
@@ -27,8 +29,10 @@ from studylib.scenarios.vocabulary import CIRCUMSTANCES
 
 README = ROOT / "docs/rewards.md"
 ROWS = audit_rows(6)
+STANCES = stance_rows(6)
 GUARDED = [name for name in audit_rewards(ROWS) if guarded(name)]
 HEDGED = [name for name, reward in REWARDS.items() if reward.distributions]
+CONTROLS = [name for name, reward in REWARDS.items() if reward.control]
 CHEAP = tuple(name for name in GUARDED if not name.startswith(("diversity_", "length_matched")))
 KINDS = {"empty", "two answers", "form", "tags", "padding", "copying", "stuffing", "parroting", "injection",
          "languages", "unicode", "hedging"}  # fmt: skip
@@ -93,9 +97,23 @@ def test_a_reward_that_can_be_cheated_is_found_out(table):
     assert not line.holds and not line.guarded and line.best_cheat in CHEATS
 
 
+def test_no_cheat_earns_a_stance_anything_not_even_one_that_is_accepted_for_wrong_reasons():
+    table = audit(STANCES)
+    lines = which_hold(table)
+    assert set(lines.index) == {"stance", "stance (graded)", "stance (groups)"} and lines.guarded.all()
+    assert lines.holds.all() and (lines.best == 0).all() and (lines.honest_right > 0).all()
+    assert (lines.best_right == 0).all(), lines.best_right_cheat
+    assert len(battery_stances.CHEATS) >= 25
+
+
 def test_every_reward_is_in_the_audit():
-    assert set(audit_rewards(ROWS)) >= set(REWARDS) | {MOREBENCH, "coverage (ungated)", "dispersion (ungated)"}
-    assert set(GUARDED) | set(HEDGED) == set(REWARDS) | {MOREBENCH}
+    assert set(audit_rewards(ROWS)) | set(audit_rewards(STANCES)) >= set(REWARDS) | {
+        MOREBENCH,
+        "coverage (ungated)",
+        "dispersion (ungated)",
+    }
+    assert set(GUARDED) | set(HEDGED) | set(CONTROLS) | {"stance"} == set(REWARDS) | {MOREBENCH}
+    assert not set(GUARDED) & set(CONTROLS), "they pay wrong answers by design"
     assert set(HEDGED) == {"rating_soft_label", "rating_total_variation", "rating_brier"}
 
 
@@ -129,7 +147,7 @@ def test_the_readme_has_the_table_of_the_audit():
 
 def test_the_report_fails_when_a_guarded_reward_pays_a_cheat(monkeypatch):
     few = {"correct": batch_reward("correct", ROWS), "rubric": batch_reward("rubric", ROWS)}
-    monkeypatch.setattr(module, "audit_rewards", lambda rows, grader: few)
+    monkeypatch.setattr(module, "audit_rewards", lambda rows, grader: {} if rows[0]["accepted"] else few)
     tables, holds = audit_report(2)
     assert holds and set(tables["rewards"].index) == {"correct", "rubric"} and len(tables["payments"]) > 40
     few["correct"] = batch_reward("diversity", ROWS, RunParams(diversity_gate="form"))

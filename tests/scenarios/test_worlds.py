@@ -124,7 +124,7 @@ def test_no_scenario_comes_twice_or_on_both_sides_whatever_the_seed():
 
 def test_sides_do_not_depend_on_style_or_on_facts_left_out():
     rng = np.random.default_rng(0)
-    facts = worlds.draw_facts(rng, "law", "virtue_ethics", True, "need")
+    facts = worlds.draw_facts(rng, "law", {"virtue_ethics": True}, "need")
     unseen = dataclasses.replace(facts, deceived=not facts.deceived, burden_alone=not facts.burden_alone)
     assert worlds.story_key(facts, "virtue_ethics") == worlds.story_key(unseen, "virtue_ethics")
 

@@ -128,35 +128,72 @@ def ppo():
     return loss + critic, gradient
 
 
-def flow(log_z, weight):
-    """log_z(i), weight(product of the answer's ratios)."""
+def flow(log_z, weight, worth):
+    """log_z(i), weight(product of the answer's ratios), worth(i)."""
     loss, gradient = 0.0, [[0.0] * T for _ in LENGTHS]
     for i, n in enumerate(LENGTHS):
-        gap = log_z(i) + sum(LOGP[i][:n]) / n - FLOW_BETA * normalised()[i] - sum(REF[i][:n]) / n
+        gap = log_z(i) + sum(LOGP[i][:n]) / n - FLOW_BETA * worth(i) - sum(REF[i][:n]) / n
         w = weight(math.prod(RATIO[i][:n]))
         loss += w * gap**2 / (2 * FLOW_BETA) / 6
         gradient[i][:n] = [w * gap / FLOW_BETA / n / 6] * n
     return loss, gradient
 
 
+def within(product):
+    return min(max(product, 0.8), 1.2)
+
+
 def flowrl():
-    return flow(lambda i: LOG_Z, lambda product: min(max(product, 0.8), 1.2))
+    return flow(lambda i: LOG_Z, within, lambda i: normalised()[i])
+
+
+def flowrl_raw():
+    return flow(lambda i: LOG_Z, within, lambda i: REWARDS[i])
 
 
 def flowrl_released():
-    return flow(lambda i: LOG_Z, lambda product: product)
+    return flow(lambda i: LOG_Z, lambda product: product, lambda i: normalised()[i])
+
+
+def mean_of_group(values, i):
+    return sum(values[i // G * G : i // G * G + G]) / G
+
+
+def vargrad():
+    """log Z: the mean over the group of beta r_hat + mean(ref - old), at the time of sampling."""
+    value = [FLOW_BETA * a - sum(SHIFT[i][:n]) / n for i, (a, n) in enumerate(zip(normalised(), LENGTHS, strict=True))]
+    return flow(lambda i: mean_of_group(value, i), within, lambda i: normalised()[i])
 
 
 def gflowrl():
-    """log Z: the mean over the group of beta r_hat + mean(ref - old), at the time of sampling."""
-    value = [FLOW_BETA * a - sum(SHIFT[i][:n]) / n for i, (a, n) in enumerate(zip(normalised(), LENGTHS, strict=True))]
-    return flow(lambda i: sum(value[i // G * G : i // G * G + G]) / G, lambda product: min(max(product, 0.8), 1.2))
+    """beta 8 per answer; the gap is clipped to [-2, 4]: of the answers of reward 1 to -2, of the others above 2."""
+    loss, gradient = 0.0, [[0.0] * T for _ in LENGTHS]
+    value = [8 * r - sum(SHIFT[i][:n]) for i, (r, n) in enumerate(zip(REWARDS, LENGTHS, strict=True))]
+    for i, n in enumerate(LENGTHS):
+        gap = min(max(mean_of_group(value, i) - value[i], -2), 4) + sum(math.log(rho) for rho in RATIO[i][:n])
+        w = min(math.prod(RATIO[i][:n]), 1.2)
+        loss += w * gap**2 / (2 * 8 * LONGEST) / 6
+        gradient[i][:n] = [w * gap / (8 * LONGEST) / 6] * n
+    return loss, gradient
+
+
+def alpha_dpg():
+    """The square root of r pi_ref / (pi_old Z), minus that of the group's two others: alpha is a half."""
+    weight = [r * math.exp(-sum(SHIFT[i][:n])) for i, (r, n) in enumerate(zip(REWARDS, LENGTHS, strict=True))]
+    root = [math.sqrt(w / mean_of_group(weight, i)) for i, w in enumerate(weight)]
+    worth = [x - (G * mean_of_group(root, i) - x) / 2 for i, x in enumerate(root)]
+    return by_token(lambda i, t: worth[i], lambda i: 1 / (6 * LONGEST))
+
+
+def grpo_unclipped():
+    return by_token(lambda i, t: normalised()[i], lambda i: 1 / (6 * LENGTHS[i]), low=math.inf, high=math.inf)
 
 
 BY_HAND = {
     "grpo": grpo, "dr_grpo": dr_grpo, "dapo": dapo, "rloo": rloo, "rft": rft, "gspo": gspo, "cispo": cispo,
     "reinforce_pp": reinforce_pp, "ppo": ppo, "flowrl": flowrl, "flowrl_released": flowrl_released,
-    "gflowrl": gflowrl,
+    "flowrl_raw": flowrl_raw, "vargrad": vargrad, "gflowrl": gflowrl, "alpha_dpg": alpha_dpg,
+    "grpo_unclipped": grpo_unclipped,
 }  # fmt: skip
 NEED_BETA = {name: BETA for name in BY_HAND if o.OBJECTIVES[name].reference}
 

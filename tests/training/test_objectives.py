@@ -8,7 +8,10 @@ import torch
 from answer_batches import C, batch
 from training_runs import adapter, pay, start, tags_reward
 
+from studylib.axes import read_axis
 from studylib.instruments import known_target as known
+from studylib.params import RunParams
+from studylib.training import matching
 from studylib.training import objectives as o
 from studylib.training.batches import idle_groups, micro_batches, refill
 from studylib.training.checkpoints import COMPLETE
@@ -93,9 +96,9 @@ def test_the_flow_loss_by_hand_and_its_step_size():
     """On-policy, at the reference and with log Z = 0 its gradient is that of -A bar(logp): GRPO's."""
     logp = torch.tensor([[-1.0, -3.0, 0.0], [-2.0, 0.0, 0.0], [-1.0, -1.0, -1.0]], requires_grad=True)
     ref, beta, r_hat = logp.detach(), 15.0, torch.tensor([1.0, -1.0, 0.5])
-    residual = o.flow_residual(logp, ref, MASK, r_hat, torch.zeros(3), beta)
+    residual = matching.flow_residual(logp, ref, MASK, r_hat, torch.zeros(3), beta)
     assert residual.tolist() == pytest.approx([-15.0, 15.0, -7.5])
-    loss = o.flow_loss(residual, logp, ref, MASK, beta)
+    loss = matching.flow_loss(residual, logp, ref, MASK, beta)
     assert loss.tolist() == pytest.approx([225 / 30, 225 / 30, 56.25 / 30])
     (gradient,) = torch.autograd.grad(loss.sum(), logp)
     (expected,) = torch.autograd.grad(-(r_hat * o.bar(logp, MASK)).sum(), logp)
@@ -105,8 +108,8 @@ def test_the_flow_loss_by_hand_and_its_step_size():
 def test_the_importance_weight_of_the_paper_is_clipped_and_that_of_the_code_is_not():
     logp, old = torch.full((1, 3), 0.5), torch.zeros(1, 3)
     residual, mask = torch.ones(1), torch.ones(1, 3)
-    assert o.flow_loss(residual, logp, old, mask, 0.5).item() == pytest.approx(1.2)
-    assert o.flow_loss(residual, logp, old, mask, 0.5, released=True).item() == pytest.approx(
+    assert matching.flow_loss(residual, logp, old, mask, 0.5).item() == pytest.approx(1.2)
+    assert matching.flow_loss(residual, logp, old, mask, 0.5, released=True).item() == pytest.approx(
         2.718281828**1.5, rel=1e-5
     )
 
@@ -115,10 +118,78 @@ def test_the_group_estimate_of_log_z_centres_the_residuals_of_each_group():
     generator = torch.Generator().manual_seed(0)
     logp, ref = -torch.rand(6, 3, generator=generator), -torch.rand(6, 3, generator=generator)
     mask, group = MASK.repeat(2, 1), torch.tensor([0, 0, 0, 1, 1, 1])
-    log_z = o.group_log_z(logp, ref, mask, R, 4.0, group)
-    residual = o.flow_residual(logp, ref, mask, R, log_z, 4.0)
+    log_z = matching.group_log_z(logp, ref, mask, R, 4.0, group)
+    residual = matching.flow_residual(logp, ref, mask, R, log_z, 4.0)
     assert residual[:3].sum().item() == pytest.approx(0, abs=1e-5)
     assert residual[3:].sum().item() == pytest.approx(0, abs=1e-5)
+
+
+def test_the_flow_gap_by_hand_its_clip_and_its_step_size():
+    """Two groups of two, d = 1, -1, 0, 0, beta 2: beta r + d = 3, -1, 0, 0.2, so Z = 1 and 0.1."""
+    old, mask = torch.zeros(4, 2), torch.ones(4, 2)
+    ref = torch.tensor([[0.5, 0.5], [0.0, -1.0], [0.0, 0.0], [0.0, 0.0]])
+    r, group = torch.tensor([1.0, 0.0, 0.0, 0.1]), torch.tensor([0, 0, 1, 1])
+    assert matching.flow_gap(old, ref, mask, r, 2.0, group, 9, 9).tolist() == pytest.approx([-2, 2, 0.1, -0.1])
+    assert matching.flow_gap(old, ref, mask, r, 2.0, group, 0.05, 1).tolist() == pytest.approx([-0.05, 1, 0.1, -0.05])
+    logp = old.clone().requires_grad_()
+    gap = matching.flow_gap(old, old, mask, r, 2.0, group, 9, 9)
+    (gradient,) = torch.autograd.grad(matching.gap_loss(gap, logp, old, mask, 2.0, 5).sum(), logp)
+    (expected,) = torch.autograd.grad(-(o.group_centred(r, 2)[:, None] * logp).sum() / 5, logp)  # Dr. GRPO's
+    assert torch.allclose(gradient, expected, atol=1e-6)
+    far = torch.full((1, 2), 0.5)
+    assert matching.gap_loss(torch.ones(1), far, torch.zeros(1, 2), mask[:1], 0.5, 1).item() == pytest.approx(1.2 * 4)
+
+
+def test_the_flow_gap_is_estimated_from_scored_answers_alone():
+    g = torch.Generator().manual_seed(0)
+    old, ref, mask = torch.randn(6, 3, generator=g), torch.randn(6, 3, generator=g), torch.ones(6, 3)
+    r, group = torch.tensor([1.0, torch.nan, 0.0, torch.nan, torch.nan, torch.nan]), torch.tensor([0, 0, 0, 1, 1, 1])
+    gap = matching.flow_gap(old, ref, mask, r, 2.0, group, 99, 99)
+    kept = [0, 2]
+    alone = matching.flow_gap(old[kept], ref[kept], mask[kept], r[kept], 2.0, group[kept], 99, 99)
+    assert torch.allclose(gap[kept], alone) and gap[1] == 0 and not gap[3:].any()
+
+
+def test_pseudo_rewards_by_hand():
+    """At the reference p / pi is v over its mean; alpha 0: the ratio minus 1; towards 1: (1 - alpha) times its log."""
+    same, mask = torch.zeros(4, 1), torch.ones(4, 1)
+    r = torch.tensor([1.0, 0.5, 0.0, -3.0])  # below 0 counts as 0; the mean is 3/8
+    ratio = torch.tensor([8 / 3, 4 / 3, 0.0, 0.0])
+    assert torch.allclose(matching.pseudo_rewards(same, same, mask, r, 0.0, 4), ratio - 1, atol=1e-6)
+    assert torch.allclose(matching.pseudo_rewards(same, same, mask, r, 0.5, 4), ratio.sqrt() - 1, atol=1e-6)
+    near = matching.pseudo_rewards(same, same, mask, r, 0.999, 4)
+    assert torch.allclose(near[:2] / 0.001, ratio[:2].log(), atol=2e-3) and near[2:].tolist() == [-1, -1]
+    rare = torch.cat(
+        [torch.full((1, 1), -9.0), torch.zeros(31, 1)]
+    )  # one answer that the reference gives far more often
+    found = matching.pseudo_rewards(rare, torch.zeros(32, 1), torch.ones(32, 1), torch.ones(32), 0.0, 32)
+    assert found[0] == matching.LARGEST, "of 31 without the bound"
+
+
+def test_pseudo_rewards_vanish_at_the_target_and_without_a_score():
+    """At the target all answers are worth the same, however few of them are drawn: no noise is left in the gradient."""
+    pi = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    v = torch.tensor([1.0, 0.5, 0.25, 0.125])
+    target = pi * v / (pi * v).sum()
+    for alpha in (0.0, 0.5, 0.9):
+        at = matching.dpg_advantages(target.log()[:, None], pi.log()[:, None], torch.ones(4, 1), v, alpha, 2)
+        assert torch.allclose(at, torch.zeros(4), atol=1e-5)
+    same, mask = torch.zeros(4, 1), torch.ones(4, 1)
+    r = torch.tensor([1.0, torch.nan, 0.0, 1.0])
+    worth = matching.dpg_advantages(same, same, mask, r, 0.5, 4)
+    alone = matching.dpg_advantages(same[:3], same[:3], mask[:3], r[[0, 2, 3]], 0.5, 3)
+    assert torch.allclose(worth[[0, 2, 3]], alone) and worth[1] == 0
+    for nothing in (torch.zeros(4), torch.full((4,), torch.nan)):
+        assert not matching.dpg_advantages(same, same, mask, nothing, 0.5, 4).any()
+
+
+def test_beta_per_answer_is_that_of_its_tokens_of_an_answer_or_of_a_kl():
+    def of(**given):
+        return o.beta_per_answer(RunParams(beta=0.01, max_new_tokens=28, **given))
+
+    assert of(objective="flowrl") == of(objective="flowrl_raw") == of(objective="vargrad") == 15 * 28 == 420
+    assert of(objective="gflowrl") == 8 and of(objective="gflowrl", gflow_beta=2.0) == 2
+    assert of(objective="ppo") == of(objective="reinforce_pp") == pytest.approx(100)
 
 
 def test_dpo_by_hand():
@@ -174,11 +245,50 @@ def test_the_soft_overlong_punishment_by_hand(miniature):
 # --- known target ---
 
 
-@pytest.mark.parametrize(
-    "name", ["flowrl", "flowrl_released", "gflowrl", "ppo", "reinforce_pp", "dr_grpo + corrected KL"]
-)
-def test_distribution_matching_reaches_the_target(name):
-    assert known.kl(known.target(), known.optimise(name)) < 0.05
+@pytest.mark.parametrize("landscape", known.LANDSCAPES)
+@pytest.mark.parametrize("name", ["flowrl_raw", "gflowrl", "alpha_dpg", "ppo", "reinforce_pp"])
+def test_what_matches_a_distribution_reaches_the_one_that_its_record_promises(name, landscape):
+    goal = known.target(landscape, o.OBJECTIVES[name].promise)
+    policy = known.optimise(name, landscape=landscape)
+    assert known.kl(goal, policy) < 0.01
+    assert known.modes_kept(policy) == pytest.approx(known.modes_kept(goal), abs=0.02)
+
+
+def test_the_corrected_kl_term_reaches_the_target():
+    assert known.kl(known.target(), known.optimise("dr_grpo + corrected KL")) < 0.05
+
+
+@pytest.mark.parametrize("name", ["flowrl", "flowrl_released", "vargrad"])
+def test_flows_on_rewards_normalised_in_the_group_collapse_on_graded_rewards_and_keep_the_modes_of_binary_ones(name):
+    graded, binary = (known.optimise(name, landscape=landscape) for landscape in known.LANDSCAPES)
+    assert known.kl(known.target(), graded) > 5 and known.modes_kept(graded) < 1.02
+    assert known.modes_kept(binary) == pytest.approx(known.modes_kept(known.REFERENCE), abs=0.02)
+    assert known.kl(known.target("binary"), binary) > 0.1, "but not the weight of the wrong answers"
+
+
+def test_the_targets_are_what_they_are_called():
+    pi, r = known.REFERENCE.exp(), known.LANDSCAPES["binary"]
+    assert r.sum() == 4
+    tempered, filtered = (known.target("binary", promise).exp() for promise in ("tempered", "filtered"))
+    assert torch.allclose(tempered, pi * (4 * r).exp() / (pi * (4 * r).exp()).sum(), atol=1e-6)
+    assert torch.allclose(filtered, pi * r / (pi * r).sum(), atol=1e-6)
+    graded = known.target("graded", "filtered").exp()
+    assert torch.allclose(graded, pi * known.REWARDS / (pi * known.REWARDS).sum(), atol=1e-6)
+    even = torch.where(known.RIGHT, torch.tensor(0.25), torch.tensor(1e-30)).log()
+    assert known.modes_kept(even) == pytest.approx(4, abs=1e-5)
+
+
+def test_the_known_target_feeds_flows_what_the_trainer_feeds_them(monkeypatch):
+    """Both ask the same function."""
+    asked, fed = [], matching.fed
+    monkeypatch.setattr(
+        matching, "fed", lambda objective, *worth: asked.append(objective.name) or fed(objective, *worth)
+    )
+    monkeypatch.setattr(known, "STEPS", 1)
+    flows = [name for name, objective in o.OBJECTIVES.items() if objective.kind == "flow"]
+    for name in known.losses():
+        known.optimise(name)
+    assert asked == flows
 
 
 @pytest.mark.parametrize("name", ["grpo", "dr_grpo", "dapo", "rloo", "gspo", "cispo", "rft"])
@@ -249,9 +359,9 @@ def test_log_z_of_a_group_is_estimated_from_its_scored_answers():
     logp, ref = torch.randn(6, 4, generator=g), torch.randn(6, 4, generator=g)
     mask, group = torch.ones(6, 4), torch.tensor([0, 0, 0, 1, 1, 1])
     r_hat = torch.tensor([1.0, torch.nan, -1.0, torch.nan, torch.nan, torch.nan])
-    found = o.group_log_z(logp, ref, mask, r_hat, 2.0, group)
+    found = matching.group_log_z(logp, ref, mask, r_hat, 2.0, group)
     kept = [0, 2]
-    alone = o.group_log_z(logp[kept], ref[kept], mask[kept], r_hat[kept], 2.0, group[kept])
+    alone = matching.group_log_z(logp[kept], ref[kept], mask[kept], r_hat[kept], 2.0, group[kept])
     assert torch.allclose(found[:3], alone[0].expand(3)) and not found[3:].any()
 
 
@@ -277,7 +387,9 @@ def spaces(monkeypatch):
 
 
 def of_condition(miniature, name, **given):
-    common = {"axis": "objective", "condition": name, "learning_rate": 0.01, "max_grad_norm": 1.0}
+    row = {"condition": name} if name in read_axis("objective").conditions else {"condition": "grpo", "objective": name}
+    beta = {"beta": 1.0} if len(row) == 2 and o.OBJECTIVES[name].reference else {}
+    common = {"axis": "objective", **row, **beta, "learning_rate": 0.01, "max_grad_norm": 1.0}
     return miniature(**{**common, "rewards": "correct=1", **given})
 
 
@@ -301,8 +413,10 @@ def test_every_objective_trains_and_says_what_it_did(miniature, spaces, name):
         assert lines[0]["kl_to_reference"] == pytest.approx(0, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", ["ppo", "flowrl"])
-def test_a_resumed_run_with_a_head_ends_where_the_straight_run_ends(miniature, spaces, tmp_path, name):
+@pytest.mark.parametrize("name", ["ppo", "flowrl", "gflowrl", "alpha_dpg"])
+def test_a_resumed_run_with_a_head_or_a_distribution_ends_where_the_straight_run_ends(
+    miniature, spaces, tmp_path, name
+):
     straight = of_condition(miniature, name, run_root=str(tmp_path / "straight"))
     trainer = start(straight)
     train(trainer, straight)

@@ -145,7 +145,7 @@ def test_a_step_whose_answers_are_all_cut_off_and_masked_moves_nothing(miniature
         assert not moved.any()
 
 
-@pytest.mark.parametrize("objective", ["ppo", "flowrl", "gflowrl"])
+@pytest.mark.parametrize("objective", ["ppo", "flowrl", "flowrl_raw", "vargrad", "gflowrl", "alpha_dpg"])
 def test_answers_that_are_cut_off_and_masked_teach_no_objective_anything(miniature, objective):
     params = miniature(objective=objective, steps=1, rewards="correct=1", beta=0.05)
     trainer = trainer_of(params, ends=[3], mask_truncated_completions=True)
@@ -232,7 +232,9 @@ def test_evaluation_during_training_answers_as_often_as_asked_and_changes_nothin
     "given",
     [
         {"objective": "flowrl", "beta": 0.05},
+        {"objective": "vargrad", "beta": 0.05},
         {"objective": "gflowrl", "beta": 0.05},
+        {"objective": "alpha_dpg", "beta": 0.05},
         {"objective": "ppo", "beta": 0.05},
         {"objective": "rloo", "dynamic_sampling": 2},
         {"objective": "grpo", "rewards": "correct=1 format=1", "combination": "more"},
@@ -321,6 +323,7 @@ def test_a_setting_that_disagrees_with_the_parameters_is_refused_by_name(miniatu
 
 @pytest.mark.parametrize("objective, name, value", [
     ("flowrl", "epsilon", 0.1), ("gflowrl", "loss_type", "dapo"), ("flowrl_released", "entropy_coef", 0.1),
+    ("alpha_dpg", "scale_rewards", "none"),
     ("dpo", "delta", 2.0), ("rloo", "scale_rewards", "batch"), ("ppo", "scale_rewards", "none"),
 ])  # fmt: skip
 def test_a_setting_that_the_objective_does_not_read_is_refused_by_name(miniature, objective, name, value):

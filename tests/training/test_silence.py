@@ -94,6 +94,8 @@ def test_a_run_that_learns_says_nothing(miniature, monkeypatch, capsys):
         {"objective": "grpo"}, {"objective": "rloo"}, {"objective": "dr_grpo"}, {"objective": "dapo"},
         {"objective": "reinforce_pp", "beta": 0.01}, {"objective": "ppo", "beta": 0.01},
         {"objective": "flowrl", "beta": 1.0}, {"objective": "gflowrl", "beta": 1.0}, {"objective": "rft"},
+        {"objective": "vargrad", "beta": 1.0}, {"objective": "flowrl_raw", "beta": 1.0},
+        {"objective": "alpha_dpg", "beta": 1.0},
         {"engine": "trl"}, {"dynamic_sampling": 1}, {"combination": "more", "rewards": "correct=1 format=1"},
     ],
     ids=lambda given: " ".join(map(str, given.values())),
@@ -120,7 +122,10 @@ def test_a_step_without_any_score_is_null_counted_and_stops_no_run(miniature, mo
     assert any(not torch.equal(value, before[name]) for name, value in after.items())
 
 
-@pytest.mark.parametrize("objective", ["ppo", "reinforce_pp", "rloo", "flowrl", "gflowrl", "flowrl_released"])
+@pytest.mark.parametrize(
+    "objective",
+    ["ppo", "reinforce_pp", "rloo", "flowrl", "flowrl_released", "flowrl_raw", "vargrad", "gflowrl", "alpha_dpg"],
+)
 def test_an_answer_without_a_score_teaches_nothing(miniature, monkeypatch, objective):
     """The gradient is the same whatever is written in it."""
     scores = iter([1.0, 0.0, None, 0.5] * 4)
@@ -378,7 +383,7 @@ def test_what_does_nothing_is_said_before_it_costs_anything(miniature, capsys, g
     assert says in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("objective, beta", [("flowrl", 1.0), ("gflowrl", 1.0), ("ppo", 0.01)])
+@pytest.mark.parametrize("objective, beta", [("flowrl", 1.0), ("vargrad", 1.0), ("gflowrl", 1.0), ("ppo", 0.01)])
 def test_an_update_without_answers_has_a_loss_of_0(miniature, monkeypatch, objective, beta):
     play(monkeypatch, tags_reward)
     params = miniature(objective=objective, beta=beta, answers_per_step=4, updates_per_batch=2, micro_batch=2, steps=2)

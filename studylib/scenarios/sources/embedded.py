@@ -2,9 +2,24 @@
 
 from functools import partial
 
-from studylib.names import SOURCES, Source
+from studylib.names import SOURCES, Option, Source
+from studylib.scenarios import plural
 from studylib.scenarios.facts import NORMS
 from studylib.scenarios.worlds import make_split
+from studylib.typed import between
+
+
+def _make(world: str, split: str, n: int, seed: int, *, frameworks: str, **inputs) -> list[dict]:
+    return make_split(world, split, n, seed, frameworks=tuple(frameworks.split()), **inputs)
+
 
 for _world in NORMS:
-    SOURCES.add(Source(_world, partial(make_split, _world), world=True))
+    SOURCES.add(Source(_world, partial(_make, _world), world=True, inputs=("frameworks", "facts_told")))
+ACCEPTED = Option(
+    "accepted_stances", plural.MOST, "stances that are accepted in each scenario",
+    *between(1, plural.MOST),
+)  # fmt: skip
+SOURCES.add(
+    Source(plural.WORLD, plural.make_split, world=True, inputs=(ACCEPTED.name,), parameters=(ACCEPTED,),
+           demonstrations=plural.demonstrations)
+)  # fmt: skip

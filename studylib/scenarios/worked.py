@@ -1,0 +1,18 @@
+"""Worked examples: scenarios of the training side with a right answer and reasons for it, to show to a model."""
+
+from studylib.scenarios import plural
+from studylib.scenarios.facts import NORMS, counts, facts_of
+from studylib.scenarios.rows import accepted
+from studylib.scenarios.telling import reasoned_response
+
+NEUTRAL = "I weigh what each of the options would mean for everyone concerned."
+
+
+def worked(row: dict) -> str:
+    """A well-formed response with a right answer; its reasons are those of the world, else they only name the form."""
+    if row["source"] in NORMS:
+        facts = facts_of(row)
+        return reasoned_response(facts, row["framework"], counts(facts, row["source"]))
+    if row["source"] == plural.WORLD:
+        return plural.response(row["answer"], [option for option in accepted(row) if option != row["answer"]])
+    return f"<think>{NEUTRAL}</think><answer>{row['answer']}</answer>"

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from estimates import bias
 
 from studylib.__main__ import parser
 from studylib.claims.plan import read_plan
 from studylib.instruments import seed_sets
 from studylib.instruments.judge_gap import CHECKER, FLAWED, JUDGE, gap_at_ends
+from studylib.names import ENDPOINTS
 
 ROOT = Path(__file__).resolve().parents[1]
 README, DOCS = ROOT / "README.md", ROOT / "docs"
@@ -122,3 +124,17 @@ def test_the_benchmark_table_is_that_of_the_committed_figures():
     for row in committed("bench", "ratio").itertuples():
         spread = f"{row.ratio:.2f} [{row.ratio_low:.2f}, {row.ratio_high:.2f}]"
         assert f"| {row.P}, {row.C}, {row.G} | {spread} | {row.memory_ratio:.2f} |" in page("speed")
+
+
+def test_the_page_of_endpoints_has_all_of_them():
+    table = page("endpoints").partition("| --- |")[2].partition("\n\n")[0]
+    names = {name for line in table.splitlines()[1:] for name in re.findall(r"`(\w+)`", line.split("|")[1])}
+    passes = {name.replace("_", "pass_", 1) for name in names if re.fullmatch(r"_\d+", name)}
+    assert {name for name in names if not name.startswith("_")} | passes == set(ENDPOINTS)
+
+
+def test_the_bias_that_the_page_of_endpoints_states_is_that_of_the_estimator():
+    stated = " ".join(page("endpoints").split())
+    for shares in ([1 / 2] * 2, [1 / 4] * 4, [0.7, 0.1, 0.1, 0.1]):
+        two, one, last = (f"{bias(n, shares):.3f}".replace("-0.000", "0.000") for n in (4, 8, 16))
+        assert f"{two}, {one} and {last}" in stated

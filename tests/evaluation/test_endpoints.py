@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from embedded_rows import scenarios
+from estimates import outcomes
 from scripted import STANCES, plural_row, says, table
 
 from studylib.evaluation.summary import values
@@ -91,13 +92,10 @@ def test_a_policy_that_lost_its_tag_covers_nothing_and_is_right_all_the_same_whe
 def test_coverage_is_unbiased_for_every_policy(shares):
     """All 3^5 tables of five answers of a policy that gives two accepted stances and a wrong one by these shares."""
     row, options, mean, served = plural_row(2), ["assist", "comfort", "wait"], 0.0, 0.0
-    for counts in itertools.product(range(6), repeat=3):
-        if sum(counts) == 5:
-            ways = math.factorial(5) / math.prod(map(math.factorial, counts))
-            weight = ways * math.prod(p**c for p, c in zip(shares, counts, strict=True))
-            answers = sampled([row], *(o for o, c in zip(options, counts, strict=True) for _ in range(c)))
-            mean += weight * worth("overton_coverage", answers)
-            served += weight * worth("groups_served", answers)
+    for counts, weight in outcomes(5, shares):
+        answers = sampled([row], *(o for o, c in zip(options, counts, strict=True) for _ in range(c)))
+        mean += weight * worth("overton_coverage", answers)
+        served += weight * worth("groups_served", answers)
     assert mean == pytest.approx(np.mean([1 - (1 - p) ** 4 for p in shares[:2]]))
     assert served == pytest.approx(1 - shares[2] ** 4), "one group accepts both"
 

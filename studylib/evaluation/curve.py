@@ -19,7 +19,7 @@ from studylib.scenarios.prompts import chat
 from studylib.scenarios.selection import Splits
 from studylib.text.tokens import answer_texts, end_tokens, prompt_tokens
 
-SCENARIOS, SAMPLES = 32, 4  # looked at; answers to each, at temperature 1
+SCENARIOS, SAMPLES = 24, 4  # looked at; answers to each, at temperature 1
 Look = Callable[[int], dict[str, float]]  # step -> name in metrics.jsonl -> share of the answers
 
 

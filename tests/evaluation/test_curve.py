@@ -59,8 +59,8 @@ def test_scripted_answerers_score_what_they_are_known_to(miniature):
     twice = [one + one for one in right]
     assert shares(right, rows) == {"held_out/accuracy": 1.0, "held_out/faithful": 0.0}, "reasons that say nothing"
     assert shares(wrong, rows)["held_out/accuracy"] == shares(twice, rows)["held_out/accuracy"] == 0.0
-    assert shares(right[:8] + wrong[8:], rows)["held_out/accuracy"] == 8 / 32
-    assert shares(["guilty."] * 32, rows) == {"held_out/accuracy": 0.0, "held_out/faithful": 0.0}
+    assert shares(right[:8] + wrong[8:], rows)["held_out/accuracy"] == 8 / SCENARIOS
+    assert shares(["guilty."] * SCENARIOS, rows) == {"held_out/accuracy": 0.0, "held_out/faithful": 0.0}
 
 
 def other_option(row: dict) -> str:

@@ -17,10 +17,10 @@ breach can be answered by two *stances*, so there are ten options:
    (`ACCEPTS`), other ones in each kind of community. Every accepted stance has at least one group.
 4. Its *level* is 0.85 + 0.05 x the number of groups that accept it: 0.90, 0.95 or 1.00.
 
-The demonstrations of the warm start read the breaches rightly, take each of them equally often, and do not know the
-kind that a community accepts: half of their stances are accepted, and among the accepted ones none is preferred. So a
-policy starts with all m of them, can learn the norm, and the study sees how many it keeps on the way. The norms are
-stipulated, not moral claims.
+The demonstrations of the warm start read the breaches rightly, take each of them equally often, and know the norm of
+the community a little: seven in ten of their stances are of the kind that it accepts (`BELIEF`). Among the accepted
+ones none is preferred, so a policy starts with all m of them, has the norm to learn, and the study sees how many it
+keeps on the way. The norms are stipulated, not moral claims.
 """
 
 import dataclasses
@@ -58,6 +58,7 @@ ACCEPTS = {  # kind of community -> framework -> groups that accept the stance t
 }  # fmt: skip
 GROUPS = (AFFECTED, AGENT, PUBLIC)
 LEVEL, PER_GROUP = 0.85, 0.05
+BELIEF = 0.7  # chance that a demonstration's stance is of the kind that its community accepts
 QUESTION = "What should be done now?"
 WORDINGS = (  # reading, reading in lower case, kind of community
     "{0} under {2}.", "Under {2}, {1}.", "This is {2}, and {1}.",
@@ -151,9 +152,14 @@ def demonstrations(n: int, seed: int, *, domains: tuple[str, ...], styles: tuple
 
 
 def _demonstration(facts: Facts, rng) -> str:
-    """A response that reads the breaches rightly and takes a stance to one, not knowing the community's norm."""
-    stances = [pick(rng, STANCES[framework]) for framework in rng.permutation(breaches(facts))]
+    """A response that reads the breaches rightly and takes a stance to one, not sure of the community's norm."""
+    stances = [_believed(facts, framework, rng) for framework in rng.permutation(breaches(facts))]
     return response(facts, stances[0], stances[1:], pick(rng, WORDINGS))
+
+
+def _believed(facts: Facts, framework: str, rng) -> str:
+    kind = KIND[facts.community]
+    return STANCES[framework][kind if rng.random() < BELIEF else 1 - kind]
 
 
 def response(facts: Facts, stance: str, others=(), wording: str = WORDINGS[0]) -> str:

@@ -5,14 +5,13 @@
 """
 
 import dataclasses
-from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from studylib.claims.decisions import sentence
-from studylib.claims.plan import Plan, read_plan
+from studylib.claims.markdown import claims_of, counted, difference_cell, markdown_table, mean_cell, means_of, rendered
+from studylib.claims.plan import read_plan
 from studylib.claims.tables import checks, claims, misses, primary, read_table
 from studylib.paths import FIGURES, ROOT
 from studylib.runs.read import WARM_START, ordered
@@ -40,11 +39,9 @@ def write_results(page: Path = PAGE) -> Path:
 
 def results_page(figures: Path = FIGURES) -> str:
     """The page as Markdown, of the tables in a folder such as figures/."""
-    pages = Environment(trim_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined,
-                        loader=FileSystemLoader(Path(__file__).parent))  # fmt: skip
     validation = read_table(figures, "validate")
-    return pages.get_template("results.md").render(
-        inputs=_inputs(figures / "inputs"), fresh=_seed_sets(figures / "inputs"),
+    return rendered(
+        "results.md", inputs=_inputs(figures / "inputs"), fresh=_seed_sets(figures / "inputs"),
         objectives=_objectives(figures / "objective", validation),
         known_target=_known_target(read_table(figures, "known_target")),
         validation=_validation(validation), judge=_judge(figures / "judge"),
@@ -56,17 +53,17 @@ def results_page(figures: Path = FIGURES) -> str:
 
 def _inputs(folder: Path) -> dict:
     plan, planned, rows = read_plan(folder.name), _planned(folder), []
-    means = _means(folder, plan, plan.primary_endpoint)
+    means = means_of(folder, plan, plan.primary_endpoint)
     conditions = ordered(set(means["condition"]) - {WARM_START})
     contrast = f"{conditions[-1]} - {conditions[0]}"
     for world in sorted(set(means["world"]), reverse=True):  # the negative control first
         reached = means[means["world"] == world].set_index("condition")
         claim = planned[(planned["world"] == world) & (planned["contrast"] == contrast)].iloc[0]
-        each = (_mean(reached.loc[condition]) for condition in conditions)
+        each = (mean_cell(reached.loc[condition]) for condition in conditions)
         rows.append(
-            (f"`{world}`", f"{reached.loc[WARM_START, 'mean']:.3f}", *each, _difference(claim), claim["decision"])
+            (f"`{world}`", f"{reached.loc[WARM_START, 'mean']:.3f}", *each, difference_cell(claim), claim["decision"])
         )
-    table = _table(("world", "warm start", *conditions, contrast, "decision"), rows)
+    table = markdown_table(("world", "warm start", *conditions, contrast, "decision"), rows)
     sentences = [sentence(row, plan.margin, plan.alpha_per_look) for row in planned.to_dict("records")]
     return {"plan": plan, "table": table, "sentences": sentences}
 
@@ -79,22 +76,22 @@ def _seed_sets(folder: Path) -> dict:
     return {
         "seeds": seeds,
         "sets": len(sets),
-        "decisions": _counted(sets),
+        "decisions": counted(sets),
         "claim": claim,
-        "difference": _difference(claim),
+        "difference": difference_cell(claim),
     }
 
 
 def _objectives(folder: Path, validation: pd.DataFrame) -> dict:
     plan, planned = read_plan(folder.name), _planned(folder)
-    sampled = _means(folder, plan, plan.primary_endpoint)
-    greedy = _means(folder, plan, "accuracy_greedy").set_index("condition")["mean"]
-    given, every = read_table(folder, "fairness").set_index("condition"), _primary_claims(folder, plan)
+    sampled = means_of(folder, plan, plan.primary_endpoint)
+    greedy = means_of(folder, plan, "accuracy_greedy").set_index("condition")["mean"]
+    given, every = read_table(folder, "fairness").set_index("condition"), claims_of(folder, plan, plan.primary_endpoint)
     rows = []
     for row in sampled[sampled["condition"] != WARM_START].to_dict("records"):
         name = row["condition"]
         compared = _compared(planned, every, f"{name} - {plan.baseline}")
-        rows.append((f"`{name}`", _mean(row), f"{greedy[name]:.3f}", *compared, *_training(given, name)))
+        rows.append((f"`{name}`", mean_cell(row), f"{greedy[name]:.3f}", *compared, *_training(given, name)))
     head = ("objective", "accuracy, sampled", "greedy", f"minus {plan.baseline}", "decision", "tokens per run",
             "entropy", "KL to warm start")  # fmt: skip
     learning = _of_trained(every, WARM_START)
@@ -102,8 +99,8 @@ def _objectives(folder: Path, validation: pd.DataFrame) -> dict:
     alike, seeds = _of_trained(planned, plan.baseline), int(sampled["seeds"].iloc[0])
     by_chance = f"any false 'equivalent', {len(alike)} contrasts at the margin: {seeds} "
     return {
-        "plan": plan, "seeds": seeds, "table": _table(head, rows), "trained": len(learning),
-        "learnt": learning[learnt], "open": learning[~learnt], "decisions": _counted(alike),
+        "plan": plan, "seeds": seeds, "table": markdown_table(head, rows), "trained": len(learning),
+        "learnt": learning[learnt], "open": learning[~learnt], "decisions": counted(alike),
         "planned": len(alike), "later": len(learning) - len(alike) - 1,
         "false_equivalent": _value(validation, by_chance),
     }  # fmt: skip
@@ -113,7 +110,7 @@ def _compared(planned: pd.DataFrame, every: pd.DataFrame, contrast: str) -> tupl
     """Difference and decision; of a condition that the plan came before with a mark, of the baseline itself none."""
     for part, mark in ((planned, ""), (every, " (exploratory)")):
         for claim in part[part["contrast"] == contrast].to_dict("records"):
-            return _difference(claim), claim["decision"] + mark
+            return difference_cell(claim), claim["decision"] + mark
     return "", ""
 
 
@@ -145,13 +142,13 @@ def _known_target(table: pd.DataFrame) -> str:
         printed = "" if pd.isna(first["kl_published"]) else f"{first['kl_published']:.2f}"
         fed = "" if pd.isna(first["fed"]) else first["fed"]
         rows.append((f"`{name}`", fed, first["target"], *numbers, printed))
-    return _table((*head, "published, of another target"), rows)
+    return markdown_table((*head, "published, of another target"), rows)
 
 
 def _validation(table: pd.DataFrame) -> dict:
     rows = [(what, *(f"{_value(table, start.format(n)):.3f}" for n in COUNTS)) for what, start in VALIDATED.items()]
     head = ("share of simulated studies", *(f"{n} seeds" for n in COUNTS))
-    return {"checks": len(checks(table)), "misses": len(misses(table)), "table": _table(head, rows)}
+    return {"checks": len(checks(table)), "misses": len(misses(table)), "table": markdown_table(head, rows)}
 
 
 def _judge(folder: Path) -> dict:
@@ -165,22 +162,10 @@ def _judge(folder: Path) -> dict:
     ]  # fmt: skip
     honest = cheats["kind"] == "honest"
     pleases = cheats["rubric (judge)"] > cheats.loc[honest, "rubric (judge)"].iloc[0]
-    return {"table": _table(head, rows), "cheats": int(pleases.sum()), "answers": int((~honest).sum())}
+    return {"table": markdown_table(head, rows), "cheats": int(pleases.sum()), "answers": int((~honest).sum())}
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------
-
-
-def _means(folder: Path, plan: Plan, endpoint: str) -> pd.DataFrame:
-    """Means of an endpoint on the primary split."""
-    means = read_table(folder, "means")
-    return means[(means["split"] == plan.primary_split) & (means["endpoint"] == endpoint)]
-
-
-def _primary_claims(folder: Path, plan: Plan) -> pd.DataFrame:
-    """Claims about the primary endpoint and split, planned or not."""
-    claims = read_table(folder, "claims")
-    return claims[(claims["split"] == plan.primary_split) & (claims["endpoint"] == plan.primary_endpoint)]
 
 
 def _planned(folder: Path) -> pd.DataFrame:
@@ -192,21 +177,3 @@ def _planned(folder: Path) -> pd.DataFrame:
 def _value(validation: pd.DataFrame, start: str) -> float:
     """The value of the one row that begins so."""
     return float(validation.loc[validation["what"].str.startswith(start), "value"].item())
-
-
-def _mean(row) -> str:
-    return f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
-
-
-def _difference(row) -> str:
-    return f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
-
-
-def _counted(claims: pd.DataFrame) -> str:
-    """ "11 *equivalent*, 1 *inconclusive*"."""
-    return ", ".join(f"{count} *{decision}*" for decision, count in claims["decision"].value_counts().items())
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    head = list(head)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))

@@ -32,11 +32,23 @@ _MORE = [  # further looks; colours come again, so markers that look alike diffe
         [
             *(("D", "-"), ("v", "--"), ("P", "-."), ("1", ":"), ("*", "--"), ("<", "-"), (">", "-."), ("h", ":")),
             *(("p", "-"), ("d", "--"), ("8", "-."), ("+", "-"), ("s", ":"), ("^", ":"), ("X", "--"), ("o", "--")),
+            *(("H", "-."), ("3", "-"), ("D", ":"), ("v", "-.")),
         ]
     )
 ]
 FONT = 12
-TABLES = ("means", "claims", "runs", "notes", "power", "items", "rates", "iqm", "published")  # csv files beside figures
+TABLES = (
+    "means",
+    "claims",
+    "runs",
+    "notes",
+    "power",
+    "items",
+    "rates",
+    "iqm",
+    "published",
+    "manipulation",
+)  # csv files beside figures
 
 
 def looks(conditions: Iterable[str]) -> dict[str, dict]:

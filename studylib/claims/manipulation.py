@@ -36,7 +36,7 @@ TOLERANCE = 0.05  # stances: less is no difference
 OF_RUN = ["before", "kept", "optimum", "optimum_low", "optimum_high", "every_low", "every_high"]
 COLUMNS = [
     "world", "condition", "objective", "promise", "beta_per_answer", "seeds", "before", "kept", "kept_low", "kept_high",
-    "optimum", "optimum_low", "optimum_high", "verdict",
+    "optimum", "optimum_low", "optimum_high", "outcome",
 ]  # fmt: skip
 SAME = "cannot tell here: all optima keep the same number"
 ANY = "cannot tell here: every number is an optimum"
@@ -149,11 +149,11 @@ def manipulation_table(runs: pd.DataFrame) -> pd.DataFrame:
         if len(known) > 1 and np.isnan(low):  # all seeds alike
             low = high = mean
         row |= {"kept_low": low, "kept_high": high}
-        rows.append(row | {"verdict": verdict(row)})
+        rows.append(row | {"outcome": outcome(row)})
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def verdict(row: dict) -> str:
+def outcome(row: dict) -> str:
     """Whether the stances kept are those of the promised optimum, in words.
 
     A promise of one number does not count as kept where the interval over seeds is so wide that it holds the number of

@@ -32,13 +32,15 @@ _MORE = [  # further looks; colours come again, so markers that look alike diffe
         [
             *(("D", "-"), ("v", "--"), ("P", "-."), ("1", ":"), ("*", "--"), ("<", "-"), (">", "-."), ("h", ":")),
             *(("p", "-"), ("d", "--"), ("8", "-."), ("+", "-"), ("s", ":"), ("^", ":"), ("X", "--"), ("o", "--")),
-            *(("2", "-"), ("3", "--"), ("4", "-.")),
+            *(("H", "-."), ("3", "-"), ("D", ":"), ("v", "-."), ("2", "-"), ("4", "-.")),
         ]
     )
 ]
 FONT = 12
 # csv files beside figures
-TABLES = ("means", "claims", "runs", "notes", "power", "items", "rates", "iqm", "published", "saturation")
+TABLES = (
+    "means", "claims", "runs", "notes", "power", "items", "rates", "iqm", "published", "saturation", "manipulation",
+)  # fmt: skip
 
 
 def looks(conditions: Iterable[str]) -> dict[str, dict]:

@@ -83,20 +83,21 @@ def _seed_sets(folder: Path) -> dict:
 
 
 def _objectives(folder: Path, validation: pd.DataFrame) -> dict:
-    plan, planned = read_plan(folder.name), _planned(folder)
+    plan, contrasts = read_plan(folder.name), _planned(folder)
     sampled = means_of(folder, plan, plan.primary_endpoint)
     greedy = means_of(folder, plan, "accuracy_greedy").set_index("condition")["mean"]
-    given, every = read_table(folder, "fairness").set_index("condition"), claims_of(folder, plan, plan.primary_endpoint)
+    given = read_table(folder, "fairness").set_index("condition")
     rows = []
     for row in sampled[sampled["condition"] != WARM_START].to_dict("records"):
         name = row["condition"]
-        compared = _compared(planned, every, f"{name} - {plan.baseline}")
+        compared = _compared(contrasts, f"{name} - {plan.baseline}")
         rows.append((f"`{name}`", mean_cell(row), f"{greedy[name]:.3f}", *compared, *_training(given, name)))
     head = ("objective", "accuracy, sampled", "greedy", f"minus {plan.baseline}", "decision", "tokens per run",
             "entropy", "KL to warm start")  # fmt: skip
-    learning = _of_trained(every, WARM_START)
+    learning = _of_trained(claims_of(folder, plan, plan.primary_endpoint), WARM_START)
     learnt = learning["decision"].isin(("different", "both (trivial)"))
-    alike, seeds = _of_trained(planned, plan.baseline), int(sampled["seeds"].iloc[0])
+    alike = _of_trained(contrasts[contrasts["status"] == "confirmatory"], plan.baseline)
+    seeds = int(sampled["seeds"].iloc[0])
     by_chance = f"any false 'equivalent', {len(alike)} contrasts at the margin: {seeds} "
     return {
         "plan": plan, "seeds": seeds, "table": markdown_table(head, rows), "trained": len(learning),
@@ -106,11 +107,11 @@ def _objectives(folder: Path, validation: pd.DataFrame) -> dict:
     }  # fmt: skip
 
 
-def _compared(planned: pd.DataFrame, every: pd.DataFrame, contrast: str) -> tuple[str, str]:
-    """Difference and decision; of a condition that the plan came before with a mark, of the baseline itself none."""
-    for part, mark in ((planned, ""), (every, " (exploratory)")):
-        for claim in part[part["contrast"] == contrast].to_dict("records"):
-            return difference_cell(claim), claim["decision"] + mark
+def _compared(contrasts: pd.DataFrame, contrast: str) -> tuple[str, str]:
+    """Difference and decision, with a mark where the condition came after the plan; of the baseline itself none."""
+    for claim in contrasts[contrasts["contrast"] == contrast].to_dict("records"):
+        later = " (exploratory)" if claim["status"] != "confirmatory" else ""
+        return difference_cell(claim), claim["decision"] + later
     return "", ""
 
 

@@ -53,7 +53,7 @@ def params(objective: str, **given) -> RunParams:
     return RunParams(objective=objective, rewards=BINARY, **beta, **given)
 
 
-def verdicts(policy: dict, setting, seeds: int = 4, n: int = 8, before: dict = EVEN) -> dict:
+def outcomes(policy: dict, setting, seeds: int = 4, n: int = 8, before: dict = EVEN) -> dict:
     runs = [
         m.facts(setting) | m.of_run(answers(before, n, s + 50), answers(policy, n, s), setting) for s in range(seeds)
     ]
@@ -108,20 +108,20 @@ def test_a_run_keeps_what_its_policy_is_known_to_keep():
     assert (found["every_low"], round(found["every_high"], 1)) == (1, 4)
 
 
-# --- verdicts ---
+# --- outcomes ---
 
 
 @pytest.mark.parametrize("objective", ["flowrl", "flowrl_raw", "gflowrl", "vargrad", "alpha_dpg"])
 def test_who_promises_to_keep_all_stances_and_keeps_one_does_not_match(objective):
-    assert verdicts(EVEN, params(objective))["verdict"] == "matches"
-    kept = verdicts(ONE, params(objective))
-    assert kept["verdict"] == "does not match" and kept["kept"] == 1
-    assert verdicts(TWO, params(objective))["verdict"] == "does not match"
+    assert outcomes(EVEN, params(objective))["outcome"] == "matches"
+    kept = outcomes(ONE, params(objective))
+    assert kept["outcome"] == "does not match" and kept["kept"] == 1
+    assert outcomes(TWO, params(objective))["outcome"] == "does not match"
 
 
 def test_where_all_accepted_stances_are_paid_alike_a_maximiser_may_keep_any_number():
     for policy in (EVEN, ONE, TWO):
-        assert verdicts(policy, params("grpo"))["verdict"] == m.ANY
+        assert outcomes(policy, params("grpo"))["outcome"] == m.ANY
 
 
 def graded(objective: str, **given):
@@ -131,36 +131,36 @@ def graded(objective: str, **given):
 
 
 def test_on_graded_rewards_a_maximiser_keeps_the_best_and_a_tempered_policy_what_beta_leaves():
-    assert verdicts(ONE, graded("grpo"))["verdict"] == "matches"
-    assert verdicts(EVEN, graded("grpo"))["verdict"] == "does not match"
-    eight = verdicts(EVEN, graded("gflowrl"))
+    assert outcomes(ONE, graded("grpo"))["outcome"] == "matches"
+    assert outcomes(EVEN, graded("grpo"))["outcome"] == "does not match"
+    eight = outcomes(EVEN, graded("gflowrl"))
     tempered = {option: math.exp(8 * level) for option, level in LEVELS.items()}
     inside = np.array(list(tempered.values())) / sum(tempered.values())
-    assert eight["beta_per_answer"] == 8 and eight["verdict"] == "does not match"
+    assert eight["beta_per_answer"] == 8 and eight["outcome"] == "does not match"
     assert eight["optimum"] == pytest.approx(np.exp(-(inside * np.log(inside)).sum()), abs=0.1)
-    assert verdicts(shares(**tempered), graded("gflowrl"), n=16)["verdict"] == "matches"
-    sharp = verdicts(ONE, graded("flowrl_raw"))
-    assert sharp["beta_per_answer"] == 420 and sharp["optimum"] == pytest.approx(1) and sharp["verdict"] == "matches"
+    assert outcomes(shares(**tempered), graded("gflowrl"), n=16)["outcome"] == "matches"
+    sharp = outcomes(ONE, graded("flowrl_raw"))
+    assert sharp["beta_per_answer"] == 420 and sharp["optimum"] == pytest.approx(1) and sharp["outcome"] == "matches"
 
 
 def test_what_cannot_be_told_is_not_called_a_match():
-    assert verdicts(EVEN, params("base", steps=0))["verdict"] == "nothing is promised"
-    assert verdicts(EVEN, params("dpo"))["verdict"] == "nothing is promised"
-    assert verdicts(EVEN, RunParams(beta=0.1, rewards=BINARY))["verdict"] == "nothing is promised", "another optimum"
-    assert verdicts(EVEN, params("gflowrl"), seeds=1)["verdict"] == "cannot tell: one seed"
-    assert verdicts(EVEN, params("gflowrl"), n=1)["verdict"] == m.SAME, "one answer shows one stance"
+    assert outcomes(EVEN, params("base", steps=0))["outcome"] == "nothing is promised"
+    assert outcomes(EVEN, params("dpo"))["outcome"] == "nothing is promised"
+    assert outcomes(EVEN, RunParams(beta=0.1, rewards=BINARY))["outcome"] == "nothing is promised", "another optimum"
+    assert outcomes(EVEN, params("gflowrl"), seeds=1)["outcome"] == "cannot tell: one seed"
+    assert outcomes(EVEN, params("gflowrl"), n=1)["outcome"] == m.SAME, "one answer shows one stance"
     other = RunParams(objective="gflowrl", beta=1.0, rewards="diversity=1.0")
-    assert "what reward 'diversity' pays" in verdicts(EVEN, other)["verdict"]
+    assert "what reward 'diversity' pays" in outcomes(EVEN, other)["outcome"]
     runs = pd.DataFrame([
         m.facts(params("gflowrl")) | m.of_run(answers(EVEN, 8, 9), answers(policy, 8, s), params("gflowrl"))
         for s, policy in enumerate((ONE, EVEN))
     ]).assign(world="w", condition="c")  # fmt: skip
-    assert m.manipulation_table(runs)["verdict"].tolist() == [m.WIDE]
+    assert m.manipulation_table(runs)["outcome"].tolist() == [m.WIDE]
 
 
 def test_a_policy_that_lost_every_accepted_answer_is_named():
-    lost = verdicts(shares(leave=1), params("gflowrl"))
-    assert lost["verdict"] == "cannot tell: no accepted answer is left" and lost["seeds"] == 0
+    lost = outcomes(shares(leave=1), params("gflowrl"))
+    assert lost["outcome"] == "cannot tell: no accepted answer is left" and lost["seeds"] == 0
 
 
 def test_one_right_answer_leaves_nothing_to_keep():
@@ -171,7 +171,7 @@ def test_one_right_answer_leaves_nothing_to_keep():
         setting = params(objective)
         runs = [m.facts(setting) | m.of_run(one(EVEN, s), one(ONE, s), setting) for s in range(3)]
         table = m.manipulation_table(pd.DataFrame(runs).assign(world="w", condition="c"))
-        assert table["verdict"].tolist() == [m.SAME] and table["kept"].tolist() == [1]
+        assert table["outcome"].tolist() == [m.SAME] and table["kept"].tolist() == [1]
 
 
 def test_finished_runs_are_read_from_their_folders_and_the_table_is_written(tmp_path):
@@ -191,7 +191,7 @@ def test_finished_runs_are_read_from_their_folders_and_the_table_is_written(tmp_
     study = SimpleNamespace(root=tmp_path, out=tmp_path, split="s", axis=STUDY["axis"], profile=STUDY["profile"])
     table = m.write_manipulation(study).set_index("condition")
     assert table["objective"].to_dict() == {"old": "vargrad", "new": "gflowrl"}
-    assert table["verdict"].to_dict() == {"old": "does not match", "new": "matches"}
+    assert table["outcome"].to_dict() == {"old": "does not match", "new": "matches"}
     assert table["beta_per_answer"].to_dict() == {"old": 420, "new": 8} and set(table["seeds"]) == {3}
     assert list(pd.read_csv(tmp_path / "manipulation.csv")) == m.COLUMNS
 

@@ -38,8 +38,9 @@ def test_a_number_that_changes_in_a_table_changes_on_the_page(figures):
     change(figures / "inputs/seed_sets.csv", 0, decision="different")
     change(figures / "validate.csv", 0, value=0.9)
     page = results_page(figures)
-    assert "the other 12 are: 10 *equivalent*, 1 *different*, 1 *inconclusive*" in page
-    assert "11 of the 13 trained objectives differ from their own warm start" in page
+    assert "that the first comparison planned are:\n10 *equivalent*, 1 *different*, 1 *inconclusive*" in page
+    assert "3 came later and are exploratory" in page and page.count("| equivalent (exploratory) |") == 3
+    assert "14 of the 16 trained objectives differ from their own warm start" in page
     assert "rft - warm_start is inconclusive" in page
     assert "9 *equivalent*, 1 *different*" in page and "1 outside their target" in page
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from studylib.evaluation.diversity import GREEDY
 from studylib.rewards.faithful import faithful
+from studylib.rewards.stances import stated
 from studylib.scenarios.rows import accepted
 from studylib.text.lenient import read_leniently
 
@@ -69,7 +70,5 @@ def stated_overlap(answers: pd.DataFrame) -> pd.Series:
 
 
 def _overlap(response: str, row: dict) -> float:
-    from studylib.rewards.stances import stated  # of the world plural_norms alone
-
     said, right = stated(response, row), set(accepted(row))
     return len(said & right) / len(said | right)

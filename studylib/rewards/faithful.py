@@ -8,6 +8,7 @@ itself and is left to the answer.
 """
 
 from studylib.rewards.checks import check
+from studylib.scenarios import plural
 from studylib.scenarios.facts import NORMS, decisive, facts_of
 
 
@@ -20,7 +21,7 @@ def faithful(response: str, row: dict) -> bool:
         raise ValueError(f"scenario {row['id']} has no facts, so nothing is known of what its reasons should be")
     if row["source"] in NORMS:
         return check("reads_fact", response, row) and _appeals_rightly(response, row)
-    if row["source"] == "plural_norms":
+    if row["source"] == plural.WORLD:
         return _holds_for_stance(response, row)
     raise ValueError(f"the reasons of scenario {row['id']} cannot be checked: no rule for the world {row['source']!r}")
 
@@ -32,6 +33,6 @@ def _appeals_rightly(response: str, row: dict) -> bool:
 
 
 def _holds_for_stance(response: str, row: dict) -> bool:
-    from studylib.rewards.stances import reasons_hold  # a true reading that supports the stance, accepted or not
+    from studylib.rewards.stances import reasons_hold  # here, because it registers a reward, which has its own place
 
     return reasons_hold(response, row)

@@ -14,5 +14,6 @@ def worked(row: dict) -> str:
         facts = facts_of(row)
         return reasoned_response(facts, row["framework"], counts(facts, row["source"]))
     if row["source"] == plural.WORLD:
-        return plural.response(row["answer"], [option for option in accepted(row) if option != row["answer"]])
+        others = [option for option in accepted(row) if option != row["answer"]]
+        return plural.response(facts_of(row), row["answer"], others)
     return f"<think>{NEUTRAL}</think><answer>{row['answer']}</answer>"

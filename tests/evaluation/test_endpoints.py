@@ -2,8 +2,6 @@
 
 import itertools
 import math
-import sys
-import types
 
 import numpy as np
 import pandas as pd
@@ -13,8 +11,9 @@ from estimates import outcomes
 from scripted import STANCES, plural_row, says, table
 
 from studylib.evaluation.summary import values
-from studylib.names import ENDPOINTS
+from studylib.names import ENDPOINTS, TRAIN_DOMAINS, TRAIN_STYLES
 from studylib.rewards.faithful import faithful
+from studylib.scenarios import plural
 from studylib.scenarios.facts import decisive, facts_of, right_answer
 from studylib.scenarios.telling import reasoned_response
 
@@ -262,12 +261,45 @@ def test_forced_choice_is_the_mean_over_the_greedy_answers():
     assert ENDPOINTS["forced_choice"].item(answers).tolist() == [0.25, 0.75]
 
 
+# --- the world of several stances ---
+
+
+def stances(m, n=8):
+    return plural.make_split("held_out", n, 0, domains=TRAIN_DOMAINS, styles=TRAIN_STYLES, accepted_stances=m)
+
+
+def answered(rows, said):
+    """said: function of (facts, accepted stances, an option that is not accepted) -> responses to be sampled."""
+    by_id = {}
+    for row in rows:
+        right = [stance["option"] for stance in row["accepted"]]
+        wrong = next(option for option in row["options"] if option not in right)
+        by_id[row["id"]] = [LOST, *said(facts_of(row), right, wrong)]
+    return table(rows, by_id)
+
+
+def test_a_policy_that_keeps_every_stance_for_its_reasons_has_all_that_can_be_had():
+    answers = answered(stances(4), lambda facts, right, _: [plural.response(facts, s) for s in right] * 60)
+    for name in ("accuracy_sampled", *REASONS[:2], "pass_1", "pass_16"):
+        assert worth(name, answers) == 1, name
+    assert worth("stances_kept", answers) == pytest.approx(4, rel=0.02)
+
+
+def test_a_stance_for_no_reasons_is_right_and_not_faithful():
+    answers = answered(stances(2), lambda facts, right, _: [says(right[0])] * 4)
+    assert [worth(name, answers) for name in ("accuracy_sampled", *REASONS, "pass_4")] == [1.0, 0.0, 0.0, 1.0, 0.0]
+
+
 @pytest.mark.parametrize(
-    "stated, overlap",
-    [("assist comfort", 1.0), ("assist", 1 / 2), ("assist wait", 1 / 3), ("wait", 0.0), ("", 0.0)],
+    "too, overlap",
+    [(lambda right, wrong: right[1:], 1.0), (lambda right, wrong: [], 1 / 3), (lambda right, wrong: [wrong], 1 / 4)],
 )
-def test_calibration_is_the_overlap_of_what_is_stated_with_what_is_accepted(monkeypatch, stated, overlap):
-    reads = types.SimpleNamespace(stated=lambda response, row: frozenset(stated.split()))
-    monkeypatch.setitem(sys.modules, "studylib.rewards.stances", reads)
-    answers = sampled([plural_row(2)], "assist", "assist")
-    assert worth("stated_calibration", answers) == pytest.approx(overlap)
+def test_calibration_is_the_overlap_of_what_is_stated_with_what_is_accepted(too, overlap):
+    said = answered(stances(3), lambda facts, right, wrong: [plural.response(facts, right[0], too(right, wrong))] * 2)
+    assert worth("stated_calibration", said) == pytest.approx(overlap)
+    assert ENDPOINTS["stated_calibration"].item(said).tolist() == [pytest.approx(overlap)] * 2 * 8
+
+
+def test_a_wrong_stance_that_states_nothing_else_and_a_malformed_answer_are_not_calibrated_at_all():
+    said = answered(stances(2), lambda facts, right, wrong: [plural.response(facts, wrong), LOST])
+    assert worth("stated_calibration", said) == 0

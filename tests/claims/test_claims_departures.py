@@ -310,6 +310,8 @@ def test_a_former_name_of_a_reward_is_no_other_setting(root, out):
 
 def test_where_a_run_lies_and_a_parameter_that_older_runs_do_not_have_are_no_departure(root, out):
     edit(root / PLACE / "local_norms/broad/seed3/config.json", run_root="elsewhere", new_parameter=1)
+    for seed in (0, 1):  # the others never
+        edit(root / PLACE / f"local_norms/narrow/seed{seed}/config.json", eval_every=20 - seed)
     assert compared(root, out)[1] == []
 
 

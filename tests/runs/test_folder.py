@@ -56,6 +56,20 @@ def test_a_folder_of_runs_may_be_moved(tmp_path):
     open_run(tmp_path, RunParams(run_root="elsewhere").as_dict())
 
 
+def test_a_run_that_was_looked_at_otherwise_or_never_stays_and_goes_on(tmp_path):
+    older = {name: value for name, value in RunParams().as_dict().items() if name != "eval_every"}
+    open_run(tmp_path, older)
+    for answers in RESPONSES.values():
+        (tmp_path / answers).touch()
+    open_run(tmp_path, RunParams(eval_every=20).as_dict())
+    assert all((tmp_path / answers).is_file() for answers in RESPONSES.values()), "they are of the same policy"
+    (tmp_path / "metrics.jsonl").touch()
+    open_run(tmp_path, RunParams(eval_every=5).as_dict())
+    (tmp_path / "manifest.json").touch()
+    open_run(tmp_path, RunParams().as_dict())
+    assert json.loads((tmp_path / "config.json").read_text())["eval_every"] == 5, "that of a complete run stays"
+
+
 def test_a_file_that_breaks_off_leaves_the_old_one_and_nothing_else(tmp_path):
     path = tmp_path / "table.txt"
     path.write_text("old")

@@ -137,7 +137,7 @@ def test_the_run_rule_writes_where_the_run_writes(tmp_path):
     output = dry_run(tmp_path, "--config", "seeds=1", "worlds=local_norms", "--printshellcmds")
     params = RunParams.resolve({"condition": "medium", "source": "local_norms", "seed": 0})
     assert str(params.run_dir.relative_to(ROOT) / "manifest.json") in output
-    assert "-r profile tiny_cpu -r axis inputs -r condition medium -p seed 0 -r source local_norms 2>" in output
+    assert "-r profile tiny_cpu -r axis inputs -r condition medium -r source local_norms -p seed 0 2>" in output
 
 
 def test_a_world_that_an_axis_makes_of_a_source_is_given_by_its_name(tmp_path):
@@ -145,10 +145,12 @@ def test_a_world_that_an_axis_makes_of_a_source_is_given_by_its_name(tmp_path):
     output = dry_run(tmp_path, *chosen)
     assert "runs/landscape/tiny_cpu/m1/grpo/seed0/manifest.json" in output
     assert (
-        "-r condition grpo -p seed 0 -r world m1" in output and "--axis landscape --condition grpo --world m1" in output
+        "-r condition grpo -r world m1 -p seed 0" in output and "--axis landscape --condition grpo --world m1" in output
     )
     refused = workflow(tmp_path, "--config", "axis=landscape", "worlds=m9")
     assert refused.returncode and "worlds: 'm9' is not allowed" in refused.stdout + refused.stderr
+    mixed = workflow(tmp_path, "--config", "axis=landscape", "worlds=m1 local_norms")
+    assert mixed.returncode and "sources, or worlds that the axis makes of one, not both" in mixed.stdout + mixed.stderr
 
 
 def test_an_axis_may_have_its_own_budget_and_a_condition_keeps_its_own(tmp_path):

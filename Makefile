@@ -1,5 +1,5 @@
 # make demo: one run and its story, under five minutes. make study: the embedded study, from nothing to its table.
-# make report: one page of it. make results: docs/results.md. make validate: error rates of the claims, by simulation.
+# make report: one page of it. make results: docs/results.md, landscape.md. make validate: error rates of the claims, by simulation.
 # make seed-sets: the same question asked of trained runs (80 minutes). make bench: what a step costs. make test: the tests.
 # All make the environment first.
 PYTHON ?= python3

@@ -157,16 +157,16 @@ def report(args) -> Result:
     Reads figures/<axis>/ and writes figures/<axis>/report.html.
 
       python -m studylib report --axis inputs
-      python -m studylib report --results        writes docs/results.md from the tables of all axes
+      python -m studylib report --results        writes docs/results.md and docs/landscape.md from all tables
     """
     if args.results:
         from studylib.claims.results import write_results
 
-        path = write_results()
-    else:
-        from studylib.claims.report import write_report
+        paths = write_results()
+        return Result("\n".join(map(str, paths)), {"pages": [str(path) for path in paths]})
+    from studylib.claims.report import write_report
 
-        path = write_report(args.axis, args.out and Path(args.out))
+    path = write_report(args.axis, args.out and Path(args.out))
     return Result(str(path), {"report": str(path)})
 
 

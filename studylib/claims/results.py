@@ -12,6 +12,8 @@ import pandas as pd
 from studylib.claims.decisions import sentence
 from studylib.claims.markdown import claims_of, counted, difference_cell, markdown_table, mean_cell, means_of, rendered
 from studylib.claims.plan import read_plan
+from studylib.claims.results_landscape import PAGE as LANDSCAPE
+from studylib.claims.results_landscape import landscape_page
 from studylib.claims.tables import checks, claims, misses, primary, read_table
 from studylib.paths import FIGURES, ROOT
 from studylib.runs.read import WARM_START, ordered
@@ -30,11 +32,12 @@ VALIDATED = {  # row of the page -> start of the rows of validate.csv, which hav
 }
 
 
-def write_results(page: Path = PAGE) -> Path:
-    """Writes the page and returns where it is."""
-    page.parent.mkdir(exist_ok=True)
-    page.write_text(results_page(), encoding="utf-8")
-    return page
+def write_results() -> list[Path]:
+    """Writes both pages and returns where they are."""
+    PAGE.parent.mkdir(exist_ok=True)
+    for path, text in ((PAGE, results_page()), (LANDSCAPE, landscape_page())):
+        path.write_text(text, encoding="utf-8")
+    return [PAGE, LANDSCAPE]
 
 
 def results_page(figures: Path = FIGURES) -> str:

@@ -1,11 +1,12 @@
-"""docs/results.md is what the committed tables say, and nothing else."""
+"""docs/results.md and docs/landscape.md are what the committed tables say, and nothing else."""
 
 import shutil
 
 import pandas as pd
 import pytest
 
-from studylib.claims.results import PAGE, results_page
+from studylib.claims.results import LANDSCAPE, PAGE, results_page
+from studylib.claims.results_landscape import landscape_page
 from studylib.paths import FIGURES
 
 
@@ -22,8 +23,9 @@ def change(path, row: int, **values) -> None:
     table.to_csv(path, index=False)
 
 
-def test_the_committed_page_is_up_to_date():
-    assert PAGE.read_text(encoding="utf-8") == results_page(), "make results"
+@pytest.mark.parametrize("path, page", [(PAGE, results_page), (LANDSCAPE, landscape_page)])
+def test_the_committed_page_is_up_to_date(path, page):
+    assert path.read_text(encoding="utf-8") == page(), "make results"
 
 
 def test_a_number_that_changes_in_a_table_changes_on_the_page(figures):

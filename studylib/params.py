@@ -252,7 +252,11 @@ class RunParams:
         for place, settings in ((f"{PARAMS}/profiles/{profile}.yaml", of_profile), *of_axis.places()):
             refuse_unknown(settings, f"{place}: ")
         chosen = {"profile": profile, "axis": axis, "world": world, "condition": condition}
-        return cls.of(of_profile | of_axis.of(condition, profile, world) | dict(given) | chosen)
+        of_files = of_profile | of_axis.of(condition, profile, world)
+        source = of_files.get("source", COMMON["source"].default)
+        if world and given.get("source", source) != source:
+            raise ValueError(f"world {world!r} of axis {axis!r} is made of source {source!r}, not {given['source']!r}")
+        return cls.of(of_files | dict(given) | chosen)
 
 
 COMMON: dict[str, Option] = {

@@ -111,6 +111,14 @@ def test_what_comes_later_wins(files):
         resolved(world="u")
 
 
+def test_a_world_of_an_axis_is_made_of_its_source_alone(files):
+    axis = "settings: {source: universal_norms}\nsettings_by_world: {w: {lora_r: 2}}\nconditions: {c: }\n"
+    files(**{"profiles/p": "", "a": axis})
+    assert resolved(world="w", source="universal_norms").place == "w"
+    with pytest.raises(ValueError, match="world 'w' of axis 'a' is made of source 'universal_norms', not 'local_norms'"):
+        resolved(world="w", source="local_norms")
+
+
 def test_a_condition_is_added_by_one_row(files, monkeypatch):
     text = (REPOSITORY / "inputs.yaml").read_text()
     files(inputs=text + "  half: {n_domains: 6, n_styles: 4}\n", **{"profiles/tiny_cpu": ""})

@@ -115,7 +115,9 @@ def test_a_world_of_an_axis_is_made_of_its_source_alone(files):
     axis = "settings: {source: universal_norms}\nsettings_by_world: {w: {lora_r: 2}}\nconditions: {c: }\n"
     files(**{"profiles/p": "", "a": axis})
     assert resolved(world="w", source="universal_norms").place == "w"
-    with pytest.raises(ValueError, match="world 'w' of axis 'a' is made of source 'universal_norms', not 'local_norms'"):
+    with pytest.raises(
+        ValueError, match="world 'w' of axis 'a' is made of source 'universal_norms', not 'local_norms'"
+    ):
         resolved(world="w", source="local_norms")
 
 

@@ -20,6 +20,7 @@ from studylib.paths import PARAMS
 from studylib.runs.folder import write_json
 from studylib.runs.keys import require_keys
 from studylib.runs.read import KEYS, LAYOUT, WARM_START, ordered, profiles_of, read_json
+from studylib.typed import typed
 from studylib.weights import present_rewards
 
 FIRST_PLAN = "first_plan.json"  # beside the runs; beside the tables, where profiles share a folder, with their names
@@ -118,6 +119,7 @@ def departures(
     return [
         *sentences, *_missing_conditions(plan, made, conditions), *_unplanned_seeds(plan, made),
         *_missing_endpoint(plan, runs), *_unlike_settings(settings, _rows(plan.axis), _of_worlds(plan.axis)),
+        *_unlike_rows(settings, _rows(plan.axis)),
     ]  # fmt: skip
 
 
@@ -200,6 +202,23 @@ def _unlike_settings(settings: pd.DataFrame, own: dict[str, dict], worlds: dict[
                 sentences.append(
                     f"{len(odd)} of {len(group)} runs have {name} {odd[name].iloc[0]}, not {usual}, which no condition "
                     f"sets; {_first(odd)}."
+                )
+    return sentences
+
+
+def _unlike_rows(settings: pd.DataFrame, own: dict[str, dict]) -> list[str]:
+    """Conditions whose runs are not what their row says: it was changed after them, or its name meant another one."""
+    sentences = []
+    for condition, row in own.items():
+        of_condition = settings[settings["condition"] == condition]
+        for name in sorted((row.keys() & set(settings)) - TECHNICAL):
+            wanted = _of_today(name, typed(name, row[name], type(parameters()[name].default)))
+            known = of_condition.dropna(subset=[name])
+            odd = known[known[name].map(lambda value, name=name: _of_today(name, value)) != wanted]
+            if len(odd):
+                sentences.append(
+                    f"{len(odd)} of {len(known)} runs of {condition} have {name} {odd[name].iloc[0]}, not {wanted} as "
+                    f"its row says; {_first(odd)}."
                 )
     return sentences
 

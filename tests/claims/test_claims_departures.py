@@ -16,6 +16,7 @@ from studylib.axes import read_axis
 from studylib.claims import departures, plan, plots, report, tables
 from studylib.compare import summarise
 from studylib.paths import PARAMS
+from studylib.runs.read import read_settings
 
 FILE = PARAMS / "inputs.yaml"
 WOBBLE = [0.00, 0.02, -0.01, 0.01, -0.02]
@@ -300,6 +301,30 @@ def test_a_world_of_an_axis_is_the_world_of_its_claims(root, out):
         edit(path, world="local_norms", source="universal_norms")
     claims, notes = compared(root, out)
     assert set(claims["world"]) == {"local_norms", "universal_norms"} and notes == []
+
+
+def test_runs_that_are_not_what_the_row_of_their_condition_says(root, out):
+    for path in (root / PLACE).glob("*/narrow/*/config.json"):
+        edit(path, n_domains=3)
+    claims, notes = compared(root, out)
+    assert notes == [
+        "10 of 10 runs of narrow have n_domains 3, not 1 as its row says; the first is world local_norms, condition "
+        "narrow, seed 0."
+    ]
+    assert set(claims["status"]) == {"exploratory"}
+
+
+def test_older_runs_of_a_condition_whose_name_meant_another_objective_are_no_runs_of_it(tmp_path):
+    """What was gflowrl is vargrad: docs/objectives.md."""
+    study = {"axis": "objective", "condition": "gflowrl", "objective": "gflowrl"}
+    write_run(tmp_path, seed=0, **study)
+    write_run(tmp_path, seed=1, **study, gflow_beta=8.0)
+    settings = read_settings(tmp_path, axis="objective", profile="tiny_cpu").sort_values("seed")
+    assert settings["objective"].tolist() == ["vargrad", "gflowrl"]
+    (said,) = departures._unlike_rows(
+        settings, {"gflowrl": {"objective": "gflowrl", "beta": 1.0}, "other": {"seed": 3}}
+    )
+    assert said.startswith("1 of 2 runs of gflowrl have objective vargrad, not gflowrl as its row says; the first is")
 
 
 def test_a_former_name_of_a_reward_is_no_other_setting(root, out):

@@ -119,7 +119,7 @@ def departures(
     return [
         *sentences, *_missing_conditions(plan, made, conditions), *_unplanned_seeds(plan, made),
         *_missing_endpoint(plan, runs), *_unlike_settings(settings, _rows(plan.axis), _of_worlds(plan.axis)),
-        *_unlike_rows(settings, _rows(plan.axis)),
+        *_unlike_file(settings, _rows(plan.axis), _of_worlds(plan.axis)),
     ]  # fmt: skip
 
 
@@ -206,21 +206,28 @@ def _unlike_settings(settings: pd.DataFrame, own: dict[str, dict], worlds: dict[
     return sentences
 
 
-def _unlike_rows(settings: pd.DataFrame, own: dict[str, dict]) -> list[str]:
-    """Conditions whose runs are not what their row says: it was changed after them, or its name meant another one."""
+def _unlike_file(settings: pd.DataFrame, own: dict[str, dict], worlds: dict[str, dict]) -> list[str]:
+    """Conditions and worlds whose runs are not what the file says of them: it was changed after them, or a name in it
+    meant another thing."""
     sentences = []
-    for condition, row in own.items():
-        of_condition = settings[settings["condition"] == condition]
-        for name in sorted((row.keys() & set(settings)) - TECHNICAL):
-            wanted = _of_today(name, typed(name, row[name], type(parameters()[name].default)))
-            known = of_condition.dropna(subset=[name])
-            odd = known[known[name].map(lambda value, name=name: _of_today(name, value)) != wanted]
-            if len(odd):
-                sentences.append(
-                    f"{len(odd)} of {len(known)} runs of {condition} have {name} {odd[name].iloc[0]}, not {wanted} as "
-                    f"its row says; {_first(odd)}."
-                )
+    for column, said in (("condition", own), ("world", worlds)):
+        for place, row in said.items():
+            runs = settings[settings[column] == place]
+            for name in sorted((row.keys() & set(settings)) - TECHNICAL):
+                wins = runs["condition"].map(lambda condition, name=name: name in own.get(condition, {}))
+                known = runs[~wins.astype(bool) | (column == "condition")].dropna(subset=[name])
+                sentences += _other_than(row[name], name, place, known)
     return sentences
+
+
+def _other_than(wanted, name: str, place: str, runs: pd.DataFrame) -> list[str]:
+    """One sentence where runs of a condition or world have another value than its own."""
+    wanted = _of_today(name, typed(name, wanted, type(parameters()[name].default)))
+    odd = runs[runs[name].map(lambda value: _of_today(name, value)) != wanted]
+    if odd.empty:
+        return []
+    found = f"{len(odd)} of {len(runs)} runs of {place} have {name} {odd[name].iloc[0]}, not {wanted}"
+    return [f"{found} as the axis sets it there; {_first(odd)}."]
 
 
 # --- settings of a whole study ---

@@ -253,9 +253,7 @@ class RunParams:
             refuse_unknown(settings, f"{place}: ")
         chosen = {"profile": profile, "axis": axis, "world": world, "condition": condition}
         of_files = of_profile | of_axis.of(condition, profile, world)
-        source = of_files.get("source", COMMON["source"].default)
-        if world and given.get("source", source) != source:
-            raise ValueError(f"world {world!r} of axis {axis!r} is made of source {source!r}, not {given['source']!r}")
+        _refuse_other_source(axis, world, of_files.get("source", COMMON["source"].default), given)
         return cls.of(of_files | dict(given) | chosen)
 
 
@@ -272,6 +270,14 @@ def parameters() -> dict[str, Option]:
     for name in COMMON.keys() & options.keys():
         raise ValueError(f"option {name!r} of {names.readers(name)} bears the name of another parameter")
     return COMMON | options
+
+
+def _refuse_other_source(axis: str, world: str, source: str, given: Mapping) -> None:
+    """A world that an axis makes is made of one source, and none of it passes for another source."""
+    if world and given.get("source", source) != source:
+        raise ValueError(f"world {world!r} of axis {axis!r} is made of source {source!r}, not {given['source']!r}")
+    if world in SOURCES and world != source:
+        raise ValueError(f"world {world!r} of axis {axis!r} is made of source {source!r}: give it a name of its own")
 
 
 def refuse_unknown(values: Mapping, place: str = "") -> None:

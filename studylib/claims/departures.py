@@ -209,11 +209,11 @@ def _unlike_settings(settings: pd.DataFrame, own: dict[str, dict], worlds: dict[
 def _unlike_file(settings: pd.DataFrame, own: dict[str, dict], worlds: dict[str, dict]) -> list[str]:
     """Conditions and worlds whose runs are not what the file says of them: it was changed after them, or a name in it
     meant another thing."""
-    sentences = []
+    sentences, paths = [], {name for name, option in parameters().items() if option.path}  # ~ stands for a folder there
     for column, said in (("condition", own), ("world", worlds)):
         for place, row in said.items():
             runs = settings[settings[column] == place]
-            for name in sorted((row.keys() & set(settings)) - TECHNICAL):
+            for name in sorted((row.keys() & set(settings)) - TECHNICAL - paths):
                 wins = runs["condition"].map(lambda condition, name=name: name in own.get(condition, {}))
                 known = runs[~wins.astype(bool) | (column == "condition")].dropna(subset=[name])
                 sentences += _other_than(row[name], name, place, known)

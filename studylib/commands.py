@@ -126,7 +126,11 @@ def refuse_unknown_names(args) -> None:
     from studylib.names import SOURCES
 
     axis, _ = read_axis(args.axis), read_profile(args.profile)
-    for option, known in (("conditions", lambda name: axis.of(name, args.profile)), ("worlds", SOURCES.of)):
+
+    def known_world(name: str):
+        return name in axis.settings_by_world or SOURCES.of(name)
+
+    for option, known in (("conditions", lambda name: axis.of(name, args.profile)), ("worlds", known_world)):
         for name in (getattr(args, option) or "").split():
             try:
                 known(name)

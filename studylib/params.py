@@ -252,7 +252,9 @@ class RunParams:
         for place, settings in ((f"{PARAMS}/profiles/{profile}.yaml", of_profile), *of_axis.places()):
             refuse_unknown(settings, f"{place}: ")
         chosen = {"profile": profile, "axis": axis, "world": world, "condition": condition}
-        return cls.of(of_profile | of_axis.of(condition, profile, world) | dict(given) | chosen)
+        of_files = of_profile | of_axis.of(condition, profile, world)
+        _refuse_other_source(axis, world, of_files.get("source", COMMON["source"].default), given)
+        return cls.of(of_files | dict(given) | chosen)
 
 
 COMMON: dict[str, Option] = {
@@ -268,6 +270,14 @@ def parameters() -> dict[str, Option]:
     for name in COMMON.keys() & options.keys():
         raise ValueError(f"option {name!r} of {names.readers(name)} bears the name of another parameter")
     return COMMON | options
+
+
+def _refuse_other_source(axis: str, world: str, source: str, given: Mapping) -> None:
+    """A world that an axis makes is made of one source, and none of it passes for another source."""
+    if world and given.get("source", source) != source:
+        raise ValueError(f"world {world!r} of axis {axis!r} is made of source {source!r}, not {given['source']!r}")
+    if world in SOURCES and world != source:
+        raise ValueError(f"world {world!r} of axis {axis!r} is made of source {source!r}: give it a name of its own")
 
 
 def refuse_unknown(values: Mapping, place: str = "") -> None:

@@ -111,6 +111,21 @@ def test_what_comes_later_wins(files):
         resolved(world="u")
 
 
+def test_a_world_of_an_axis_is_made_of_its_source_alone(files):
+    worlds = "settings_by_world: {w: {lora_r: 2}, local_norms: {lora_r: 4}, universal_norms: {}}\nconditions: {c: }\n"
+    files(**{"profiles/p": "", "a": "settings: {source: universal_norms}\n" + worlds})
+    assert resolved(world="w", source="universal_norms").place == "w"
+    with pytest.raises(
+        ValueError, match="world 'w' of axis 'a' is made of source 'universal_norms', not 'local_norms'"
+    ):
+        resolved(world="w", source="local_norms")
+    assert resolved(world="universal_norms").place == "universal_norms"
+    with pytest.raises(
+        ValueError, match="world 'local_norms' of axis 'a' is made of source 'universal_norms': give it a"
+    ):
+        resolved(world="local_norms")
+
+
 def test_a_condition_is_added_by_one_row(files, monkeypatch):
     text = (REPOSITORY / "inputs.yaml").read_text()
     files(inputs=text + "  half: {n_domains: 6, n_styles: 4}\n", **{"profiles/tiny_cpu": ""})

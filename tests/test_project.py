@@ -168,6 +168,18 @@ def test_a_study_is_of_the_conditions_that_its_plan_names_and_others_are_asked_f
     assert job_counts(dry_run(tmp_path, "--config", "conditions=narrow wide"))["run"] == 2 * 2 * 5
 
 
+def test_a_world_that_sets_its_own_steps_has_them_unless_the_study_is_given_some(tmp_path):
+    shutil.copytree(PARAMS, tmp_path / "params")
+    worlds = (
+        "worlds: short long\nbaseline: b\nquestion: q\nsettings_by_world: {short: {steps: 20}, long: {lora_r: 8}}\n"
+    )
+    (tmp_path / "params/own.yaml").write_text(worlds + "settings: {steps: 60}\nconditions: {b: , c: }\n")
+    study = ("--printshellcmds", "--config", "axis=own", "seeds=1")
+    output = dry_run(tmp_path, *study)
+    assert "-r world long -p seed 0 -p steps 60" in output and "-r world short -p seed 0 2>" in output
+    assert dry_run(tmp_path, *study, "steps=40").count("-p seed 0 -p steps 40") == 4
+
+
 def test_fresh_seed_sets_are_a_hundred_runs_beside_the_study(tmp_path):
     options = (
         "worlds=universal_norms",

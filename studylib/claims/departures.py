@@ -20,6 +20,7 @@ from studylib.paths import PARAMS
 from studylib.runs.folder import write_json
 from studylib.runs.keys import require_keys
 from studylib.runs.read import KEYS, LAYOUT, WARM_START, ordered, profiles_of, read_json
+from studylib.typed import typed
 from studylib.weights import present_rewards
 
 FIRST_PLAN = "first_plan.json"  # beside the runs; beside the tables, where profiles share a folder, with their names
@@ -118,6 +119,7 @@ def departures(
     return [
         *sentences, *_missing_conditions(plan, made, conditions), *_unplanned_seeds(plan, made),
         *_missing_endpoint(plan, runs), *_unlike_settings(settings, _rows(plan.axis), _of_worlds(plan.axis)),
+        *_unlike_file(settings, _rows(plan.axis), _of_worlds(plan.axis)),
     ]  # fmt: skip
 
 
@@ -202,6 +204,30 @@ def _unlike_settings(settings: pd.DataFrame, own: dict[str, dict], worlds: dict[
                     f"sets; {_first(odd)}."
                 )
     return sentences
+
+
+def _unlike_file(settings: pd.DataFrame, own: dict[str, dict], worlds: dict[str, dict]) -> list[str]:
+    """Conditions and worlds whose runs are not what the file says of them: it was changed after them, or a name in it
+    meant another thing."""
+    sentences, paths = [], {name for name, option in parameters().items() if option.path}  # ~ stands for a folder there
+    for column, said in (("condition", own), ("world", worlds)):
+        for place, row in said.items():
+            runs = settings[settings[column] == place]
+            for name in sorted((row.keys() & set(settings)) - TECHNICAL - paths):
+                wins = runs["condition"].map(lambda condition, name=name: name in own.get(condition, {}))
+                known = runs[~wins.astype(bool) | (column == "condition")].dropna(subset=[name])
+                sentences += _other_than(row[name], name, place, known)
+    return sentences
+
+
+def _other_than(wanted, name: str, place: str, runs: pd.DataFrame) -> list[str]:
+    """One sentence where runs of a condition or world have another value than its own."""
+    wanted = _of_today(name, typed(name, wanted, type(parameters()[name].default)))
+    odd = runs[runs[name].map(lambda value: _of_today(name, value)) != wanted]
+    if odd.empty:
+        return []
+    found = f"{len(odd)} of {len(runs)} runs of {place} have {name} {odd[name].iloc[0]}, not {wanted}"
+    return [f"{found} as the axis sets it there; {_first(odd)}."]
 
 
 # --- settings of a whole study ---

@@ -36,20 +36,20 @@ def _landscape(folder: Path) -> dict:
 
 def _world(folder: Path, plan: Plan, world: str) -> str:
     """What each objective keeps in one landscape, its price in accuracy, and whether it did what its name promises."""
-    kept, cost = plan.primary_endpoint, "accuracy_sampled"
-    shown = (kept, cost, "faithful_sampled", "overton_coverage", "pass_16")
+    kept, cost, covered = plan.primary_endpoint, "accuracy_sampled", "overton_coverage"
+    shown, compared = (kept, cost, "faithful_sampled", covered, "pass_16"), (kept, cost, covered)
     means = {endpoint: _of(means_of(folder, plan, endpoint), world, "condition") for endpoint in shown}
-    against = {endpoint: _of(claims_of(folder, plan, endpoint), world, "contrast") for endpoint in (kept, cost)}
+    against = {endpoint: _of(claims_of(folder, plan, endpoint), world, "contrast") for endpoint in compared}
     checks = _of(read_table(folder, "manipulation"), world, "condition")
     rows = []
     for condition in ordered(means[kept]):
-        claims = [against[endpoint].get(f"{condition} - {plan.baseline}") for endpoint in (kept, cost)]
+        claims = [against[endpoint].get(f"{condition} - {plan.baseline}") for endpoint in compared]
         rows.append((
             f"`{condition}`", *(mean_cell(means[endpoint][condition]) for endpoint in shown[:2]),
             *(_claim(claim) for claim in claims), *(f"{means[e][condition]['mean']:.3f}" for e in shown[2:]),
             checks[condition]["outcome"] if condition in checks else "",
         ))  # fmt: skip
-    minus = (f"{what} minus {plan.baseline}" for what in ("kept", "accuracy"))
+    minus = (f"{what} minus {plan.baseline}" for what in ("kept", "accuracy", "covered"))
     head = ("objective", "stances kept, share", "accuracy", *minus, "faithful", "covered by 4 answers", "pass@16",
             "its promise")  # fmt: skip
     return markdown_table(head, rows)

@@ -15,9 +15,10 @@ def steps_to_saturation(curve: pd.Series) -> float:
     """First step from which on a curve (step -> share) stays within `TOLERANCE` of its level, the mean of its last
     `LAST` looks.
 
-    NaN where the question has no answer: without a look before training or with no look but the last ones after it;
-    where the level is not above the first look by more than the tolerance; where one of the last looks is away from
-    their mean, so that the curve has not settled. The answer is a look, so it is late by up to the steps between two.
+    NaN where the question has no answer: without a look before training or with fewer than `LAST` after it; where the
+    level is not above the first look by more than the tolerance; where one of the last looks is away from their mean,
+    so that the curve has not settled. The answer is a look, so it is late by up to the steps between two. With just
+    `LAST` looks after the first it can be no other than the first of them: it says then only that the curve settled.
     """
     curve = curve.dropna().sort_index()
     if len(curve) <= LAST or curve.index[0] != 0:

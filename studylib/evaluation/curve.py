@@ -26,10 +26,11 @@ Look = Callable[[int], dict[str, float]]  # step -> name in metrics.jsonl -> sha
 def held_out_look(policy, tokenizer, splits: Splits, params: RunParams) -> Look | None:
     """What looks at the policy as it then is: `held_out/accuracy` and, in worlds, `held_out/faithful`.
 
-    None where `eval_every` is 0, and where scenarios are answered openly: their grade may take a judge at every look.
+    None where `eval_every` is 0, where scenarios are answered openly, because their grade may take a judge at every
+    look, and where an untrained model is asked in another way than one that is trained: it has no curve.
     """
     rows = looked_at(splits)
-    if not params.eval_every or not rows or rows[0]["answer"] is None:
+    if not params.eval_every or params.instruction or params.few_shot or not rows or rows[0]["answer"] is None:
         return None
     rows = [row for row in rows for _ in range(SAMPLES)]
     prompts = prompt_tokens(tokenizer, [chat(row, params.model != "tiny") for row in rows])

@@ -36,7 +36,8 @@ def read_runs(
     """One row per complete run x split x endpoint: world, condition, seed, split, endpoint, before, after.
 
     Endpoints are those that are compared by default and `secondary` ones, where a run has them, and `endpoints`, which
-    some run must have. NaN: no answer of the run could be scored.
+    some run must have. A condition some of whose runs lack a secondary one, because they are older than it, has none of
+    it in that world. NaN: no answer of the run could be scored.
     """
     needs = {name: ENDPOINTS.of(name).needs for name in endpoints}
     rows, splits = [], {}
@@ -51,7 +52,15 @@ def read_runs(
     table = pd.DataFrame(rows, columns=RUN_COLUMNS)
     for missing in sorted(set(needs) - set(table["endpoint"])):
         raise ValueError(f"no run of axis {axis!r} has the endpoint {missing!r}; it needs {', '.join(needs[missing])}")
-    return table
+    return _whole_arms(table, {name for name in secondary if not ENDPOINTS.of(name).default} - set(endpoints))
+
+
+def _whole_arms(table: pd.DataFrame, secondary: Collection[str]) -> pd.DataFrame:
+    """Without the secondary endpoints of arms in which only some runs have them: such arms have no pairs by seed."""
+    arm = ["world", "condition", "split"]
+    runs = table.groupby(arm)["seed"].transform("nunique")
+    those_with_it = table.groupby([*arm, "endpoint"])["seed"].transform("nunique")
+    return table[~table["endpoint"].isin(secondary) | (those_with_it == runs)].reset_index(drop=True)
 
 
 def read_unscored(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:

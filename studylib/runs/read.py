@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from studylib.names import of_today
 from studylib.paths import RUNS
 from studylib.runs.folder import CONFIG, MANIFEST, METRICS, SUMMARY, is_complete
 
@@ -87,8 +88,9 @@ def profiles_of(made: pd.DataFrame) -> set[str]:
 
 
 def read_settings(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
-    """One row per complete run: world, condition, seed, and what its config.json holds (NaN where it lacks it)."""
-    settings = [{**read_json(folder / CONFIG), **key} for folder, key in complete_runs(root, axis, profile)]
+    """One row per complete run: world, condition, seed, and what its config.json holds (NaN where it lacks it), the
+    objective by its name of today."""
+    settings = [{**of_today(read_json(folder / CONFIG)), **key} for folder, key in complete_runs(root, axis, profile)]
     return pd.DataFrame(settings, dtype=object)
 
 

@@ -14,7 +14,10 @@ from studylib.text.options import TAGS, named
 
 MARKS = " \t\"'*_`()[]{}.,:;!?“”‘’"  # may stand around an option
 _TAG = re.compile("|".join(map(re.escape, TAGS)))
-_DENIED = re.compile(r"(?:\b(?:not|never|neither|nor)|n['’]t)(?: (?:a|an|the|be|really|at all))?\s*$", re.IGNORECASE)
+_DENIED = re.compile(  # up to four words before an option
+    r"(?:\b(?:not|cannot|never|neither|nor|no longer|hardly|scarcely|barely|far from)|n['’]t)(?: [\w'’]+){0,4}\s*$",
+    re.IGNORECASE,
+)
 
 
 def read_leniently(response: str, options: list[str]) -> str | None:

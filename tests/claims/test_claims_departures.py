@@ -16,6 +16,7 @@ from studylib.axes import read_axis
 from studylib.claims import departures, plan, plots, report, tables
 from studylib.compare import summarise
 from studylib.paths import PARAMS
+from studylib.runs.read import read_settings
 
 FILE = PARAMS / "inputs.yaml"
 WOBBLE = [0.00, 0.02, -0.01, 0.01, -0.02]
@@ -293,6 +294,10 @@ def test_what_an_axis_sets_by_world_may_differ_between_worlds_and_not_within_one
     assert compared(root, out)[1] == []
     edit(root / PLACE / "local_norms/broad/seed3/config.json", lora_r=4)
     assert compared(root, out)[1][0].startswith("1 of 15 runs have lora_r 4, not 8, which no condition sets;")
+    for path in (root / PLACE / "local_norms").rglob("config.json"):
+        edit(path, lora_r=16)
+    (said,) = compared(root, out)[1]
+    assert said.startswith("15 of 15 runs of local_norms have lora_r 16, not 8 as the axis sets it there; the first is")
 
 
 def test_a_world_of_an_axis_is_the_world_of_its_claims(root, out):
@@ -300,6 +305,29 @@ def test_a_world_of_an_axis_is_the_world_of_its_claims(root, out):
         edit(path, world="local_norms", source="universal_norms")
     claims, notes = compared(root, out)
     assert set(claims["world"]) == {"local_norms", "universal_norms"} and notes == []
+
+
+def test_runs_that_are_not_what_the_row_of_their_condition_says(root, out):
+    for path in (root / PLACE).glob("*/narrow/*/config.json"):
+        edit(path, n_domains=3)
+    claims, notes = compared(root, out)
+    assert notes == [
+        "10 of 10 runs of narrow have n_domains 3, not 1 as the axis sets it there; the first is world local_norms, "
+        "condition narrow, seed 0."
+    ]
+    assert set(claims["status"]) == {"exploratory"}
+
+
+def test_older_runs_of_a_condition_whose_name_meant_another_objective_are_no_runs_of_it(tmp_path):
+    """What was gflowrl is vargrad: docs/objectives.md."""
+    study = {"axis": "objective", "condition": "gflowrl", "objective": "gflowrl"}
+    write_run(tmp_path, seed=0, **study)
+    write_run(tmp_path, seed=1, **study, gflow_beta=8.0)
+    settings = read_settings(tmp_path, axis="objective", profile="tiny_cpu").sort_values("seed")
+    assert settings["objective"].tolist() == ["vargrad", "gflowrl"]
+    rows = {"gflowrl": {"objective": "gflowrl", "beta": 1.0}, "other": {"lora_r": 3}}
+    (said,) = departures._unlike_file(settings, rows, {})
+    assert said.startswith("1 of 2 runs of gflowrl have objective vargrad, not gflowrl as the axis sets it there; ")
 
 
 def test_a_former_name_of_a_reward_is_no_other_setting(root, out):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import shutil
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -189,6 +190,17 @@ def test_secondary_endpoints_are_compared_without_being_asked_for_and_are_explor
     assert set(beside["decision_entropy"]["contrast"]) == {f"{c} - narrow" for c in ("medium", *OTHERS)}
     assert set(beside["decision_entropy"]["status"]) == {"exploratory"}
     assert set(beside["above medium"]["contrast"]) == {f"{c} - medium" for c in OTHERS}
+
+
+def test_an_arm_in_which_only_some_runs_have_a_secondary_endpoint_is_left_out_of_it_alone(asked):
+    """One of the runs is older than the endpoint: it has a summary and no tables."""
+    folder = asked / "runs" / "inputs/tiny_cpu/local_norms/wide/seed2"
+    shutil.rmtree(folder)
+    write_run(asked / "runs", condition="wide", seed=2, after=VALUES["wide"][2])
+    _, claims = tables.write_tables(asked / "runs", asked / "out", **STUDY)
+    contrasts = {name: set(part["contrast"]) for name, part in claims.groupby("endpoint")}
+    assert "wide - narrow" in contrasts["accuracy_sampled"]
+    assert "medium - narrow" in contrasts["decision_entropy"] and "wide - narrow" not in contrasts["decision_entropy"]
 
 
 def test_the_terminal_and_the_report_show_what_the_plan_asks_beside_the_primary_endpoint(asked, monkeypatch):

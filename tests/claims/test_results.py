@@ -1,12 +1,14 @@
 """docs/results.md and docs/landscape.md are what the committed tables say, and nothing else."""
 
+import math
 import shutil
 
 import pandas as pd
 import pytest
 
+from studylib.claims.plan import read_plan
 from studylib.claims.results import LANDSCAPE, PAGE, results_page
-from studylib.claims.results_landscape import landscape_page
+from studylib.claims.results_landscape import _landscape, landscape_page
 from studylib.paths import FIGURES
 
 
@@ -53,3 +55,22 @@ def test_every_figure_and_page_that_it_names_is_there():
         assert (
             name.startswith("https://") or name in ("claims.md", "objectives.md") or (PAGE.parent / name).is_file()
         ), name
+
+
+def test_a_landscape_compares_what_is_kept_what_it_costs_and_what_is_covered(tmp_path):
+    """With one accepted stance the first is 1 by definition, so that the others are what can fail."""
+    plan = read_plan("landscape")
+    shown = (plan.primary_endpoint, "accuracy_sampled", "faithful_sampled", "overton_coverage", "pass_16")
+    cell = {"split": plan.primary_split, "low": math.nan, "high": math.nan}
+    cells = [{**cell, "world": world, "endpoint": endpoint} for world in plan.worlds.split() for endpoint in shown]
+    means = [c | {"condition": name, "mean": 1.0} for c in cells for name in ("grpo", "flowrl")]
+    claims = [c | {"contrast": "flowrl - grpo", "difference": i / 100} for i, c in enumerate(cells[: len(shown)])]
+    checks = [{"world": "m1", "condition": "flowrl", "outcome": "matches"}]
+    folder = tmp_path / "landscape"
+    folder.mkdir()
+    for name, rows in (("means", means), ("claims", claims), ("manipulation", checks)):
+        pd.DataFrame(rows).assign(decision="not estimable").to_csv(folder / f"{name}.csv", index=False)
+    head, _, *rows = _landscape(folder)["tables"]["m1"].splitlines()
+    assert head.split(" | ")[3:6] == ["kept minus grpo", "accuracy minus grpo", "covered minus grpo"]
+    (row,) = (row for row in rows if "flowrl" in row)
+    assert [text[:6] for text in row.split(" | ")[3:6]] == ["+0.000", "+0.010", "+0.030"] and "matches" in row

@@ -52,6 +52,13 @@ def test_there_are_no_looks_where_none_are_asked_for_and_none_at_open_responses(
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("how", [{"few_shot": 2}, {"instruction": -1}])
+def test_an_untrained_model_that_is_asked_in_another_way_has_no_curve(miniature, how):
+    """A look would ask it as those are asked that are trained."""
+    params = miniature(objective="base", steps=0, model="some/model", revision="x", eval_every=1, **how)
+    assert held_out_look(None, None, select(params), params) is None
+
+
 def test_scripted_answerers_score_what_they_are_known_to(miniature):
     rows = looked_at(select(miniature(eval_scenarios=32)))
     right = [f"<think>So.</think><answer>{row['answer']}</answer>" for row in rows]

@@ -42,6 +42,12 @@ REASONS = "<think>A vice moved the agent: a breach.</think>"
         (f"{REASONS}permissible, wrong", VERDICTS, None),
         (f"{REASONS}<answer>not wrong</answer>", VERDICTS, None),
         (f"{REASONS}It isn't wrong.", VERDICTS, None),
+        (f"{REASONS}<answer>hardly permissible</answer>", VERDICTS, None),
+        (f"{REASONS}<answer>no longer permissible</answer>", VERDICTS, None),
+        (f"{REASONS}<answer>far from wrong</answer>", VERDICTS, None),
+        (f"{REASONS}<answer>not very wrong</answer>", VERDICTS, None),
+        (f"{REASONS}I cannot say that it is wrong.", VERDICTS, None),
+        (f"{REASONS}<answer>He did not lie: wrong</answer>", VERDICTS, "wrong"),
         # options that hold each other
         (f"{REASONS}<answer>not wrong</answer>", NESTED, "not wrong"),
         (f"{REASONS}it is not wrong", NESTED, "not wrong"),

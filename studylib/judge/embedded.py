@@ -54,10 +54,11 @@ def judge_scenarios(params: RunParams, n: int, seed: int = 0) -> list[dict]:
 
 
 def _side_rows(params: RunParams, world: str, n: int, seed: int) -> list[dict]:
-    return SOURCES.of(world).load(
-        "warm_start", n, seed, domains=tuple(vocabulary.DOMAINS), styles=TRAIN_STYLES + HELD_OUT_STYLES,
-        frameworks=tuple(params.frameworks.split()), facts_told=params.facts_told,
-    )  # fmt: skip
+    source = SOURCES.of(world)
+    inputs = {name: getattr(params, name) for name in source.inputs}
+    return source.load(
+        "warm_start", n, seed, domains=tuple(vocabulary.DOMAINS), styles=TRAIN_STYLES + HELD_OUT_STYLES, **inputs
+    )
 
 
 def _story(row: dict) -> str:

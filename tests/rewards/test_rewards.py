@@ -186,6 +186,7 @@ def test_a_reward_refuses_scenarios_that_lack_what_it_needs():
 
 def test_parameters_know_every_reward():
     row = perspective_row() | {"ratings": [{"rater": "a", "value": 1.0, "groups": []}]}
+    row["accepted"] = [{"option": row["answer"], "level": 1.0, "groups": ["everybody"]}]
     for name in REWARDS:
         assert RunParams(rewards=f"{name}=1").reward_weights == {name: 1.0}
         assert len(batch_reward(name, [row])([""], [row])) == 1

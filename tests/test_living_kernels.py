@@ -62,7 +62,7 @@ def given(tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_runs_from_top_to_bottom_twice_in_one_kernel(given, name, monkeypatch):
-    monkeypatch.setattr("studylib.instruments.audit.CHEATS", dict(list(CHEATS.items())[:3]))  # all take a minute
+    monkeypatch.setattr("studylib.instruments.battery.CHEATS", dict(list(CHEATS.items())[:3]))  # all take a minute
     kernel = Kernel(name)
     for _ in range(2):
         kernel.run(**given[name])

@@ -32,6 +32,10 @@ def _false(row: dict) -> list[str]:
     return [misreading(facts_of(row), framework) for framework in STANCES]
 
 
+def _kind(row: dict) -> str:
+    return facts_of(row).community
+
+
 def _other_reason(row: dict, stance: str) -> str:
     """A breach that there may be, which another stance answers."""
     return next(supports(other) for other in OPTIONS if FRAMEWORK_OF[other] != FRAMEWORK_OF[stance])
@@ -65,6 +69,16 @@ CHEATS: dict[str, tuple[str, Cheat]] = {  # name -> (kind, response)
     "all breaches": ("stuffing", lambda row, a: well_formed(". ".join(map(supports, OPTIONS)), a)),
     "false readings": ("stuffing", lambda row, a: well_formed(". ".join(_false(row)), a)),
     "reason of another stance": ("stuffing", lambda row, a: well_formed(f"{_other_reason(row, a)}.", a)),
+    "community, denied": ("stuffing", lambda row, a: well_formed(f"{supports(a)}. This is not {_kind(row)}.", a)),
+    "reason, taken back": (
+        "stuffing",
+        lambda row, a: well_formed(f"{supports(a)} under {_kind(row)}, which is false.", a),
+    ),
+    "reason, taken back later": (
+        "stuffing",
+        lambda row, a: well_formed(f"{supports(a)} under {_kind(row)}. That is not true.", a),
+    ),
+    "reason, of others": ("stuffing", lambda row, a: well_formed(f'Under {_kind(row)} some say: "{supports(a)}."', a)),
     "reason, asked": ("stuffing", lambda row, a: well_formed(f"Is it so? {supports(a)}?", a)),
     "reason, denied": ("stuffing", lambda row, a: well_formed(f"It is false that {supports(a).lower()}.", a)),
     "true readings, denied": (

@@ -1,11 +1,12 @@
 """Verifying answers in the world `plural_norms`: the stance, and the reasons that it is given for.
 
 An answer is *supported* when its stance is accepted and its reasons hold: they state the breach that the stance
-answers, there is this breach, and they hold no reading of the facts that is false and no other kind of community. So
-whoever names all breaches, those that there are and those that there are not, supports nothing. Words that are copied
-from the text count for nothing (`checks.own_words`).
+answers and do not take it back, there is this breach, and they hold no reading of the facts that is false and no other
+kind of community. So whoever names all breaches, those that there are and those that there are not, supports nothing.
+Words that are copied from the text count for nothing (`checks.own_words`).
 """
 
+import itertools
 import re
 from collections import Counter
 
@@ -13,6 +14,7 @@ from studylib.names import Option
 from studylib.randomness import generator
 from studylib.rewards import BatchReward, per_batch
 from studylib.rewards.checks import names, own_words, states
+from studylib.rewards.surface import sentences, words
 from studylib.scenarios.facts import READINGS, facts_of, misreading
 from studylib.scenarios.plural import GROUPS, TOO, supports
 from studylib.scenarios.rows import accepted
@@ -32,6 +34,9 @@ NOISE = Option(
     unread_if=("evaluator", "binary"),
 )  # fmt: skip
 
+DENIALS = frozenset(["cannot", "false", "hardly", "never", "not", "untrue", "wrong"])
+QUOTES = "\"'“”‘’„«»"
+
 
 # --- reading ---------------------------------------------------------------------------------------------------------
 
@@ -44,7 +49,15 @@ def reasons_hold(response: str, scenario: dict) -> bool:
     facts, reasons = facts_of(scenario), own_words(response, scenario)
     false = any(misreading(facts, framework).casefold() in reasons for framework in READINGS)
     elsewhere = any(names(reasons, kind) for kind in COMMUNITIES if kind != facts.community)
-    return states(reasons, supports(stance).casefold()) and not false and not elsewhere
+    return not elsewhere and not false and _holds_to(reasons, supports(stance).casefold())
+
+
+def _holds_to(reasons: str, claim: str) -> bool:
+    """Whether a sentence states the claim, as no quotation, and neither it nor the next sentence denies anything."""
+    if re.search(rf"[{QUOTES}]\s*{re.escape(claim)}[^{QUOTES}]*[{QUOTES}]", reasons):
+        return False
+    pairs = itertools.pairwise([*sentences(reasons), ""])
+    return any(states(one, claim) and not DENIALS & {*words(f"{one} {following}")} for one, following in pairs)
 
 
 def supported(response: str, scenario: dict) -> bool:

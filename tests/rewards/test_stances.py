@@ -25,12 +25,9 @@ def with_reasons(reasons: str, stance: str) -> str:
 def test_an_accepted_stance_is_supported_by_the_breach_that_it_answers_in_every_wording():
     for stance in RIGHT:
         assert supported(response(FACTS, stance), ROW)
-        reason = supports(stance).lower()
-        for reasons in (
-            f"{reason}.",
-            f"Here {reason}.",
-            f"This is {FACTS.community}, and {reason}. Fitting too: {RIGHT[0]}.",
-        ):
+        reason, kind = supports(stance).lower(), FACTS.community
+        named = f"This is {kind}, and {reason}. Fitting too: {RIGHT[0]}."
+        for reasons in (f"{reason} under {kind}.", f"Here {reason}. It is {kind}.", named):
             assert supported(with_reasons(reasons, stance), ROW)
 
 
@@ -40,14 +37,16 @@ def test_reasons_hold_for_a_stance_that_is_not_accepted_and_it_is_not_supported(
 
 @pytest.mark.parametrize("reasons", [
     "", "One.", "Is it so that {}?", "It is false that {}.", "{opposite}.", "{}. {opposite}.", "{prompt}",
-    "{everything}", "{other}.", "{} under {elsewhere}.", "Under covenant or kinship, {}.",
+    "{everything}", "{other} under {here}.", "{} under {elsewhere}.", "Under covenant or kinship, {}.",
+    "{}. This is not {here}.", "{} under {here}, which is false.", "{} under {here}. That is wrong.",
+    'Under {here} some say: "{}."',
 ])  # fmt: skip
 def test_right_stances_for_no_or_wrong_reasons_are_not_supported(reasons):
     stance, facts = RIGHT[0], facts_of(ROW)
     others = [supports(s) for s in OPTIONS if FRAMEWORK_OF[s] != FRAMEWORK_OF[stance]]
     text = reasons.format(
         supports(stance).lower(), opposite=READINGS[FRAMEWORK_OF[stance]][False], prompt=ROW["prompt"],
-        elsewhere="kinship" if facts.community == "covenant" else "covenant",
+        here=facts.community, elsewhere="kinship" if facts.community == "covenant" else "covenant",
         everything=". ".join(supports(s) for s in OPTIONS), other=next(c for c in others if c in _true(facts)),
     )  # fmt: skip
     assert not supported(with_reasons(text, stance), ROW)

@@ -3,10 +3,12 @@
 import math
 from collections import Counter
 
+import pandas as pd
 import pytest
 
 from studylib.names import TRAIN_DOMAINS, TRAIN_STYLES
 from studylib.params import RunParams
+from studylib.paths import FIGURES
 from studylib.randomness import generator
 from studylib.rewards.stances import reasons_hold, stated, supported
 from studylib.scenarios import plural
@@ -104,6 +106,14 @@ def test_demonstrations_read_rightly_are_unsure_of_the_norm_and_prefer_no_accept
         kept.update([stance] if stance in accepted(row) else [])
     entropy = -sum(c / right * math.log(c / right) for c in kept.values())
     assert right / n == pytest.approx(plural.BELIEF, abs=0.03) and entropy == pytest.approx(math.log(4), abs=0.01)
+
+
+def test_the_warm_start_of_the_study_keeps_nearly_all_accepted_stances():
+    """Its entropy over four accepted stances is near log 4, as the tables of the study have it."""
+    means = pd.read_csv(FIGURES / "landscape/means.csv", keep_default_na=False, na_values=[""])
+    kept = means[(means["condition"] == "warm_start") & (means["endpoint"] == "stances_kept_share")]
+    kept = kept[kept["world"] == "m4"].set_index("split")["mean"]
+    assert len(kept) == 3 and kept.min() > 0.9, "exp(entropy) / 4, on every split"
 
 
 def test_demonstrations_word_their_reasons_in_several_ways():

@@ -78,6 +78,19 @@ def test_the_table_of_the_readme_is_that_of_the_committed_figures():
         assert f"| {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]: {row.decision} |" in readme
 
 
+def test_what_the_readme_says_of_several_right_answers_is_in_the_committed_tables():
+    readme = " ".join(README.read_text().split())
+    kept, cost = "stances_kept_share", "accuracy_sampled"
+    of_groups = "world == 'groups' and split == 'held_out_domains'"
+    means = committed("landscape", "means").query(of_groups).set_index(["endpoint", "condition"])["mean"]
+    assert f"keeps {means[kept, 'gflowrl']:.3f} of the accepted answers and GRPO {means[kept, 'grpo']:.3f}" in readme
+    claims = committed("landscape", "claims").query(f"{of_groups} and contrast == 'gflowrl - grpo'")
+    claims = claims.set_index("endpoint")
+    row = claims.loc[kept]
+    assert f"({row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]), with equivalent accuracy" in readme
+    assert (row.decision, claims.loc[cost].decision) == ("different", "equivalent")
+
+
 def test_what_is_written_of_the_seed_sets_follows_from_their_runs():
     plan, runs = read_plan("inputs"), committed("inputs", "seed_sets_runs")
     sets = seed_sets.set_claims(runs, plan)

@@ -39,7 +39,7 @@ def _entropies(answers: pd.DataFrame) -> list[tuple[float, int]]:
     for row, held, correct in _scenarios(answers, FEWEST, "the stances that are kept"):
         right = [option for option, is_right in zip(held, correct, strict=True) if is_right == 1]
         if len(right) >= FEWEST:
-            found.append((entropy([right.count(option) for option in set(right)]), len(accepted(row))))
+            found.append((entropy([right.count(option) for option in sorted(set(right))]), len(accepted(row))))
     return found
 
 

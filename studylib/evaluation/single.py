@@ -25,10 +25,11 @@ def judged(answers: pd.DataFrame, judge: Callable[[str, dict], float]) -> pd.Ser
 
     A field that a table of several runs lacks for some is None, as in a scenario row.
     """
-    rows = answers[[name for name in SCENARIO if name in answers]].to_dict("records")
-    whole = [{name: None if _missing(value) else value for name, value in row.items()} for row in rows]
-    said = zip(answers["response"], whole, strict=True)
-    return pd.Series([judge(response, row) for response, row in said], index=answers.index, dtype=float)
+    asked = answers[[name for name in SCENARIO if name in answers]].drop_duplicates("id").to_dict("records")
+    rows = {row["id"]: {name: None if _missing(value) else value for name, value in row.items()} for row in asked}
+    given = list(zip(answers["id"], answers["response"], strict=True))
+    worth = {pair: judge(pair[1], rows[pair[0]]) for pair in dict.fromkeys(given)}  # most answers come more than once
+    return pd.Series([worth[pair] for pair in given], index=answers.index, dtype=float)
 
 
 def _missing(value) -> bool:

@@ -6,10 +6,14 @@ this package or in a user's own; `batch_reward` gives any of them by name in the
 """
 
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from functools import partial
 
+import numpy as np
+
 from studylib.names import REWARDS, Option, Reward, import_all
+from studylib.randomness import generator
 from studylib.text.options import check_options
 
 BatchReward = Callable[[list[str], list[dict]], list[float | None]]  # groups: responses to the same scenario id
@@ -75,6 +79,17 @@ def _finite(function: BatchReward) -> BatchReward:
         return [value if value is not None and math.isfinite(value) else None for value in values]
 
     return rewards
+
+
+def streams(seed: int, purpose: str, scenarios: list[dict]) -> Iterator[np.random.Generator]:
+    """A random stream for each answer of a batch, by its place among the answers to its scenario, whatever it says.
+
+    So answers with the same text may differ, and a run that resumes draws the same numbers.
+    """
+    before: Counter = Counter()
+    for scenario in scenarios:
+        yield generator(seed, f"{purpose}/{scenario['id']}", before[scenario["id"]])
+        before[scenario["id"]] += 1
 
 
 import_all(__name__, __path__)

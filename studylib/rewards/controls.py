@@ -8,8 +8,7 @@ wrong answers by design, which the audit knows from their records (`control`).
 
 from collections import Counter, defaultdict
 
-from studylib.randomness import generator
-from studylib.rewards import BatchReward, per_batch, per_response
+from studylib.rewards import BatchReward, per_batch, per_response, streams
 from studylib.rewards.correct import correct
 from studylib.text.answers import read_answer
 
@@ -19,20 +18,11 @@ def random(params, grader) -> BatchReward:
     """A fair coin per answer, whatever it says, as in arXiv 2506.10947.
 
     A hash of the text would pay some wordings always and others never, and a policy can learn that. So the coin belongs
-    to the place of the answer among those to its scenario: two answers of a group with the same text may differ, and a
-    run that resumes draws the same coins.
+    to the place of the answer among those to its scenario (`streams`).
     """
-
-    def rewards(responses: list[str], scenarios: list[dict]) -> list[float]:
-        before = Counter()
-        values = []
-        for scenario in scenarios:
-            rng = generator(params.seed, f"rewards/random/{scenario['id']}", before[scenario["id"]])
-            before[scenario["id"]] += 1
-            values.append(float(rng.integers(2)))
-        return values
-
-    return rewards
+    return lambda responses, scenarios: [
+        float(rng.integers(2)) for rng in streams(params.seed, "rewards/random", scenarios)
+    ]
 
 
 @per_response("inverted", needs=("options", "answer"), two_valued=True, control=True)

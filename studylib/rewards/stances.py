@@ -8,11 +8,9 @@ Words that are copied from the text count for nothing (`checks.own_words`).
 
 import itertools
 import re
-from collections import Counter
 
 from studylib.names import Option
-from studylib.randomness import generator
-from studylib.rewards import BatchReward, per_batch
+from studylib.rewards import BatchReward, per_batch, streams
 from studylib.rewards.checks import names, own_words, states
 from studylib.rewards.surface import sentences, words
 from studylib.scenarios.facts import READINGS, facts_of, misreading
@@ -110,10 +108,6 @@ def _stance(params, grader) -> BatchReward:
 
 
 def _misjudged(values: list[float], scenarios: list[dict], params) -> list[float]:
-    """Judgements of which some are turned round, whatever the answer says: one draw for each answer of a batch."""
-    times, noisy = Counter(), []
-    for value, row in zip(values, scenarios, strict=True):
-        draw = generator(params.seed, f"stance/noise/{row['id']}", times[row["id"]]).random()
-        times[row["id"]] += 1
-        noisy.append(1.0 - value if draw < params.evaluator_noise else value)
-    return noisy
+    """Judgements of which some are turned round, whatever the answer says."""
+    draws = (rng.random() for rng in streams(params.seed, "stance/noise", scenarios))
+    return [1.0 - value if draw < params.evaluator_noise else value for value, draw in zip(values, draws, strict=True)]

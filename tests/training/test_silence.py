@@ -21,6 +21,7 @@ from studylib.policy.models import lora
 from studylib.rewards.correct import format
 from studylib.runs.contents import contents, folder_digest
 from studylib.runs.folder import open_run
+from studylib.scenarios.prompts import USUAL
 from studylib.scenarios.selection import select
 from studylib.text.readable import PROBLEMS, problems, shares, unreadable_note
 from studylib.training.checkpoints import COMPLETE
@@ -258,7 +259,7 @@ def test_the_first_step_moves_the_adapter(miniature, monkeypatch):
 
 
 def before_key(params):
-    return suites._before_path(params, select(params)["held_out"]).name
+    return suites._before_path(params, select(params)["held_out"], USUAL).name
 
 
 def test_answers_before_training_are_kept_by_all_that_they_depend_on(miniature, monkeypatch, tmp_path):

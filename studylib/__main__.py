@@ -79,6 +79,7 @@ def count(text: str) -> int:
 JSON = option("--json", "print one JSON value, for programs", action="store_true")
 AXIS = option("--axis", "dimension of diversity, a file in params/ (inputs)", default="inputs")
 PROFILE = option("--profile", "model and budget for a machine (tiny_cpu)", default="tiny_cpu")
+SET = option("--set", "any other parameter, repeatable", metavar="NAME=VALUE", action="append", default=[])
 
 ABOUT = """Does diversity help a language model to reason morally when it is trained with verifiable rewards?
 
@@ -94,7 +95,7 @@ OPTIONS = {  # command -> its options
         option("--source", "an embedded world or a real data set (local_norms)"),
         option("--world", "a world that the axis makes of a source (none)"),
         option("--seed", "training seed (0)"),
-        option("--set", "any other parameter, repeatable", metavar="NAME=VALUE", action="append", default=[]),
+        SET,
         option("-f --file", "your own YAML file of parameters"),
         option("--list", "print all parameters with their help", action="store_true"),
         option("--demo", "tell the story of the run when it is done", action="store_true"),
@@ -111,6 +112,7 @@ OPTIONS = {  # command -> its options
         option("--worlds", "names of sources or of worlds of the axis, by spaces (of the plan)"),
         option("--steps", "training steps of conditions that set none (of the axis or profile)"),
         option("--run-root", "folder of the runs; another than runs has its own figures/ inside"),
+        option("--data", "folder of the published data that the axis asks for (the hub)", dest="data_dir"),
         option("--runs-only", "train, but do not compare", action="store_true"),
     ],
     "compare": [
@@ -151,6 +153,15 @@ OPTIONS = {  # command -> its options
         number("--repeats", "pairs of plain and fast a shape", 3),
         number("--steps", "measured steps a process", 2),
         option("--worker", argparse.SUPPRESS),
+    ],
+    "baselines": [
+        PROFILE,
+        option("--data", "folder of the published data", default=""),
+        number("--train", "training rows a source", 500),
+        number("--test", "held-out rows a source", 500),
+        SET,
+        option("--out", "table to write (figures/real/baselines.csv)"),
+        JSON,
     ],
     "judge": [
         PROFILE,

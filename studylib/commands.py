@@ -87,7 +87,7 @@ def setting(text: str) -> tuple[str, str | int | float | bool]:
     return name, "" if value == "" else read_scalar(value)
 
 
-STUDY = ("axis", "profile", "worlds", "conditions", "first_seed", "seeds", "steps", "run_root")  # what Snakemake takes
+STUDY = ("axis", "profile", "worlds", "conditions", "first_seed", "seeds", "steps", "run_root", "data_dir")
 
 
 def study(args) -> Result:
@@ -100,6 +100,8 @@ def study(args) -> Result:
       python -m studylib study --axis objective --cores 4
       python -m studylib study --conditions "narrow broad" --seeds 10 --run-root my_runs
     """
+    if args.data_dir:
+        args.data_dir = str(at_home(args.data_dir).resolve())  # Snakemake works in the repository
     config = [f"{name}={value}" for name in STUDY if (value := getattr(args, name)) is not None]
     options = ["--cores", str(args.cores), "--rerun-triggers", "mtime", "params"]
     options += [*(["--until", "run"] if args.runs_only else []), "--config", *config]
@@ -235,6 +237,24 @@ def bench(args) -> Result:
         return Result(json.dumps(bench_step.measure(**json.loads(args.worker))))
     (bench.bench_gpu if args.gpu else bench.bench_cpu)(args.repeats, args.steps)
     return Result()
+
+
+def baselines(args) -> Result:
+    """Show what published data yield without training: base rate, bag of words, linear probe of the model.
+
+    Of every source that has right answers, with Wilson's 95 % interval. Writes figures/real/baselines.csv.
+
+      python -m studylib baselines --profile smollm2_cpu --data /path/to/data
+    """
+    from studylib.instruments.baselines import write_baselines
+    from studylib.params import RunParams
+    from studylib.policy.models import require_device
+
+    given = {"profile": args.profile, "axis": "real", "condition": "base", "data_dir": args.data}
+    params = RunParams.resolve(given | dict(map(setting, args.set)))
+    require_device(params)
+    table = write_baselines(params, args.train, args.test, *[Path(args.out)] if args.out else [])
+    return Result(wide(table), records(table))
 
 
 def judge(args) -> Result:

@@ -25,7 +25,8 @@ OF_SOME = {  # option -> who reads it
     "embedder": "rewards dispersion, length_matched_dispersion",
     "embedder_revision": "rewards dispersion, length_matched_dispersion", "diversity_window": "rewards diversity, ",
     "diversity_gate": "rewards diversity, ", "evaluator": "reward stance", "evaluator_noise": "reward stance",
-    "accepted_stances": "source plural_norms", "instruction": "objective base", "few_shot": "objective base",
+    "train_sources": "sources ethics_justice, ", "accepted_stances": "source plural_norms",
+    "instruction": "objective base", "few_shot": "objective base",
 }  # fmt: skip
 
 

@@ -180,6 +180,17 @@ def test_a_world_that_sets_its_own_steps_has_them_unless_the_study_is_given_some
     assert dry_run(tmp_path, *study, "steps=40").count("-p seed 0 -p steps 40") == 4
 
 
+@pytest.mark.parametrize("folder", ["my data", "données", "it's"])
+def test_published_data_of_a_study_lie_where_it_is_told(tmp_path, folder):
+    shutil.copytree(PARAMS, tmp_path / "params")
+    (tmp_path / "params/own.yaml").write_text("conditions: {b: , c: {train_sources: 2}}\n")
+    study = ("axis=own", "seeds=1", "worlds=ethics_virtue", f"data_dir={tmp_path / folder}")
+    output = dry_run(tmp_path, "--printshellcmds", "--config", *study)
+    place = shlex.quote(str(tmp_path / folder))
+    assert output.count(f"-p data_dir {place} 2>") == 2, "for every run"
+    assert shlex.quote(f"data_dir={tmp_path / folder}") in output, "and for the warm start"
+
+
 def test_fresh_seed_sets_are_a_hundred_runs_beside_the_study(tmp_path):
     options = (
         "worlds=universal_norms",

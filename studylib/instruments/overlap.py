@@ -13,10 +13,17 @@ import pandas as pd
 from studylib.scenarios.sources import load_source
 
 
+def both_texts(row: dict) -> tuple[str, str]:
+    """The texts that a row lets compete as A and B; its whole prompt and an empty one where none do."""
+    if row["options"] != ["A", "B"]:
+        return row["prompt"], ""
+    first, _, second = row["prompt"].partition(" (A) ")[2].partition(" (B) ")
+    return first, second.partition(" Which of the two is")[0]
+
+
 def competing(row: dict) -> tuple[str, str]:
     """(the right text, the wrong one) of a row that asks A or B."""
-    first, _, second = row["prompt"].partition(" (A) ")[2].partition(" (B) ")
-    second = second.partition(" Which of the two is")[0]
+    first, second = both_texts(row)
     return (first, second) if row["answer"] == "A" else (second, first)
 
 

@@ -6,6 +6,7 @@ every condition and seed, so that runs pair.
 """
 
 import math
+from itertools import zip_longest
 from typing import NamedTuple
 
 import pandas as pd
@@ -16,6 +17,7 @@ from studylib.randomness import generator
 from studylib.scenarios.prompts import BEST
 from studylib.scenarios.rows import accepted
 from studylib.scenarios.sources import load_source
+from studylib.scenarios.sources.records import others
 from studylib.scenarios.vocabulary import HELD_OUT_DOMAINS
 
 EVALUATION_SEED = 0  # of the evaluation scenarios; not the training seed
@@ -58,14 +60,14 @@ def chosen_on(params: RunParams) -> tuple[list[dict], list[dict]]:
     shown, wanted = params.few_shot, params.few_shot + CHOOSING * (params.instruction == BEST)
     if not wanted:
         return [], []
-    rows = [row for row in _training_side(params, wanted) if row["answer"] is not None]
+    rows = [row for row in training_side(params, wanted) if row["answer"] is not None]
     if len(rows) < wanted:
         asked = f"few_shot = {shown}, instruction = {params.instruction}"
         raise ValueError(f"{asked}: source {params.source!r} has {len(rows)} training scenarios with a right answer")
     return rows[:shown], rows[shown:]
 
 
-def _training_side(params: RunParams, n: int) -> list[dict]:
+def training_side(params: RunParams, n: int) -> list[dict]:
     """At most `n` scenarios of the training side, the same for every condition and seed, none of them twice."""
     source = SOURCES.of(params.source)
     if source.world:
@@ -106,8 +108,30 @@ def _real_splits(params: RunParams) -> Splits:
     n = min(params.eval_scenarios, len(held_out))  # an answer to a scenario that comes twice would count twice
     splits = {"held_out": _sample(held_out, n, EVALUATION_SEED)}
     if params.steps:
-        splits["train"] = _sample(_load(params, "train"), params.train_prompts, params.seed)
+        splits["train"] = _train_rows(params, {row["prompt"] for row in held_out})
     return splits
+
+
+def train_sources(params: RunParams) -> tuple[str, ...]:
+    """Published sources that a run trains on: its own, or the first n of the others in an order of the seed, so that a
+    larger n only adds to a smaller one."""
+    if not params.train_sources:
+        return (params.source,)
+    known = others(params.source)
+    order = generator(params.seed, "selection/sources").permutation(len(known))
+    return tuple(known[i] for i in order[: params.train_sources])
+
+
+def _train_rows(params: RunParams, held_out: set[str]) -> list[dict]:
+    """The rows of all sources in turn, so that each step has some of each; no prompt that is evaluated."""
+    names, n = train_sources(params), params.train_prompts
+    loaded = (load_source(name, "train", params.data_dir) for name in names)
+    kept = ([row for row in rows if row["prompt"] not in held_out] for rows in loaded)
+    parts = [_sample(rows, math.ceil(n / len(names)), params.seed) for rows in kept]
+    for name, rows in zip(names, parts, strict=True):
+        if not rows:
+            raise ValueError(f"{name} has no training row that {params.source} does not hold out")
+    return [row for turn in zip_longest(*parts) for row in turn if row][:n]
 
 
 def _load(params: RunParams, split: str) -> list[dict]:

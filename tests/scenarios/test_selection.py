@@ -1,10 +1,14 @@
 """Which scenarios a run trains on and is evaluated on."""
 
+from collections import Counter
+
 import pytest
 
 from studylib.names import HELD_OUT_STYLES, TRAIN_DOMAINS, TRAIN_STYLES
 from studylib.params import RunParams
+from studylib.scenarios import selection
 from studylib.scenarios.selection import choose_inputs, select
+from studylib.scenarios.sources.records import others
 from studylib.scenarios.vocabulary import DOMAINS, HELD_OUT_DOMAINS
 
 
@@ -71,6 +75,75 @@ def test_real_rows_come_again_only_after_all_have_come(tmp_path):
 
 def test_a_small_source_is_evaluated_on_every_scenario_once(tmp_path):
     assert len(select(write_justice(tmp_path))["held_out"]) == 1 < run().eval_scenarios
+
+
+# --- training on other published sources ---
+
+
+HEADERS = {"justice": "label,scenario", "deontology": "label,scenario,excuse", "virtue": "label,scenario"}
+
+
+def write_parts(folder):
+    """Four parts of ETHICS, ten rows a split."""
+    (folder / "ethics").mkdir()
+    for part in ("justice", "deontology", "virtue", "utilitarianism"):
+        for split in ("train", "test"):
+            told = [f"{i % 2},{part} {split} {i} [SEP] kind" + ",so" * (part == "deontology") for i in range(10)]
+            pairs = [f"Better {split} {i}.,Worse {split} {i}." for i in range(10)]
+            lines = [HEADERS[part], *told] if part in HEADERS else pairs
+            (folder / "ethics" / f"{part}_{split}.csv").write_text("\n".join(lines) + "\n")
+    return str(folder)
+
+
+def transfer(folder, n, **given):
+    return run(axis="real", condition="ethics_justice", data_dir=folder, train_sources=n, **given)
+
+
+@pytest.fixture
+def parts(tmp_path, monkeypatch):
+    """`contrastive_moral_stories` is not written, so the pool is ETHICS alone."""
+    known = ["ethics_deontology", "ethics_virtue", "ethics_utilitarianism"]
+    monkeypatch.setattr(selection, "others", lambda name: [source for source in known if source != name])
+    return write_parts(tmp_path)
+
+
+def test_other_sources_are_trained_on_in_equal_shares_and_never_the_one_that_is_evaluated(parts):
+    for n in (1, 2, 3):
+        params = transfer(parts, n)
+        splits = select(params)
+        counts = Counter(row["source"] for row in splits["train"])
+        assert set(counts) == set(selection.train_sources(params)) and len(counts) == n
+        assert max(counts.values()) - min(counts.values()) <= 1
+        assert len(splits["train"]) == params.train_prompts, "the budget is the same however many sources"
+        assert {row["source"] for row in splits["held_out"]} == {"ethics_justice"}
+    prompts = params.answers_per_step // params.generations
+    assert {row["source"] for row in splits["train"][:prompts]} == set(counts), "each step has some of each"
+
+
+def test_sources_are_nested_in_a_seed_and_differ_between_seeds(parts):
+    chosen = [[selection.train_sources(transfer(parts, n, seed=seed)) for n in (1, 2, 3)] for seed in range(6)]
+    for one, two, three in chosen:
+        assert set(one) < set(two) < set(three)
+    assert len({one for one, *_ in chosen}) > 1
+
+
+def test_without_the_option_a_source_trains_on_its_own_rows(parts):
+    assert {row["source"] for row in select(transfer(parts, 0))["train"]} == {"ethics_justice"}
+
+
+TOO_MANY = [(9, "ethics_justice"), (-1, "ethics_virtue"), (1, "local_norms"), (1, "morebench_public")]
+
+
+@pytest.mark.parametrize("n, source", TOO_MANY)
+def test_more_sources_than_there_are_are_refused_and_so_are_any_for_a_world(n, source):
+    with pytest.raises(ValueError, match="parameter train_sources = .* is not allowed"):
+        run(axis="real", condition="ethics_justice", source=source, train_sources=n)
+
+
+def test_the_pool_is_every_other_published_source_with_answers_to_train_on():
+    ethics = {f"ethics_{part}" for part in ("justice", "deontology", "virtue", "utilitarianism")}
+    assert set(others("moralchoice")) == ethics | {"contrastive_moral_stories"}
+    assert set(others("ethics_virtue")) == ethics - {"ethics_virtue"} | {"contrastive_moral_stories"}
 
 
 def test_an_empty_split_is_refused(tmp_path):

@@ -20,22 +20,25 @@ one is read from files by `records.published`. What `load_source` does with the 
 import json
 from collections.abc import Callable, Iterable
 
-from studylib.names import SOURCES, Source, import_all
+from studylib.names import SOURCES, Option, Source, import_all
 from studylib.scenarios.rows import scenario_row
 
 SPLITS = ("train", "held_out")
 JUDGE = "judge"  # a third split, set aside for training a judge; MoReBench only
 
 
-def source(name: str, *, options: bool = True, splits: tuple[str, ...] = SPLITS) -> Callable:
+def source(
+    name: str, *, options: bool = True, splits: tuple[str, ...] = SPLITS, parameters: tuple[Option, ...] = ()
+) -> Callable:
     """Register a function (split, data_dir) -> fields of scenario rows as the source `name`.
 
     It yields mappings with `prompt` and any other of `rows.FEATURES` but id, source and split; `facts` may be a dict.
     options: whether a scenario is answered with one of its options, or openly, to be scored by its rubric.
+    parameters: of a run, that sources such as this one read.
     """
 
     def register(load: Callable[[str, str], Iterable[dict]]):
-        SOURCES.add(Source(name, load, options=options, splits=splits))
+        SOURCES.add(Source(name, load, options=options, splits=splits, parameters=parameters))
         return load
 
     return register

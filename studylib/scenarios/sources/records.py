@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from studylib.names import SOURCES, Option
 from studylib.paths import at_home
 from studylib.scenarios.rows import digest
 from studylib.scenarios.sources import source
@@ -60,6 +61,11 @@ class Record(NamedTuple):
         return int(value)
 
 
+TRAIN_SOURCES = Option(
+    "train_sources", 0, "other published sources to train on, the first n in an order of the seed; 0: its own rows",
+    lambda value: value >= 0, "0, or at most the number of other published sources with right answers to train on",
+    fits=lambda params: params.train_sources <= len(others(params.source)),
+)  # fmt: skip
 ORIGINS: dict[str, Origin] = {}  # source -> where it is published
 
 
@@ -71,13 +77,19 @@ def published(name: str, origin: Origin, *, read: Callable | None = None, option
     ORIGINS[name] = origin
 
     def register(ask: Callable[[Record], dict]):
-        @source(name, options=options, splits=tuple(origin.files))
+        @source(name, options=options, splits=tuple(origin.files), parameters=(TRAIN_SOURCES,) if options else ())
         def load(split: str, data_dir: str) -> Iterator[dict]:
             return map(ask, (read or records)(name, split, data_dir))
 
         return ask
 
     return register
+
+
+def others(name: str) -> list[str]:
+    """The other published sources with right answers and rows to train on."""
+    known = (source for source in SOURCES.values() if source.name in ORIGINS and source.name != name)
+    return [source.name for source in known if source.options and "train" in source.splits]
 
 
 def lettered(record: Record, better_column: str, worse_column: str) -> tuple[str, str]:

@@ -160,7 +160,7 @@ def test_a_parameter_that_a_notebook_without_a_run_does_not_know_is_refused_too(
 
 @pytest.mark.parametrize("source, rate", [("ethics_justice", 0.5), ("contrastive_moral_stories", 0.667)])
 def test_a_run_on_real_scenarios(tmp_path, data_dir, source, rate):
-    folder, shown = run(tmp_path, axis="real", condition=source, source=source, data_dir=data_dir, steps=2)
+    folder, shown = run(tmp_path, axis="real", condition="grpo", source=source, data_dir=data_dir, steps=2)
     score = json.loads((folder / "summary.json").read_text())["splits"]["held_out"]["after"]
     greedy = score["accuracy_greedy"] * score["scenarios"]
     assert (score["accuracy_greedy_low"], score["accuracy_greedy_high"]) == wilson(round(greedy), score["scenarios"])

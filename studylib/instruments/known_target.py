@@ -127,19 +127,20 @@ WITH_KL = {  # reward maximisation with a KL term, as TRL corrects it and withou
 def losses() -> dict[str, Callable]:
     """name -> loss of everything that is optimised: all registered objectives, and `WITH_KL` before the policy ones.
 
-    An objective that trains nothing is left out, and so is one whose loss TRL alone has (`objectives.has_reference`).
+    An objective that trains nothing is left out, and so is one that is told the answers, and one whose loss TRL alone
+    has (`objectives.has_reference`).
     """
     parts = {kind: {} for kind in KINDS}
     parts["policy"] |= {name: partial(_policy, OBJECTIVES["dr_grpo"], kl=kl) for name, kl in WITH_KL.items()}
     for name, objective in OBJECTIVES.items():
-        if objective.kind in KINDS and o.has_reference(objective.trl):
+        if objective.kind in KINDS and o.has_reference(objective.trl) and not objective.told:
             parts[objective.kind][name] = partial(KINDS[objective.kind], objective)
     return {name: loss for part in parts.values() for name, loss in part.items()}
 
 
 def maximising() -> list[str]:
     """Objectives that maximise the reward without any KL term."""
-    return [name for name, objective in OBJECTIVES.items() if objective.kind == "policy"]
+    return [name for name, objective in OBJECTIVES.items() if objective.kind == "policy" and not objective.told]
 
 
 def _groups() -> torch.Tensor:

@@ -47,6 +47,11 @@ def best_of_group(r, g: int):
     return ((groups == best) & (best > worst)).float().flatten()
 
 
+def every_answer(r, g: int):
+    """1 for each answer that could be scored: supervised training on all of them."""
+    return (~r.isnan()).float()
+
+
 def best_minus_worst(r, g: int):
     """1 for a group's first best and -1 for its first worst answer, where answers differ: the pair DPO learns from."""
     groups = r.view(-1, g)

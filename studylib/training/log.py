@@ -77,7 +77,8 @@ class RunLog(TrainerCallback):
     def _note_if_idle(self, record: dict) -> None:
         """One note for every IDLE_STEPS steps in a row in which no answer of a group was better than another."""
         alike = record.get("frac_reward_zero_std")
-        self.idle = self.idle + 1 if alike == 1 or record.get("grad_norm") == 0 else 0
+        alike_only = alike == 1 and not self.trainer.objective.told  # those are right alike
+        self.idle = self.idle + 1 if alike_only or record.get("grad_norm") == 0 else 0
         if self.idle == IDLE_STEPS:
             self.bar.note(
                 f"note: {IDLE_STEPS} steps in a row had nothing to learn from: reward {_shown(record['reward'])}, "

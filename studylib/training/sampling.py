@@ -6,6 +6,7 @@ from studylib.policy.rollout import rollout
 from studylib.policy.sampling import NoToken, Sampling
 from studylib.randomness import generator
 from studylib.training.measure import measuring
+from studylib.training.told import told
 
 
 def sample(trainer, prompts: list[list[int]], ids: list[str]) -> list[list[int]]:
@@ -30,6 +31,9 @@ def sample(trainer, prompts: list[list[int]], ids: list[str]) -> list[list[int]]
         raise NoToken(f"after {step} optimiser steps, {error}") from None
     trainer.model.training = training  # TRL reads here whether it evaluates, and sampling is always in train() mode
     trainer.generated += sum(map(len, answers))
+    if trainer.objective.told and training:
+        trainer.drawn = None  # what is told was not drawn
+        return told(trainer, prompts, answers, ids)
     return answers
 
 

@@ -19,6 +19,7 @@ from studylib.training.idle import idle_message
 from studylib.training.log import RunLog
 from studylib.training.preferences import dpo_trainer, sample_pairs
 from studylib.training.supported import require_one_process
+from studylib.training.told import right_answers
 from studylib.training.trainer import PairTrainer, StudyTrainer
 
 
@@ -34,10 +35,11 @@ def prepare(
     require_device(params)
     for message in filter(None, (idle_message(params), _idle_update(params), _no_ratio(params))):
         print(f"note: {message}")
+    right = right_answers(params, train_rows)
     model, tokenizer = load_policy(params)
     chats = [chat(row, instruct=params.model != "tiny") for row in train_rows]
-    rows = [{"prompt": asked, "id": row["id"], "options": row["options"]}
-            for asked, row in zip(chats, train_rows, strict=True)]  # fmt: skip
+    rows = [{"prompt": asked, "id": row["id"], "options": row["options"], "right": options}
+            for asked, row, options in zip(chats, train_rows, right, strict=True)]  # fmt: skip
     require_positions(model, prompt_tokens(tokenizer, chats), params.max_new_tokens)
     trainer = StudyTrainer(
         model=model,
@@ -50,7 +52,7 @@ def prepare(
             *overlong(params),
             *[mixing.mixed] * mixing.has_mixture(params),
         ],
-        train_dataset=Dataset.from_list(rows or [{"prompt": [], "id": "", "options": []}]),
+        train_dataset=Dataset.from_list(rows or [{"prompt": [], "id": "", "options": [], "right": []}]),
         peft_config=lora(params),
     )
     trainer.remove_callback(PrinterCallback)

@@ -129,16 +129,16 @@ def test_the_plans_in_the_repository_have_the_hashes_of_the_finished_studies():
     hashes = {axis: plan.plan_digest(axis, REPOSITORY) for axis in axis_names(REPOSITORY)}
     assert hashes | {
         "inputs": "66317e5e1f84eeb6", "objective": "2ba05e7eb93f76ba", "rewards": "caea8c7604e88358",
-        "paper": "b92a4986d45d0f68", "real": "", "surface": "",
+        "paper": "b92a4986d45d0f68", "surface": "", "landscape": "13c12553b64afa3b", "controls": "c5ee4471536e95ae",
     } == hashes  # fmt: skip
 
 
 def test_an_axis_without_a_plan(tmp_path):
-    assert plan.plan_digest("real", tmp_path) == ""
-    with pytest.raises(ValueError, match="axis 'real' has no analysis plan .*name a baseline to explore"):
-        plan.choose_plan("real", folder=tmp_path)
-    explored = plan.choose_plan("real", "moralchoice", folder=tmp_path)
-    assert explored.baseline == "moralchoice" and not explored.is_planned("any world", "held_out", "accuracy_sampled")
+    assert plan.plan_digest("surface", tmp_path) == ""
+    with pytest.raises(ValueError, match="axis 'surface' has no analysis plan .*name a baseline to explore"):
+        plan.choose_plan("surface", folder=tmp_path)
+    explored = plan.choose_plan("surface", "yule", folder=tmp_path)
+    assert explored.baseline == "yule" and not explored.is_planned("any world", "held_out", "accuracy_sampled")
 
 
 # --- confirmatory or exploratory ---

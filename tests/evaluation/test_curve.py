@@ -32,7 +32,7 @@ def test_the_same_scenarios_are_looked_at_in_every_condition_and_seed(miniature,
 
 
 def test_a_real_source_is_looked_at_on_its_held_out_split(miniature, data_dir):
-    real = {"axis": "real", "condition": "ethics_justice", "source": "ethics_justice"}
+    real = {"axis": "real", "condition": "grpo", "source": "ethics_justice"}
     params = miniature(**real, data_dir=data_dir, eval_every=2)
     _, splits, look = made(params)
     assert looked_at(splits) == splits["held_out"][:SCENARIOS]

@@ -89,7 +89,7 @@ def published(miniature, tmp_path):
         lines = [f'{i % 2},"I rest number {i} because of {("spite", "work")[i % 2]}."' for i in numbers]
         (tmp_path / "ethics" / f"justice_{part}.csv").write_text("\n".join(["label,scenario", *lines]) + "\n")
     return miniature(
-        axis="real", condition="ethics_justice", source="ethics_justice", data_dir=str(tmp_path),
+        axis="real", condition="grpo", source="ethics_justice", data_dir=str(tmp_path),
         steps=0, objective="base", model=hub_model(tmp_path / "model"), revision="x",
     )  # fmt: skip
 

@@ -63,7 +63,7 @@ def write_justice(folder, train="label,scenario\n1,I rest because I worked.\n0,I
     (folder / "ethics").mkdir()
     (folder / "ethics" / "justice_train.csv").write_text(train)
     (folder / "ethics" / "justice_test.csv").write_text(test or "label,scenario\n1,I eat because I am hungry.\n")
-    return run(axis="real", condition="ethics_justice", data_dir=str(folder))
+    return run(axis="real", condition="grpo", source="ethics_justice", data_dir=str(folder))
 
 
 def test_real_rows_come_again_only_after_all_have_come(tmp_path):
@@ -96,7 +96,7 @@ def write_parts(folder):
 
 
 def transfer(folder, n, **given):
-    return run(axis="real", condition="ethics_justice", data_dir=folder, train_sources=n, **given)
+    return run(axis="real", condition="grpo", source="ethics_justice", data_dir=folder, train_sources=n, **given)
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ TOO_MANY = [(9, "ethics_justice"), (-1, "ethics_virtue"), (1, "local_norms"), (1
 @pytest.mark.parametrize("n, source", TOO_MANY)
 def test_more_sources_than_there_are_are_refused_and_so_are_any_for_a_world(n, source):
     with pytest.raises(ValueError, match="parameter train_sources = .* is not allowed"):
-        run(axis="real", condition="ethics_justice", source=source, train_sources=n)
+        run(axis="real", condition="grpo", source=source, train_sources=n)
 
 
 def test_the_pool_is_every_other_published_source_with_answers_to_train_on():
@@ -158,4 +158,4 @@ def test_a_missing_column_is_refused(tmp_path):
 
 def test_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(ValueError, match="does not exist"):
-        select(run(axis="real", condition="ethics_justice", data_dir=str(tmp_path / "nowhere")))
+        select(run(axis="real", condition="grpo", source="ethics_justice", data_dir=str(tmp_path / "nowhere")))

@@ -84,6 +84,10 @@ def rft():
     return by_token(lambda i, t: float(i in (0, 5)), lambda i: 1 / (6 * LENGTHS[i]))
 
 
+def sft():
+    return by_token(lambda i, t: 1.0, lambda i: 1 / (6 * LENGTHS[i]))
+
+
 def gspo():
     loss, gradient = 0.0, [[0.0] * T for _ in LENGTHS]
     for i, n in enumerate(LENGTHS):
@@ -190,7 +194,7 @@ def grpo_unclipped():
 
 
 BY_HAND = {
-    "grpo": grpo, "dr_grpo": dr_grpo, "dapo": dapo, "rloo": rloo, "rft": rft, "gspo": gspo, "cispo": cispo,
+    "grpo": grpo, "dr_grpo": dr_grpo, "dapo": dapo, "rloo": rloo, "rft": rft, "sft": sft, "gspo": gspo, "cispo": cispo,
     "reinforce_pp": reinforce_pp, "ppo": ppo, "flowrl": flowrl, "flowrl_released": flowrl_released,
     "flowrl_raw": flowrl_raw, "vargrad": vargrad, "gflowrl": gflowrl, "alpha_dpg": alpha_dpg,
     "grpo_unclipped": grpo_unclipped,

@@ -1,0 +1,126 @@
+"""Objective sft: right answers are told after the policy's own reasons."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from training_runs import start
+
+from studylib.params import RunParams
+from studylib.scenarios.selection import select
+from studylib.text.answers import parse, read_answer
+from studylib.training import sampling
+from studylib.training.told import right_answers, told, with_answer
+from studylib.training.train import train
+
+OWN = "<think>She promised it.</think><answer>{}</answer>"
+
+
+@pytest.mark.parametrize(
+    "text, opened, reasons",
+    [
+        (OWN.format("wrong"), "", "She promised it."),
+        ("  <think>\nIt hurts.\n</think>\n\n<answer>maybe</answer> I think.", "", "It hurts."),
+        (OWN.format("wrong"), "<think>", "She promised it."),
+        ("<think>\nShe promised", "<think>\n", ""),
+        ("<think>She promised, and on it goes", "", ""),
+        ("", "", ""),
+        ("<answer>wrong</answer>", "", ""),
+        ("<think>one<answer>wrong</answer></think><answer>wrong</answer>", "", ""),
+        ("<think>one<think>two</think><answer>wrong</answer>", "", ""),
+        ("<think>\n\n</think>\n\nwrong it is", "<think>\n\n</think>\n\n", ""),
+        ("<think></think><answer>wrong</answer>", "<think></think><answer>", ""),
+    ],
+)
+def test_what_is_told_is_well_formed_and_keeps_reasons_that_end(text, opened, reasons):
+    whole = opened + with_answer(text, opened, "permissible")
+    assert parse(whole) == (reasons, "permissible")
+
+
+def test_a_prompt_that_opens_the_answer_itself_has_its_answer_closed():
+    assert with_answer("<answer>wrong</answer>", "<answer>", "permissible") == "permissible</answer>"
+
+
+def tell(params, texts):
+    """What a started trainer is told for these answers to its first scenarios: the texts, as they are read."""
+    trainer = start(params)
+    tokenizer = trainer.processing_class
+    rows = list(trainer.train_dataset)[: len(texts)]
+    answers = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    found = told(trainer, [[] for _ in rows], answers, [row["id"] for row in rows])
+    assert all(ids[-1] == tokenizer.eos_token_id for ids in found)
+    return [tokenizer.decode(ids[:-1]) for ids in found], rows
+
+
+def test_every_scenario_is_told_its_own_right_answer(miniature):
+    params = miniature(objective="sft", steps=4)
+    texts, rows = tell(params, [OWN.format("wrong")] * 6)
+    truth = {row["id"]: row["answer"] for row in select(params)["train"]}
+    assert [read_answer(text, row["options"]) for text, row in zip(texts, rows, strict=True)] == [
+        truth[row["id"]] for row in rows
+    ]
+
+
+def test_where_several_answers_are_right_each_is_told_in_its_turn(miniature):
+    params = miniature(objective="sft", source="plural_norms", accepted_stances=3, steps=2)
+    rows = select(params)["train"][:1]
+    accepted = right_answers(params, rows)[0]
+    assert len(accepted) == 3
+    trainer = SimpleNamespace(
+        processing_class=start(params).processing_class, params=params, eos_token_ids=[],
+        state=SimpleNamespace(global_step=0), train_dataset={"id": [rows[0]["id"]], "right": [accepted]},
+    )  # fmt: skip
+    found = told(trainer, [[]] * 60, [[]] * 60, [rows[0]["id"]] * 60)
+    assert len({tuple(ids) for ids in found}) == 3
+
+
+def log_likelihood(trainer, params) -> float:
+    """Of the right answers to the training scenarios, nats per token."""
+    tokenizer, total = trainer.processing_class, []
+    for row in select(params)["train"][:8]:
+        prompt = tokenizer.apply_chat_template([{"role": "user", "content": row["prompt"]}], add_generation_prompt=True)
+        prompt = prompt["input_ids"] if not isinstance(prompt, list) else prompt
+        answer = tokenizer(OWN.format(row["answer"]), add_special_tokens=False)["input_ids"]
+        ids = torch.tensor([prompt + answer])
+        with torch.no_grad():
+            logps = trainer.model(ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+        total.append(logps.gather(1, torch.tensor(answer)[:, None]).mean())
+    return float(torch.stack(total).mean())
+
+
+def test_a_policy_becomes_likelier_to_give_the_right_answers_that_it_is_told(miniature):
+    params = miniature(objective="sft", steps=6, learning_rate=0.01)
+    trainer = start(params)
+    before = log_likelihood(trainer, params)
+    train(trainer, params)
+    assert log_likelihood(trainer, params) > before + 0.1
+    lines = [json.loads(line) for line in (params.run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert all(line["reward"] == 1.0 and line["grad_norm"] > 0 for line in lines), "of what was told"
+    assert "sampler_mismatch" not in lines[0], "what is told was not drawn"
+
+
+def test_groups_without_differences_are_no_news_where_answers_are_told(miniature, capsys):
+    params = miniature(objective="sft", steps=6)
+    train(start(params), params)
+    assert "nothing to learn from" not in capsys.readouterr().out
+
+
+def test_other_objectives_are_told_nothing(miniature, monkeypatch):
+    monkeypatch.setattr(sampling, "told", lambda *_: pytest.fail("told"))
+    params = miniature(objective="rft", steps=2)
+    assert right_answers(params, select(params)["train"])[0] == []
+    train(start(params), params)
+
+
+def test_a_scenario_without_a_right_answer_is_refused_before_a_model_is_loaded():
+    params = RunParams(objective="sft")
+    open_row = {"id": "m1", "answer": None, "accepted": None}
+    with pytest.raises(ValueError, match="objective 'sft' needs right answers, and scenario m1 has none"):
+        right_answers(params, [{"id": "a", "answer": "wrong", "accepted": None}, open_row])
+
+
+@pytest.mark.parametrize("given", [{"dynamic_sampling": 2}, {"overlong_cache": 0.2}])
+def test_what_acts_on_rewards_of_groups_is_refused(given):
+    with pytest.raises(ValueError, match="because objective 'sft' does not read it"):
+        RunParams(objective="sft", **given)

@@ -13,7 +13,18 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from studylib.axes import axis_names, read_axis
-from studylib.claims import fairness, items, plots, plots_held_out, plots_seeds, power, published, saturation, tables
+from studylib.claims import (
+    answers,
+    fairness,
+    items,
+    plots,
+    plots_held_out,
+    plots_seeds,
+    power,
+    published,
+    saturation,
+    tables,
+)
 from studylib.claims.compared import Study, refuse_unknown
 from studylib.claims.manipulation import write_manipulation
 from studylib.claims.plan import choose_plan
@@ -59,6 +70,8 @@ def compare(
         write_iqm(study)
         draw_seeds(study)
         draw_diversity(study)
+        write_reasons(study)
+        write_exchanges(study)
         write_manipulation(study)
         write_published(study)
     return study.out
@@ -197,6 +210,20 @@ def draw_diversity(study: Study) -> Figure:
 
     quality = items.diversity_table(study.answers, study.split)
     return _saved(study, _row(draw, quality, study.worlds, (7.5, 5.5)), "pareto", quality)
+
+
+def write_reasons(study: Study) -> pd.DataFrame | None:
+    """reasons.csv: length, variety and faithfulness of what was said; None of runs that kept no answers before."""
+    before = study.answers_before
+    return None if before is None else _written(study, answers.reasons(before, study.answers, study.split), "reasons")
+
+
+def write_exchanges(study: Study, n: int = 20) -> pd.DataFrame | None:
+    """exchanges.csv: the answers of each condition to n scenarios before and after training; None likewise."""
+    before = study.answers_before
+    if before is None:
+        return None
+    return _written(study, answers.exchanges(before, study.answers, study.split, n), "exchanges")
 
 
 def write_published(study: Study) -> pd.DataFrame | None:

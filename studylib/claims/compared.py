@@ -10,9 +10,9 @@ import pandas as pd
 
 from studylib.axes import axis_names
 from studylib.claims.plan import Plan
-from studylib.evaluation.table import read_answers, read_runs
+from studylib.evaluation.table import keeps_tables, read_answers, read_runs
 from studylib.names import ENDPOINTS, nearest
-from studylib.runs.read import read_curves, read_held_out
+from studylib.runs.read import complete_runs, read_curves, read_held_out
 from studylib.scenarios.rows import accepted
 
 
@@ -59,6 +59,13 @@ class Study:
     @cached_property
     def answers(self) -> pd.DataFrame:
         return read_answers(self.root, **self._place)
+
+    @cached_property
+    def answers_before(self) -> pd.DataFrame | None:
+        """None of an older layout, which did not keep them."""
+        if not all(keeps_tables(folder) for folder, _ in complete_runs(self.root, **self._place)):
+            return None
+        return read_answers(self.root, **self._place, stage="before")
 
     def chance(self, world: str) -> float | None:
         """What guessing gets of the endpoint in a world: the share of the options that are right; None without one."""

@@ -47,6 +47,11 @@ def difference_cell(row) -> str:
     return f"{row['difference']:+.3f}" + ("" if pd.isna(row["low"]) else f" [{row['low']:+.3f}, {row['high']:+.3f}]")
 
 
+def claim_cell(claim: dict | None) -> str:
+    """Difference with its interval, and the decision; of no claim nothing."""
+    return f"{difference_cell(claim)}: {claim['decision']}" if claim else ""
+
+
 def counted(claims: pd.DataFrame) -> str:
     """ "11 *equivalent*, 1 *inconclusive*"."""
     return ", ".join(f"{count} *{decision}*" for decision, count in claims["decision"].value_counts().items())

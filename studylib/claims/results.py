@@ -14,6 +14,8 @@ from studylib.claims.markdown import claims_of, counted, difference_cell, markdo
 from studylib.claims.plan import read_plan
 from studylib.claims.results_landscape import PAGE as LANDSCAPE
 from studylib.claims.results_landscape import landscape_page
+from studylib.claims.results_real import PAGE as REAL_MODEL
+from studylib.claims.results_real import real_model_page
 from studylib.claims.tables import checks, claims, misses, primary, read_table
 from studylib.paths import FIGURES, ROOT
 from studylib.runs.read import WARM_START, ordered
@@ -33,11 +35,12 @@ VALIDATED = {  # row of the page -> start of the rows of validate.csv, which hav
 
 
 def write_results() -> list[Path]:
-    """Writes both pages and returns where they are."""
+    """Writes all pages and returns where they are."""
     PAGE.parent.mkdir(exist_ok=True)
-    for path, text in ((PAGE, results_page()), (LANDSCAPE, landscape_page())):
+    pages = {PAGE: results_page(), LANDSCAPE: landscape_page(), REAL_MODEL: real_model_page()}
+    for path, text in pages.items():
         path.write_text(text, encoding="utf-8")
-    return [PAGE, LANDSCAPE]
+    return list(pages)
 
 
 def results_page(figures: Path = FIGURES) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from studylib.claims.markdown import claims_of, difference_cell, markdown_table, mean_cell, means_of, rendered
+from studylib.claims.markdown import claim_cell, claims_of, markdown_table, mean_cell, means_of, rendered
 from studylib.claims.plan import Plan, read_plan
 from studylib.claims.tables import read_table
 from studylib.paths import FIGURES, ROOT
@@ -46,7 +46,7 @@ def _world(folder: Path, plan: Plan, world: str) -> str:
         claims = [against[endpoint].get(f"{condition} - {plan.baseline}") for endpoint in compared]
         rows.append((
             f"`{condition}`", *(mean_cell(means[endpoint][condition]) for endpoint in shown[:2]),
-            *(_claim(claim) for claim in claims), *(f"{means[e][condition]['mean']:.3f}" for e in shown[2:]),
+            *(claim_cell(claim) for claim in claims), *(f"{means[e][condition]['mean']:.3f}" for e in shown[2:]),
             checks[condition]["outcome"] if condition in checks else "",
         ))  # fmt: skip
     minus = (f"{what} minus {plan.baseline}" for what in ("kept", "accuracy", "covered"))
@@ -62,6 +62,12 @@ def _controls(folder: Path) -> dict:
     """Empty as long as there are no tables of the study."""
     if not (folder / "claims.csv").is_file():
         return {}
+    notes = [note for note in read_table(folder, "notes")["note"] if "lost the form" in note]
+    return {"plan": read_plan(folder.name), "table": controls_table(folder), "lost": notes}
+
+
+def controls_table(folder: Path) -> str:
+    """What each reward teaches, by the strict and the lenient reader, against no training and above a random reward."""
     plan = read_plan(folder.name)
     means = {endpoint: _by(means_of(folder, plan, endpoint), "condition") for endpoint in READERS}
     strict, lenient = (_by(claims_of(folder, plan, endpoint), "contrast") for endpoint in READERS[:2])
@@ -70,12 +76,11 @@ def _controls(folder: Path) -> dict:
         claims = [claims.get(f"{condition} - {plan.baseline}") for claims in (strict, lenient)]
         above = strict.get(f"{condition} - {plan.control}")
         cells = (mean_cell(means[endpoint][condition]) for endpoint in READERS)
-        rows.append((f"`{condition}`", *cells, *map(_claim, claims), _claim(above)))
+        rows.append((f"`{condition}`", *cells, *map(claim_cell, claims), claim_cell(above)))
     minus = (f"{reader} minus {plan.baseline}" for reader in ("strict", "lenient"))
     head = ("reward and updates", "accuracy, strict", "accuracy, lenient", "forced choice", *minus,
             f"strict above {plan.control}")  # fmt: skip
-    notes = [note for note in read_table(folder, "notes")["note"] if "lost the form" in note]
-    return {"plan": plan, "table": markdown_table(head, rows), "lost": notes}
+    return markdown_table(head, rows)
 
 
 # --- reasons ---------------------------------------------------------------------------------------------------------
@@ -92,7 +97,7 @@ def _reasons(folder: Path) -> dict:
     conditions = ordered(set(means[plan.primary_endpoint]["condition"]) - {WARM_START})
     contrast = f"{conditions[-1]} - {conditions[0]}"
     claims = [
-        (f"`{world}`", endpoint.replace("_", " "), _claim(_of(against, world, "contrast")[contrast]))
+        (f"`{world}`", endpoint.replace("_", " "), claim_cell(_of(against, world, "contrast")[contrast]))
         for world in sorted(plan.worlds.split(), reverse=True)
         for endpoint, against in ((name, claims_of(folder, plan, name)) for name in means)
     ]
@@ -112,8 +117,3 @@ def _of(table: pd.DataFrame, world: str, key: str) -> dict[str, dict]:
 
 def _by(table: pd.DataFrame, key: str) -> dict[str, dict]:
     return {row[key]: row for row in table.to_dict("records")}
-
-
-def _claim(claim: dict | None) -> str:
-    """Difference with its interval, and the decision; of the baseline with itself nothing."""
-    return f"{difference_cell(claim)}: {claim['decision']}" if claim else ""

@@ -76,16 +76,16 @@ def read_unscored(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.Dat
     return pd.DataFrame(rows, columns=[*KEYS, "split", "phase", "share"])
 
 
-def read_answers(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
-    """One row per evaluation answer after training: world, condition, seed, the columns of responses.parquet and, where
-    the run kept them, those of its scenario.
+def read_answers(root: Path | str = RUNS, *, axis: str, profile: str, stage: str = "after") -> pd.DataFrame:
+    """One row per evaluation answer `before` or `after` training: world, condition, seed, the columns of its table and,
+    where the run kept them, those of its scenario.
 
     correct is 1 or 0; of open responses it is the score of their rubric, NaN where the grader gave none. Refuses a run
     without answers, an answer that is there twice, and one without id, split or k.
     """
     tables = []
     for folder, key in complete_runs(root, axis, profile):
-        path = folder / RESPONSES["after"]
+        path = folder / RESPONSES[stage]
         answers = read_responses(path)
         answers["correct"] = _outcome(path, answers)
         if keeps_tables(folder):

@@ -1,4 +1,4 @@
-"""docs/results.md and docs/landscape.md are what the committed tables say, and nothing else."""
+"""The pages of docs/ that are made of tables are what the committed tables say, and nothing else."""
 
 import math
 import shutil
@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from studylib.claims.plan import read_plan
-from studylib.claims.results import LANDSCAPE, PAGE, results_page
+from studylib.claims.results import LANDSCAPE, PAGE, REAL_MODEL, results_page
 from studylib.claims.results_landscape import _landscape, landscape_page
+from studylib.claims.results_real import real_model_page
 from studylib.paths import FIGURES
 
 
@@ -25,7 +26,9 @@ def change(path, row: int, **values) -> None:
     table.to_csv(path, index=False)
 
 
-@pytest.mark.parametrize("path, page", [(PAGE, results_page), (LANDSCAPE, landscape_page)])
+@pytest.mark.parametrize(
+    "path, page", [(PAGE, results_page), (LANDSCAPE, landscape_page), (REAL_MODEL, real_model_page)]
+)
 def test_the_committed_page_is_up_to_date(path, page):
     assert path.read_text(encoding="utf-8") == page(), "make results"
 

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 
-from studylib import commands
+from studylib import commands, processes
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,6 +21,10 @@ def main(arguments: list[str] | None = None) -> int:
         os.environ.setdefault(name, value)
     as_json = getattr(args, "json", False)
     try:
+        if args.command == "run":
+            processes.join()
+        else:
+            processes.require_one(f"{PROGRAM} {args.command}")
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():  # progress is not JSON
             result = getattr(commands, args.command)(args)
     except (ValueError, OSError) as error:

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from datasets import Dataset
 from transformers import PrinterCallback, ProgressCallback
 
+from studylib import processes
 from studylib.names import OBJECTIVES
 from studylib.params import RunParams
-from studylib.policy.models import check_gradients, load_policy, lora, require_device, require_positions
+from studylib.policy.models import check_gradients, load_policy, load_tokenizer, lora, require_device, require_positions
 from studylib.rewards import Grader, batch_reward
 from studylib.runs.folder import is_complete
 from studylib.scenarios.prompts import chat
@@ -18,7 +19,6 @@ from studylib.training.config import grpo_config, overlong
 from studylib.training.idle import idle_message
 from studylib.training.log import RunLog
 from studylib.training.preferences import dpo_trainer, sample_pairs
-from studylib.training.supported import require_one_process
 from studylib.training.trainer import PairTrainer, StudyTrainer
 
 
@@ -28,12 +28,15 @@ def prepare(
     """Policy and trainer, untrained. Checks the machine first and the 4-bit gradients last.
 
     `judge` grades the rubric where `rubric_grader` is 'judge'. `rewards`: functions as TRL calls them, in place of
-    those named in `params.rewards` and with their weights. Prints a note where a setting cannot have any effect.
+    those named in `params.rewards` and with their weights. Prints a note where a setting cannot have any effect. Joins
+    the other processes where torchrun started several.
     """
-    require_one_process()
+    processes.join()
     require_device(params)
     for message in filter(None, (idle_message(params), _idle_update(params), _no_ratio(params))):
         print(f"note: {message}")
+    if processes.size() > 1:
+        processes.only_first(load_tokenizer, params)  # makes the tiny model, which the others then find
     model, tokenizer = load_policy(params)
     chats = [chat(row, instruct=params.model != "tiny") for row in train_rows]
     rows = [{"prompt": asked, "id": row["id"], "options": row["options"]}
@@ -76,7 +79,7 @@ def _no_ratio(params: RunParams) -> str | None:
 
 def trl_reward(name: str, rows: list[dict], params: RunParams | None = None, judge: Grader | None = None):
     """The reward as TRL calls it: a batch of chats in, one float or None each out. Counts the Nones."""
-    function = batch_reward(name, rows, params, judge)
+    function = processes.only_first(batch_reward, name, rows, params, judge)
     by_id = {row["id"]: row for row in rows}
 
     def scored(completions, id, log_metric, **columns):
@@ -95,11 +98,11 @@ def train(trainer: StudyTrainer, params: RunParams, look: Callable[[int], dict[s
     A finished run is not trained again: its adapter is loaded. With `steps: 0` the policy is left as it is.
     """
     run_dir = params.run_dir
-    if is_complete(run_dir):
+    if processes.of_first(is_complete, run_dir):
         trainer.model.load_adapter(run_dir / "adapter", "default", is_trainable=True)
         return params.steps
     run_dir.mkdir(parents=True, exist_ok=True)
-    checkpoint = newest_checkpoint(run_dir / "checkpoints")
+    checkpoint = processes.of_first(newest_checkpoint, run_dir / "checkpoints")
     step = optimiser_step(checkpoint) // params.updates_per_batch if checkpoint else 0
     if checkpoint:
         restore(trainer, checkpoint)
@@ -114,5 +117,5 @@ def train(trainer: StudyTrainer, params: RunParams, look: Callable[[int], dict[s
     training.add_callback(log)
     if params.steps:
         training.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    trainer.model.save_pretrained(run_dir / "adapter")
+    processes.only_first(trainer.model.save_pretrained, run_dir / "adapter")
     return step

@@ -25,7 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
             processes.join()
         else:
             processes.require_one(f"{PROGRAM} {args.command}")
-        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():  # progress is not JSON
+        progress = as_json and processes.is_first()  # which is not JSON
+        with contextlib.redirect_stdout(sys.stderr) if progress else contextlib.nullcontext():
             result = getattr(commands, args.command)(args)
     except (ValueError, OSError) as error:
         if args.traceback or isinstance(error, BrokenPipeError):

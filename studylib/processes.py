@@ -15,7 +15,6 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 OF_TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -64,7 +63,7 @@ def join() -> None:
         del os.environ[name]  # or accelerate would split batches, wrap the policy and average gradients itself
     logging.getLogger("transformers.training_args").addFilter(_is_no_advice)
     if not is_first():
-        sys.stdout = Path(os.devnull).open("w")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_no_advice(record: logging.LogRecord) -> bool:

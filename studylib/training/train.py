@@ -33,7 +33,8 @@ def prepare(
     """
     processes.join()
     require_device(params)
-    for message in filter(None, (idle_message(params), _idle_update(params), _no_ratio(params))):
+    notes = idle_message(params), _idle_update(params), _idle_process(params), _no_ratio(params)
+    for message in filter(None, notes):
         print(f"note: {message}")
     if processes.size() > 1:
         processes.only_first(load_tokenizer, params)  # makes the tiny model, which the others then find
@@ -68,6 +69,17 @@ def _idle_update(params: RunParams) -> str | None:
     if not params.steps or groups >= params.updates_per_batch:
         return None
     return f"a step has {groups} groups for {params.updates_per_batch} updates, of which the others train on nothing"
+
+
+def _idle_process(params: RunParams) -> str | None:
+    """The forward passes of an update are dealt to the processes, and pairs to none."""
+    passes = params.answers_per_step // params.updates_per_batch // params.rows_per_pass
+    if not params.steps or passes >= processes.size() or OBJECTIVES.of(params.objective).kind == "dpo":
+        return None
+    return (
+        f"an update has {passes} forward pass{'es' * (passes > 1)} of micro_batch = {params.micro_batch} answers for "
+        f"{processes.size()} processes, of which the others wait"
+    )
 
 
 def _no_ratio(params: RunParams) -> str | None:

@@ -124,6 +124,7 @@ def test_a_run_of_two_processes_that_was_killed_ends_where_the_straight_run_ends
 def test_the_first_process_alone_prints(made):
     log = (made["root"] / "log").read_text()
     assert log.count("complete after") == 2, "of the whole and of the resumed run"
+    assert log.count("an update has 1 forward pass of micro_batch = 16 answers for 2 processes") == 1, "of one_pass"
     assert "process group is initialized" not in log
 
 

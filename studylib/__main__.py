@@ -11,7 +11,7 @@ import json
 import os
 import sys
 
-from studylib import commands
+from studylib import commands, processes
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,7 +21,12 @@ def main(arguments: list[str] | None = None) -> int:
         os.environ.setdefault(name, value)
     as_json = getattr(args, "json", False)
     try:
-        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():  # progress is not JSON
+        if args.command == "run":
+            processes.join()
+        else:
+            processes.require_one(f"{PROGRAM} {args.command}")
+        progress = as_json and processes.is_first()  # which is not JSON
+        with contextlib.redirect_stdout(sys.stderr) if progress else contextlib.nullcontext():
             result = getattr(commands, args.command)(args)
     except (ValueError, OSError) as error:
         if args.traceback or isinstance(error, BrokenPipeError):

@@ -2,6 +2,7 @@
 
 `run` reads from top to bottom, and the cells of notebooks/3_run_condition.ipynb call its stages one by one. A run that
 was stopped goes on from its newest checkpoint. One that is complete is left as it is: nothing is trained or written.
+Where torchrun started several processes they train together, and the first one does all the rest.
 """
 
 import time
@@ -14,6 +15,7 @@ import pandas as pd
 import pyarrow.parquet
 from matplotlib.figure import Figure
 
+from studylib import processes
 from studylib.claims.plan import plan_digest
 from studylib.claims.plots import save
 from studylib.claims.plots_held_out import plot_run
@@ -79,7 +81,12 @@ class Begun(NamedTuple):
 
 def begin(params: RunParams, **facts: str) -> Begun:
     """Open the run folder; refuses one that holds a run with other parameters, judge, model or plan facts, and before
-    it makes one a machine that cannot train the run."""
+    it makes one a machine that cannot train the run. Joins the other processes where torchrun started several."""
+    processes.join()
+    return processes.of_first(_begun, params, facts)
+
+
+def _begun(params: RunParams, facts: dict[str, str]) -> Begun:
     if not is_complete(params.run_dir):
         require_device(params)
     begun = Begun(params, time.time(), plan_digest(params.axis), contents(params) | facts)
@@ -88,6 +95,7 @@ def begin(params: RunParams, **facts: str) -> Begun:
     return begun
 
 
+@processes.by_first
 def choose_scenarios(params: RunParams) -> Splits:
     """Split -> scenarios to train on and to be evaluated on; kept in the run folder with all that is known of them."""
     splits = select(params)
@@ -100,7 +108,7 @@ def choose_scenarios(params: RunParams) -> Splits:
 
 def choose_grader(params: RunParams, splits: Splits) -> Grader | None:
     """The judge of a run whose rubric a judge grades, on scenarios that did not train it; None where programs grade."""
-    return judge_of(params, [row for part in splits.values() for row in part])
+    return processes.only_first(judge_of, params, [row for part in splits.values() for row in part])
 
 
 def make_policy(
@@ -111,6 +119,7 @@ def make_policy(
     return prepare(params, rows, grader, make_rewards(rows) if make_rewards else None)
 
 
+@processes.by_first
 def evaluate_before(params: RunParams, trainer: StudyTrainer, splits: Splits, grader: Grader | None) -> pd.DataFrame:
     """Every evaluation answer of the untrained policy, a row each (`evaluation/answers.py`)."""
     return evaluate(trainer.model, trainer.processing_class, splits, params, "before", grader)
@@ -121,11 +130,13 @@ def watch(params: RunParams, trainer: StudyTrainer, splits: Splits) -> Look | No
     return held_out_look(trainer.model, trainer.processing_class, splits, params)
 
 
+@processes.by_first
 def evaluate_after(params: RunParams, trainer: StudyTrainer, splits: Splits, grader: Grader | None) -> pd.DataFrame:
     """Every evaluation answer of the trained policy."""
     return evaluate(trainer.model, trainer.processing_class, splits, params, "after", grader)
 
 
+@processes.by_first
 def summarise(params: RunParams, splits: Splits, before: pd.DataFrame, after: pd.DataFrame) -> dict:
     """What the answers are worth, by split and stage (`evaluation/summary.py`)."""
     scenarios = pd.DataFrame([row for part in splits.values() for row in part])
@@ -135,6 +146,7 @@ def summarise(params: RunParams, splits: Splits, before: pd.DataFrame, after: pd
     return results
 
 
+@processes.by_first
 def draw_curve(params: RunParams) -> Figure | None:
     """The mean reward of the sampled answers at every training step, and beside it what was seen of held-out answers;
     None where nothing is trained."""
@@ -148,6 +160,7 @@ def draw_curve(params: RunParams) -> Figure | None:
     return figure
 
 
+@processes.by_first
 def finish(begun: Begun, trainer: StudyTrainer, splits: Splits, resumed_from: int) -> Path:
     """Write the manifest, which makes the run complete; returns the run folder."""
     params, policy, tokenizer = begun.params, trainer.model, trainer.processing_class
@@ -157,7 +170,7 @@ def finish(begun: Begun, trainer: StudyTrainer, splits: Splits, resumed_from: in
     data = {name: digest([row["id"] for row in rows]) for name, rows in splits.items()}
     write_manifest(
         params.run_dir, params.as_dict(), begun.started, data=data, plan=begun.plan,
-        resumed_from=resumed_from, precision=precision(params.device).reason,
+        resumed_from=resumed_from, processes=processes.size(), precision=precision(params.device).reason,
         gradient_change=trainer.gradient_change, end_tokens=end_tokens(policy, tokenizer),
         **({"asked_with": chosen} if (chosen := choice(params)) else {}), **begun.facts,
     )  # fmt: skip

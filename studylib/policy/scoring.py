@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from studylib import processes
 from studylib.policy.models import steady_attention
 
 
@@ -65,11 +66,12 @@ def shared_prompt_scores(model, input_ids: torch.Tensor, attention_mask: torch.T
 def scores_in_passes(model, input_ids, attention_mask, n_answer: int, rows: int, group: int) -> Scores:
     """`shared_prompt_scores` of at most `rows` rows at a time: equal to one pass, in the memory of `rows`.
 
-    The rows of a group, `group` of them one after the other, stay in one pass unless they are more than `rows`.
+    The rows of a group, `group` of them one after the other, stay in one pass unless they are more than `rows`. Passes
+    are dealt to the processes of a run, and every process gets all scores.
     """
     size = rows // group * group or rows
-    parts = zip(input_ids.split(size), attention_mask.split(size), strict=True)
-    passes = [shared_prompt_scores(model, ids, mask, n_answer) for ids, mask in parts]
+    parts = list(zip(input_ids.split(size), attention_mask.split(size), strict=True))
+    passes = processes.dealt(lambda ids, mask: shared_prompt_scores(model, ids, mask, n_answer), parts)
     return Scores(*(torch.cat(values) for values in zip(*passes, strict=True)))
 
 

@@ -6,6 +6,7 @@ import torch
 from trl import GRPOConfig
 from trl.rewards import get_soft_overlong_punishment
 
+from studylib import processes
 from studylib.names import OBJECTIVES
 from studylib.params import RunParams
 from studylib.policy.models import precision
@@ -50,7 +51,8 @@ def shared_config(params: RunParams) -> dict:
         "warmup_steps": min(5, params.steps // 2) * updates, "max_grad_norm": params.max_grad_norm,
         "use_cpu": params.device == "cpu", "bf16": dtype == torch.bfloat16, "fp16": dtype == torch.float16,
         "gradient_checkpointing": params.gradient_checkpointing, "logging_steps": updates,
-        "save_strategy": "steps", "save_steps": params.save_every * updates, "save_total_limit": 2,
+        "save_strategy": "steps" if processes.is_first() else "no", "save_steps": params.save_every * updates,
+        "save_total_limit": 2,
     }  # fmt: skip
 
 

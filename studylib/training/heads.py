@@ -23,6 +23,18 @@ def log_z_head(size: int) -> nn.Module:
 HEADS = {"value": scalar_head, "log_z": log_z_head}
 
 
+class WithHeads:
+    """A trainer of transformers that trains `self.heads` beside its model."""
+
+    def create_optimizer(self, *args, **kwargs):
+        optimizer = super().create_optimizer(*args, **kwargs)
+        if len(self.heads):
+            # Heads start at 0 and have to follow the rewards within a few steps, so their rate is their own.
+            rate = self.params.head_learning_rate
+            optimizer.add_param_group({"params": list(self.heads.parameters()), "lr": rate, "weight_decay": 0.0})
+        return optimizer
+
+
 def make_heads(names: Sequence[str], size: int, device: torch.device) -> nn.ModuleDict:
     """The heads that an objective trains beside the adapter (`Objective.heads`), in float32; most have none."""
     return nn.ModuleDict({name: HEADS[name](size) for name in names}).to(device, torch.float32)

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from transformers import TrainerCallback
 
+from studylib import processes
 from studylib.text.readable import in_words
 from studylib.training import checkpoints
 from studylib.training.progress import progress_bar
@@ -20,7 +21,8 @@ IDLE_STEPS = 5  # steps in a row without anything to learn from, after which a r
 class RunLog(TrainerCallback):
     """Writes metrics.jsonl, a line per batch of answers, completes checkpoints, and moves the bar.
 
-    look: step -> what is seen of the policy at it, for the line of that step. The line of step 0 has nothing else.
+    look: step -> what is seen of the policy at it, for the line of that step. The line of step 0 has nothing else. Of
+    several processes the first one looks and writes.
     """
 
     def __init__(self, trainer, path: Path, from_step: int, look: Callable[[int], dict[str, float]] | None = None):
@@ -28,8 +30,7 @@ class RunLog(TrainerCallback):
         self.look, self.seen = look, {}  # the newest look
         self.always: dict[str, float] = {}  # in every line: DPO samples once, before training
         self.idle = 0  # steps in a row without anything to learn from
-        kept = [line for line in _read_lines(path) if json.loads(line)["step"] <= from_step] if from_step else []
-        path.write_text("".join(kept))  # steps after the checkpoint come again
+        kept = processes.of_first(_kept_lines, path, from_step)
         self.kept = json.loads(kept[-1]) if kept else {}
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -59,14 +60,15 @@ class RunLog(TrainerCallback):
         if not self.look or (step % self.params.eval_every and step != self.params.steps):
             return {}
         modes = {module: module.training for module in self.trainer.model.modules()}
-        self.seen = self.look(step)
+        self.seen = processes.of_first(self.look, step)
         for module, training in modes.items():
             module.training = training
         return self.seen
 
     def _write(self, record: dict) -> None:
-        with self.path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        if processes.is_first():
+            with self.path.open("a") as file:
+                file.write(json.dumps(record) + "\n")
 
     def _state(self, record: dict) -> str:
         """The last step in words, for the bar."""
@@ -94,6 +96,13 @@ class RunLog(TrainerCallback):
 
     def on_train_end(self, args, state, control, **kwargs):
         self.bar.close()
+
+
+def _kept_lines(path: Path, from_step: int) -> list[str]:
+    """The lines up to the step that a run goes on from, and the file without the others: their steps come again."""
+    kept = [line for line in _read_lines(path) if json.loads(line)["step"] <= from_step] if from_step else []
+    path.write_text("".join(kept))
+    return kept
 
 
 def _read_lines(path: Path) -> list[str]:

@@ -8,6 +8,7 @@ a weight could not be scored is left out as a whole: TRL would take the sum of t
 import numpy as np
 import torch
 
+from studylib import processes
 from studylib.params import RunParams
 from studylib.policy.scoring import shared_prompt_scores
 from studylib.rewards.groups import group_normalised
@@ -79,10 +80,14 @@ def trained_rewards(params: RunParams) -> list[str]:
 
 
 def policy_gradients(trainer, answers: dict, advantages: torch.Tensor) -> np.ndarray:
-    """(R, parameters) gradients of -mean_i A_ik bar(logp_i) for every column k of `advantages` (B, R)."""
+    """(R, parameters) gradients of -mean_i A_ik bar(logp_i) for every column k of `advantages` (B, R).
+
+    The passes are dealt to the processes of a run.
+    """
     parameters = [p for p in trainer.model.parameters() if p.requires_grad]
     sums = [[torch.zeros_like(p) for p in parameters] for _ in advantages.T]
-    for rows in torch.arange(len(advantages)).split(trainer.params.rows_per_pass):
+    passes = torch.arange(len(advantages)).split(trainer.params.rows_per_pass)
+    for rows in (rows for i, rows in enumerate(passes) if processes.mine(i)):
         width = answers["completion_ids"].shape[1]
         with trainer.accelerator.autocast():
             logps = shared_prompt_scores(trainer.model, *with_prompts(answers, rows), width).logps
@@ -92,4 +97,5 @@ def policy_gradients(trainer, answers: dict, advantages: torch.Tensor) -> np.nda
             parts = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
             for gradient, part in zip(kept, parts, strict=True):
                 gradient += 0 if part is None else part
+    processes.summed(gradient for kept in sums for gradient in kept)
     return torch.stack([torch.cat([g.flatten() for g in kept]) for kept in sums]).double().cpu().numpy()

@@ -8,6 +8,7 @@ from datasets import Dataset, disable_progress_bars
 from transformers import PrinterCallback, ProgressCallback
 from trl import DPOConfig, DPOTrainer
 
+from studylib import processes
 from studylib.rewards.groups import best_minus_worst
 from studylib.rewards.shaping import total
 from studylib.text.tokens import answer_texts, prompt_tokens
@@ -38,10 +39,10 @@ def sample_pairs(trainer) -> tuple[Dataset, float, int]:
     answers = trainer.sample(prompts, ids)
     texts = answer_texts(trainer.processing_class, prompts, answers, trainer.eos_token_ids)
     chats = [[{"role": "assistant", "content": text}] for text in texts]
-    scored = [
-        function(completions=chats, id=ids, log_metric=lambda *_: None)
-        for function in trainer.reward_funcs[: len(trainer.params.reward_weights)]
-    ]
+    functions = trainer.reward_funcs[: len(trainer.params.reward_weights)]
+    scored = processes.of_first(
+        lambda: [function(completions=chats, id=ids, log_metric=lambda *_: None) for function in functions]
+    )
     p, columns = trainer.params, np.array(scored, dtype=float).T
     rewards = total(columns, np.array(list(p.reward_weights.values())), g, p.shaping, p.combination).tolist()
     pairs = [
@@ -56,7 +57,8 @@ def sample_pairs(trainer) -> tuple[Dataset, float, int]:
 def dpo_trainer(trainer, pairs: Dataset, kind: type[DPOTrainer]) -> DPOTrainer:
     """TRL's DPO on the policy of `trainer`, every pair once; the reference is the policy with its adapter switched off.
 
-    More than one pass over the pairs pushes both answers of a pair down until no answer can be read any more.
+    More than one pass over the pairs pushes both answers of a pair down until no answer can be read any more. Of
+    several processes each trains on all pairs: only the sampling, which takes longer, is dealt out.
     """
     disable_progress_bars()
     p = trainer.params

@@ -10,6 +10,8 @@ import time
 
 from tqdm import tqdm
 
+from studylib import processes
+
 SECONDS = 0.5  # between two updates on a screen
 SECONDS_IN_A_FILE = 30  # where stderr is no terminal, every update is kept
 
@@ -49,7 +51,7 @@ class TerminalBar(Progress):
         pause = SECONDS if sys.stderr.isatty() else SECONDS_IN_A_FILE
         self.bar = tqdm(
             total=total, initial=done, desc=self.text(), bar_format="|{bar:20}| {desc}", file=sys.stderr,
-            mininterval=pause, dynamic_ncols=True,
+            mininterval=pause, dynamic_ncols=True, disable=not processes.is_first(),
         )  # fmt: skip
 
     def update(self, done: int, state: str) -> None:

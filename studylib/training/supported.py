@@ -5,7 +5,6 @@ The lists below hold every field that TRL adds to transformers' TrainingArgument
 """
 
 import dataclasses
-import os
 
 from trl import GRPOConfig
 
@@ -57,20 +56,12 @@ PICTURES = {"image", "images"}  # columns of a data set that TRL shows to a mode
 _DEFAULT = {field.name: field.default for field in dataclasses.fields(GRPOConfig)}
 
 
-def require_one_process() -> None:
-    """Refuse to train in several processes: every one of them would sample and scale as if it were alone."""
-    processes = os.environ.get("WORLD_SIZE", "1")
-    if processes != "1":
-        raise ValueError(f"WORLD_SIZE = {processes!r} is not allowed: several processes are not supported, only 1")
-
-
 def require_supported(expected: GRPOConfig, params: RunParams, fast: bool, given: dict) -> None:
     """Refuse what would be ignored or scaled wrongly. Raises ValueError.
 
     expected: what `params` say in TRL's words; given: the keyword arguments of the trainer; fast: whether prompts are
     shared (engine 'fast' and a model that allows it).
     """
-    require_one_process()
     args = given.get("args")
     if not isinstance(args, GRPOConfig):
         raise ValueError(f"argument args = {args!r} is not allowed: it must be a GRPOConfig, as `grpo_config` makes it")

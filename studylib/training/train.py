@@ -5,9 +5,10 @@ from collections.abc import Callable
 from datasets import Dataset
 from transformers import PrinterCallback, ProgressCallback
 
+from studylib import processes
 from studylib.names import OBJECTIVES
 from studylib.params import RunParams
-from studylib.policy.models import check_gradients, load_policy, lora, require_device, require_positions
+from studylib.policy.models import check_gradients, load_policy, load_tokenizer, lora, require_device, require_positions
 from studylib.rewards import Grader, batch_reward
 from studylib.runs.folder import is_complete
 from studylib.scenarios.prompts import chat
@@ -18,7 +19,6 @@ from studylib.training.config import grpo_config, overlong
 from studylib.training.idle import idle_message
 from studylib.training.log import RunLog
 from studylib.training.preferences import dpo_trainer, sample_pairs
-from studylib.training.supported import require_one_process
 from studylib.training.told import right_answers
 from studylib.training.trainer import PairTrainer, StudyTrainer
 
@@ -29,13 +29,17 @@ def prepare(
     """Policy and trainer, untrained. Checks the machine first and the 4-bit gradients last.
 
     `judge` grades the rubric where `rubric_grader` is 'judge'. `rewards`: functions as TRL calls them, in place of
-    those named in `params.rewards` and with their weights. Prints a note where a setting cannot have any effect.
+    those named in `params.rewards` and with their weights. Prints a note where a setting cannot have any effect. Joins
+    the other processes where torchrun started several.
     """
-    require_one_process()
+    processes.join()
     require_device(params)
-    for message in filter(None, (idle_message(params), _idle_update(params), _no_ratio(params))):
+    notes = idle_message(params), _idle_update(params), _idle_process(params), _no_ratio(params)
+    for message in filter(None, notes):
         print(f"note: {message}")
     right = right_answers(params, train_rows)
+    if processes.size() > 1:
+        processes.only_first(load_tokenizer, params)  # makes the tiny model, which the others then find
     model, tokenizer = load_policy(params)
     chats = [chat(row, instruct=params.model != "tiny") for row in train_rows]
     rows = [{"prompt": asked, "id": row["id"], "options": row["options"], "right": options}
@@ -69,6 +73,17 @@ def _idle_update(params: RunParams) -> str | None:
     return f"a step has {groups} groups for {params.updates_per_batch} updates, of which the others train on nothing"
 
 
+def _idle_process(params: RunParams) -> str | None:
+    """The forward passes of an update are dealt to the processes, and pairs to none."""
+    passes = params.answers_per_step // params.updates_per_batch // params.rows_per_pass
+    if not params.steps or passes >= processes.size() or OBJECTIVES.of(params.objective).kind == "dpo":
+        return None
+    return (
+        f"an update has {passes} forward pass{'es' * (passes > 1)} of micro_batch = {params.micro_batch} answers for "
+        f"{processes.size()} processes, of which the others wait"
+    )
+
+
 def _no_ratio(params: RunParams) -> str | None:
     one_ratio = OBJECTIVES.of(params.objective).trl.get("importance_sampling_level") == "sequence"
     if not one_ratio or params.updates_per_batch > 1:
@@ -78,7 +93,7 @@ def _no_ratio(params: RunParams) -> str | None:
 
 def trl_reward(name: str, rows: list[dict], params: RunParams | None = None, judge: Grader | None = None):
     """The reward as TRL calls it: a batch of chats in, one float or None each out. Counts the Nones."""
-    function = batch_reward(name, rows, params, judge)
+    function = processes.only_first(batch_reward, name, rows, params, judge)
     by_id = {row["id"]: row for row in rows}
 
     def scored(completions, id, log_metric, **columns):
@@ -97,11 +112,11 @@ def train(trainer: StudyTrainer, params: RunParams, look: Callable[[int], dict[s
     A finished run is not trained again: its adapter is loaded. With `steps: 0` the policy is left as it is.
     """
     run_dir = params.run_dir
-    if is_complete(run_dir):
+    if processes.of_first(is_complete, run_dir):
         trainer.model.load_adapter(run_dir / "adapter", "default", is_trainable=True)
         return params.steps
     run_dir.mkdir(parents=True, exist_ok=True)
-    checkpoint = newest_checkpoint(run_dir / "checkpoints")
+    checkpoint = processes.of_first(newest_checkpoint, run_dir / "checkpoints")
     step = optimiser_step(checkpoint) // params.updates_per_batch if checkpoint else 0
     if checkpoint:
         restore(trainer, checkpoint)
@@ -116,5 +131,5 @@ def train(trainer: StudyTrainer, params: RunParams, look: Callable[[int], dict[s
     training.add_callback(log)
     if params.steps:
         training.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    trainer.model.save_pretrained(run_dir / "adapter")
+    processes.only_first(trainer.model.save_pretrained, run_dir / "adapter")
     return step

@@ -13,6 +13,7 @@ os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"  # our sampling goes through its ex
 
 from trl import DPOTrainer, GRPOTrainer
 
+from studylib import processes
 from studylib.names import OBJECTIVES
 from studylib.params import RunParams
 from studylib.policy.dense import dense_copy, use_dense_copy
@@ -22,12 +23,13 @@ from studylib.randomness import torch_seed
 from studylib.text.readable import shares
 from studylib.text.tokens import answer_texts, prompt_tokens
 from studylib.training import kinds, mixing, sampling
-from studylib.training.batches import MEAN_OVER_ROWS, SUM_OVER_STEP, idle_groups, micro_batches, refill, with_prompts
+from studylib.training.batches import MEAN_OVER_ROWS, SUM_OVER_STEP, micro_batches, with_prompts
 from studylib.training.config import LinearRate, grpo_config
-from studylib.training.heads import make_heads
+from studylib.training.heads import WithHeads, make_heads
 from studylib.training.log import StageTimes
 from studylib.training.measure import measure, problems
 from studylib.training.supported import require_supported
+from studylib.training.together import Update
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +52,7 @@ class PairTrainer(LinearRate, DPOTrainer):
         self._total_train_tokens = n
 
 
-class StudyTrainer(LinearRate, GRPOTrainer):
+class StudyTrainer(LinearRate, WithHeads, GRPOTrainer):
     """TRL's trainer with these differences from GRPO as published (arXiv 2402.03300):
 
     1. One update per batch of answers by default (`updates_per_batch`), so the ratio is 1 and its clip does not bind.
@@ -65,6 +67,8 @@ class StudyTrainer(LinearRate, GRPOTrainer):
     7. An answer that one of several rewards with a weight could not score counts nothing; TRL sums the others.
     8. Evaluation during training (`eval_dataset`) keeps the layers in train() mode (`models.py` says why), has random
        numbers of its own, and neither draws refills nor weighs rewards by their gradients.
+    9. To TRL every one of several processes is alone with the whole step. Its sampling and its micro-batches are dealt
+       to them (`processes.py`), and only gradients are summed: TRL's own split has other statistics and another sum.
 
     Other objectives replace the advantages, add a head or compute their own loss (`objectives.py`, `kinds.py`). With
     `engine: fast` every prompt is encoded once for all its answers, in sampling and in training, and answers whose
@@ -82,12 +86,17 @@ class StudyTrainer(LinearRate, GRPOTrainer):
             logger.warning("prompts are not shared in training, because %s", reason)
         self.fast, self.params, self.scenario_ids, self.dense = not reason, params, scenario_ids, None
         self.objective, self.attempt, self.generated = OBJECTIVES.of(params.objective), 0, 0
+        self.update = Update()
         self.problems = shares([])  # of reading the last step's answers
         self.drawn: list | None = None  # log-probabilities of the sampler
         self.more = mixing.More() if params.combination == "more" else None
         if reason and self.objective.kind != "policy":
             raise ValueError(f"objective {params.objective!r} needs shared prompts: {reason}")
+        if reason:
+            processes.require_one(f"training without shared prompts ({reason})")
         super().__init__(*args, rollout_func=_rollout if self.fast else None, **kwargs)
+        if not self._by_row():
+            processes.require_one("a loss with terms of a micro-batch as a whole")
         for parameter in self.model.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
@@ -98,14 +107,6 @@ class StudyTrainer(LinearRate, GRPOTrainer):
             give_large_tensors_back()
         if self.fast and use_dense_copy(params, self.model):
             self.dense = dense_copy(self.model)
-
-    def create_optimizer(self, *args, **kwargs):
-        optimizer = super().create_optimizer(*args, **kwargs)
-        if len(self.heads):
-            # Heads start at 0 and have to follow the rewards within a few steps, so their rate is their own.
-            rate = self.params.head_learning_rate
-            optimizer.add_param_group({"params": list(self.heads.parameters()), "lr": rate, "weight_decay": 0.0})
-        return optimizer
 
     # --- answers ---
 
@@ -128,7 +129,8 @@ class StudyTrainer(LinearRate, GRPOTrainer):
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         """TRL's (B, columns), with the mixture; keeps the total for objectives that take rewards and not advantages."""
-        per_reward = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        theirs = super()._calculate_rewards
+        per_reward = processes.of_first(theirs, inputs, prompts, completions, completion_ids_list)
         per_reward = mixing.with_mixture(per_reward, self.params, self.group_size)
         if self.model.training:
             self.problems = problems(self, inputs, completions, completion_ids_list)
@@ -137,7 +139,7 @@ class StudyTrainer(LinearRate, GRPOTrainer):
         self.last_rewards = (per_reward * weights).nansum(1).masked_fill(per_reward.isnan().all(1), torch.nan)
         return per_reward
 
-    def _answered(self, inputs) -> dict:
+    def answered(self, inputs) -> dict:
         """TRL's tensors of a step's answers, their total reward and each reward that is trained on."""
         answers = super()._generate_and_score_completions(inputs)
         has_tokens = answers["completion_mask"].any(1)  # else it was cut off, and those are masked as a whole
@@ -149,7 +151,7 @@ class StudyTrainer(LinearRate, GRPOTrainer):
         }
 
     @contextlib.contextmanager
-    def _unlogged(self):
+    def unlogged(self):
         """Answers sampled here are in no mean of the step's log but the number of tokens."""
         metrics = self._metrics["train"]
         kept, problems = {name: list(values) for name, values in metrics.items()}, self.problems
@@ -162,9 +164,9 @@ class StudyTrainer(LinearRate, GRPOTrainer):
     def _generate_and_score_completions(self, inputs):
         """TRL's, with dynamic sampling, and with what objective and combination make of the rewards."""
         self.generated, self.attempt = 0, 0
-        answers, training = self._answered(inputs), self.model.training
+        answers, training = self.answered(inputs), self.model.training
         if training:
-            answers = self._refilled(answers)
+            answers = sampling.refilled(self, answers)
         self.log_value("generated_tokens", self.generated)
         per_reward = answers.pop("per_reward")
         if self.fast:
@@ -173,23 +175,6 @@ class StudyTrainer(LinearRate, GRPOTrainer):
             answers |= kinds.worth(self, answers)
         if self.more and training:
             answers["advantages"] = self.more.advantages(self, answers, per_reward)
-        return answers
-
-    def _refilled(self, answers: dict) -> dict:
-        """Groups without differences replaced by fresh ones: DAPO's dynamic sampling, arXiv 2503.14476, section 3.2.
-
-        The log is of the step's first answers: those that replace others are chosen to differ, so their mean reward
-        would be that of another policy.
-        """
-        g, pad = self.num_generations, self.processing_class.pad_token_id
-        for attempt in range(1, self.params.dynamic_sampling + 1):
-            self.attempt = attempt
-            idle = idle_groups(answers["advantages"], g)
-            if not len(idle):
-                break
-            with self._unlogged():
-                more = self._answered(sampling.reserve(self, len(idle)))
-            answers = refill(answers, more, idle, g, pad)
         return answers
 
     @torch.no_grad()
@@ -218,8 +203,7 @@ class StudyTrainer(LinearRate, GRPOTrainer):
 
         A loss with terms of a micro-batch as a whole gets TRL's own: mean or quantile of entropy, or of all its tokens.
         """
-        by_row = self.args.loss_type in MEAN_OVER_ROWS + SUM_OVER_STEP and self.top_entropy_quantile == 1
-        if not self.fast or not by_row or self._entropy_bonus_enabled or not self.model.training:
+        if not self.fast or not self.model.training or not self._by_row():
             return super()._prepare_inputs(generation_batch)
         steps = self.args.steps_per_generation
         if self._step % (steps * self.num_iterations) == 0 or self._buffered_inputs is None:
@@ -229,6 +213,15 @@ class StudyTrainer(LinearRate, GRPOTrainer):
             updates = self.params.updates_per_batch
             self._buffered_inputs = micro_batches(answers, steps, self.args.loss_type, skip, updates)
         return self._buffered_inputs[self._step % steps]
+
+    def _by_row(self) -> bool:
+        by_row = self.args.loss_type in MEAN_OVER_ROWS + SUM_OVER_STEP and self.top_entropy_quantile == 1
+        return by_row and not self._entropy_bonus_enabled
+
+    def training_step(self, *args, **kwargs):
+        loss = super().training_step(*args, **kwargs)
+        trained = (*self.model.parameters(), *self.heads.parameters())
+        return self.update.loss_to_report(loss, trained, last=self.accelerator.sync_gradients)
 
     def prediction_step(self, model, *args, **kwargs):
         """TRL's, with the model in evaluation by name and its layers in train() mode (`models.py` says why)."""
@@ -251,6 +244,8 @@ class StudyTrainer(LinearRate, GRPOTrainer):
         return self.scores.logps, self.scores.entropy, None
 
     def compute_loss(self, model, inputs, *args, **kwargs):
+        if self.model.training and not processes.mine(self._step):
+            return torch.zeros((), device=self.model.device, requires_grad=True)
         if self.objective.kind == "flow":
             width = inputs["completion_mask"].shape[1]
             logps, entropy, _ = self._get_per_token_logps_and_entropies(model, *with_prompts(inputs), width)
@@ -266,6 +261,10 @@ class StudyTrainer(LinearRate, GRPOTrainer):
         return loss
 
     # --- log ---
+
+    def log(self, *args, **kwargs) -> None:
+        processes.merged(self._metrics[self.mode])
+        super().log(*args, **kwargs)
 
     def log_value(self, name: str, value: torch.Tensor | float) -> None:
         """A value of this step for TRL's log, which writes the mean of a step's values."""

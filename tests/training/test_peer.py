@@ -15,7 +15,6 @@ from studylib.params import RunParams
 from studylib.policy.models import Precision, load_base, lora
 from studylib.training import config, supported
 from studylib.training.config import grpo_config
-from studylib.training.train import prepare
 from studylib.training.trainer import StudyTrainer
 
 QUESTIONS = [f"Is it wrong to {deed}?" for deed in ("steal", "lie to a friend", "help", "break a promise to a child")]
@@ -349,11 +348,3 @@ def test_several_visible_gpus_are_refused_by_number(miniature):
     args = grpo_config(params)
     args._n_gpu = 2
     assert refused(params, args=args) == "2 visible GPUs are not supported: set CUDA_VISIBLE_DEVICES to one of them"
-
-
-@pytest.mark.parametrize("processes", ["2", "8", "0"])
-def test_several_processes_are_refused_before_anything_is_loaded(miniature, monkeypatch, processes):
-    params = miniature(rewards="correct=1")
-    monkeypatch.setenv("WORLD_SIZE", processes)
-    with pytest.raises(ValueError, match=f"WORLD_SIZE = '{processes}' is not allowed: several processes are not"):
-        prepare(params, [])

@@ -35,7 +35,7 @@ def prepare(
     for message in filter(None, (idle_message(params), _idle_update(params), _no_ratio(params))):
         print(f"note: {message}")
     model, tokenizer = load_policy(params)
-    chats = [chat(row, instruct=params.model != "tiny") for row in train_rows]
+    chats = [chat(row, instruct=params.instructed) for row in train_rows]
     rows = [{"prompt": asked, "id": row["id"], "options": row["options"]}
             for asked, row in zip(chats, train_rows, strict=True)]  # fmt: skip
     require_positions(model, prompt_tokens(tokenizer, chats), params.max_new_tokens)

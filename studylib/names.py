@@ -155,7 +155,6 @@ class Model:
     name: str
     made: bool = False  # from nothing, by its warm start: it knows a form of answers, and no instructions
     fetch: Callable | None = None  # () -> folder of its published weights; None: they are where the name says
-    licence: str = ""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,10 @@ from studylib.weights import present_rewards, reward_weights
 
 COMBINATIONS = ("sum", "lsc", "more", "normalise_then_sum")
 CHOICES = {"source": SOURCES, "objective": OBJECTIVES, "shaping": SHAPINGS}
+GROUPS = {  # the first parameter of a group -> its name
+    "profile": "what is run", "source": "scenarios", "model": "model", "objective": "training",
+    "eval_samples": "evaluation and files",
+}  # fmt: skip
 Rule = tuple[str, bool, str]  # name of a parameter, whether its value is allowed, what is
 
 COUNT, WHOLE = at_least(1), at_least(0)
@@ -131,8 +135,7 @@ class RunParams:
         divides = per_update.is_integer() and per_update % self.rows_per_pass == 0
         yield "micro_batch", divides, f"a divisor of the {per_update:g} answers of an update, or more"
         yield "revision", self.model in names.MODELS or bool(self.revision), f"a commit that pins {self.model!r}"
-        holds = self.warm_start_steps > 0 or self.instructed
-        yield "warm_start_steps", holds, f"an integer >= 1, because its warm start makes the model {self.model!r}"
+        yield "warm_start_steps", self.instructed or self.warm_start_steps > 0, f"1 or more: they make {self.model!r}"
 
     def _objective_rules(self) -> Iterator[Rule]:
         name, objective = self.objective, OBJECTIVES[self.objective]
@@ -198,11 +201,6 @@ class RunParams:
         return not names.model_of(self.model).made
 
     @property
-    def warm_started(self) -> bool:
-        """Whether there is a warm start: where scenarios are answered openly, it has no form to teach."""
-        return not self.instructed or (self.has_options and self.warm_start_steps > 0)
-
-    @property
     def train_prompts(self) -> int:
         """Prompts of the whole run; every prompt is answered `generations` times, in one step."""
         return self.steps * self.answers_per_step // self.generations
@@ -225,9 +223,8 @@ class RunParams:
     @property
     def run_dir(self) -> Path:
         """One folder per axis, profile, world, condition and seed."""
-        return (
-            (RUNS.parent / self.run_root) / self.axis / self.profile / self.place / self.condition / f"seed{self.seed}"
-        )
+        place = (self.run_root, self.axis, self.profile, self.place, self.condition, f"seed{self.seed}")
+        return RUNS.parent.joinpath(*place)
 
     @property
     def place(self) -> str:
@@ -286,3 +283,14 @@ def refuse_unknown(values: Mapping, place: str = "") -> None:
     for name in sorted(set(values) - set(known)):
         near = names.nearest(name, known) or ";"
         raise ValueError(f"{place}unknown parameter {name!r}{near} python -m studylib run --list shows all")
+
+
+def parameter_help() -> list[tuple[str, str, str | int | float | bool, str]]:
+    """(group, name, default, help) of every parameter, group by group; an option's group says who reads it."""
+    lines, group = [], ""
+    for name, option in COMMON.items():
+        group = GROUPS.get(name, group)
+        lines.append((group, name, option.default, option.help))
+    for name, option in sorted(names.options().items(), key=lambda item: names.readers(item[0])):
+        lines.append((f"only {names.readers(name)}", name, option.default, option.help))
+    return lines

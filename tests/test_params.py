@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from studylib import names
-from studylib.commands import parameter_help
 from studylib.names import OBJECTIVES, REWARDS, Option, Reward
-from studylib.params import RunParams, parameters
+from studylib.params import RunParams, parameter_help, parameters
 from studylib.paths import ROOT
 from studylib.scenarios.vocabulary import DOMAINS
 

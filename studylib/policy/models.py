@@ -17,7 +17,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from studylib.params import RunParams
 from studylib.policy.precision import precision
-from studylib.policy.warm_start import start
+from studylib.policy.warm_start import start, warm_started
 from studylib.text.tokens import end_tokens, require_chat, require_tags
 
 
@@ -102,7 +102,7 @@ def require_positions(model, prompts: Sequence[Sequence[int]], max_new_tokens: i
 def lora(params: RunParams) -> LoraConfig:
     return LoraConfig(
         r=params.lora_r, lora_alpha=params.lora_alpha, lora_dropout=0.0, target_modules="all-linear",
-        task_type="CAUSAL_LM", revision=(not params.warm_started and params.revision) or None,
+        task_type="CAUSAL_LM", revision=(not warm_started(params) and params.revision) or None,
     )  # fmt: skip
 
 

@@ -15,4 +15,4 @@ def _smollm2() -> Path:
 
 
 MODELS.add(Model("tiny", made=True))
-MODELS.add(Model("smollm2", fetch=_smollm2, licence="Apache-2.0"))
+MODELS.add(Model("smollm2", fetch=_smollm2))

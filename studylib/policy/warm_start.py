@@ -20,14 +20,19 @@ from studylib.policy import instructed_start, supervised, tiny_start
 from studylib.scenarios.rows import digest
 
 
+def warm_started(params: RunParams) -> bool:
+    """Whether there is a warm start: where scenarios are answered openly, it has no form to teach."""
+    return not params.instructed or (params.has_options and params.warm_start_steps > 0)
+
+
 def start(params: RunParams) -> tuple[str, str | None]:
     """Folder or hub id of the model that a run starts from, and its commit; made or fetched when first asked for."""
-    return (str(warm_start(params)), None) if params.warm_started else instructed_start.published(params)
+    return (str(warm_start(params)), None) if warm_started(params) else instructed_start.published(params)
 
 
 def start_key(params: RunParams) -> str | list[str]:
     """What tells the model that a run starts from; of a folder, beside its content (`runs/contents.py`)."""
-    return warm_start_key(params) if params.warm_started else [params.model, params.revision]
+    return warm_start_key(params) if warm_started(params) else [params.model, params.revision]
 
 
 def warm_start(params: RunParams) -> Path:
@@ -52,7 +57,7 @@ def build(params: RunParams, folder: Path) -> None:
 
 def scenarios(params: RunParams) -> list[dict]:
     """The scenarios of the embedded worlds that the warm start has seen."""
-    return _kind(params).scenarios(params) if params.warm_started else []
+    return _kind(params).scenarios(params) if warm_started(params) else []
 
 
 def _kind(params: RunParams):

@@ -14,7 +14,7 @@ from studylib.evaluation.diversity import distinct_n, words
 from studylib.policy import instructed_start
 from studylib.policy.models import load_policy
 from studylib.policy.supervised import Pair, Recipe, response_loss, supervised
-from studylib.policy.warm_start import start, start_key, warm_start, warm_start_key
+from studylib.policy.warm_start import start, start_key, warm_start, warm_start_key, warm_started
 from studylib.scenarios.demonstrations import FIRST, LAST, QUESTIONS, SECOND, demonstrations, told_facts
 from studylib.scenarios.facts import facts_of
 from studylib.scenarios.prompts import chat
@@ -164,7 +164,7 @@ def test_without_a_warm_start_a_run_starts_from_the_model_as_it_is_published(hub
 
 
 def test_where_answers_are_open_there_is_no_form_to_teach(hub):
-    assert not hub(source="morebench_public", rewards="rubric=1").warm_started
+    assert not warm_started(hub(source="morebench_public", rewards="rubric=1"))
 
 
 def test_a_model_that_cannot_be_asked_is_refused_before_it_is_trained(tmp_path, miniature, monkeypatch):

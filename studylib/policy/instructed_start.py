@@ -22,7 +22,7 @@ from studylib.runs.contents import contents
 from studylib.scenarios import demonstrations, facts, prompts, telling, vocabulary, worlds
 from studylib.text import tokens
 
-RECIPE = Recipe(batch=8, rows_per_pass=4, learning_rate=1.5e-3, warmup=2)
+RECIPE = Recipe(batch=8, rows_per_pass=4, learning_rate=4e-3, warmup=2)
 RANK = 16  # of the adapter that is merged, whatever the run's own has
 SEED = 0
 

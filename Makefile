@@ -1,6 +1,7 @@
 # make demo: one run and its story, under five minutes. make study: the embedded study, from nothing to its table.
 # make report: one page of it. make results: docs/results.md, landscape.md. make validate: error rates of the claims, by simulation.
 # make seed-sets: the same question asked of trained runs (80 minutes). make bench: what a step costs. make test: the tests.
+# make model: fetch SmolLM2-135M-Instruct (93 MB) and make what runs of the profile smollm2_cpu start from.
 # All make the environment first.
 PYTHON ?= python3
 AXIS ?= inputs
@@ -12,13 +13,16 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo study seed-sets report results validate test bench bench-gpu check clean
+.PHONY: demo study model seed-sets report results validate test bench bench-gpu check clean
 
 demo: .venv/ready
 	@$(STUDYLIB) run --demo
 
 study: .venv/ready
 	@$(STUDYLIB) study --axis "$(AXIS)" --cores $(CORES)
+
+model: .venv/ready
+	$(STUDYLIB) run --warm-start --profile smollm2_cpu
 
 seed-sets: .venv/ready
 	@$(STUDYLIB) study --runs-only --cores $(CORES) --worlds universal_norms --conditions "narrow broad" \

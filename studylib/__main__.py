@@ -104,7 +104,7 @@ OPTIONS = {  # command -> its options
         option("-f --file", "your own YAML file of parameters"),
         option("--list", "print all parameters with their help", action="store_true"),
         option("--demo", "tell the story of the run when it is done", action="store_true"),
-        option("--warm-start", "only make the tiny model that runs start from", action="store_true"),
+        option("--warm-start", "only fetch or make the model that runs start from", action="store_true"),
         JSON,
     ],
     "study": [

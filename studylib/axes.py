@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 import yaml
 
-from studylib.names import nearest
+from studylib.names import SOURCES, nearest
 from studylib.paths import PARAMS
 from studylib.text.files import read_mapping, read_text
 
@@ -102,6 +102,14 @@ def read_profile(name: str, folder: Path = PARAMS, given: Mapping = MappingProxy
     path = _file(folder / "profiles", name)
     _refuse_misread(path, given)
     return read_yaml(path)
+
+
+def refuse_other_source(axis: str, world: str, source: str, given: Mapping) -> None:
+    """A world that an axis makes is made of one source, and none of it passes for another source."""
+    if world and given.get("source", source) != source:
+        raise ValueError(f"world {world!r} of axis {axis!r} is made of source {source!r}, not {given['source']!r}")
+    if world in SOURCES and world != source:
+        raise ValueError(f"world {world!r} of axis {axis!r} is made of source {source!r}: give it a name of its own")
 
 
 def _file(folder: Path, name: str, place: str = "") -> Path:

@@ -37,9 +37,10 @@ def run(args) -> Result:
 
     params = RunParams.resolve(given_to_run(args))
     if args.warm_start:
-        from studylib.policy.warm_start import warm_start
+        from studylib.policy.warm_start import start
 
-        return Result(str(warm_start(params)) if params.model == "tiny" else f"{params.model} needs no warm start")
+        folder, revision = start(params)
+        return Result(f"runs start from {folder}" + f" at {revision}" * bool(revision))
     from studylib.run import run as train
     from studylib.text.files import read_object
 

@@ -150,6 +150,15 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Model:
+    """A model with a name of its own; `policy/origins.py` has them. Any other name is a hub id or a folder."""
+
+    name: str
+    made: bool = False  # from nothing, by its warm start: it knows a form of answers, and no instructions
+    fetch: Callable | None = None  # () -> folder of its published weights; None: they are where the name says
+
+
+@dataclass(frozen=True)
 class Shaping:
     """A change of the summed reward before the advantage: (B,) rewards and G -> (B,)."""
 
@@ -175,7 +184,12 @@ OBJECTIVES = Registry("objective", "studylib.training.objectives")
 REWARDS = Registry("reward", "studylib.rewards")
 SHAPINGS = Registry("shaping", "studylib.rewards.shaping")
 SOURCES = Registry("source", "studylib.scenarios.sources")
+MODELS = Registry("model", "studylib.policy.origins")
 ENDPOINTS = Registry("endpoint", "studylib.evaluation.endpoints")
+
+
+def model_of(name: str) -> Model:
+    return MODELS[name] if name in MODELS else Model(name)
 
 
 DECLARED = ((OBJECTIVES, "options"), (REWARDS, "options"), (SOURCES, "parameters"))  # fields that hold options

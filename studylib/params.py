@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from studylib import names
-from studylib.axes import CHOOSE, read_axis, read_profile
+from studylib.axes import CHOOSE, read_axis, read_profile, refuse_other_source
 from studylib.names import FRAMEWORKS, OBJECTIVES, REWARDS, SHAPINGS, SOURCES, TRAIN_DOMAINS, TRAIN_STYLES, Option
 from studylib.paths import PARAMS, RUNS, at_home
 from studylib.typed import LARGEST_SEED, NOT_NEGATIVE, POSITIVE, at_least, between, one_of, some_of, typed
@@ -58,13 +58,13 @@ class RunParams:
     facts_told: int = _param(1, "facts a text tells beside the circumstance, 1..5 (embedded worlds)", FACTS)
     eval_scenarios: int = _param(80, "scenarios per evaluation split, even", EVEN)
     # model
-    model: str = _param("tiny", "'tiny' or a hub id", path=True)
-    revision: str = _param("", "commit of the hub model; needed for a hub model")
+    model: str = _param("tiny", "'tiny', 'smollm2', a hub id or a folder", path=True)
+    revision: str = _param("", "commit of the hub model; needed for a hub model or a folder")
     device: str = _param("cpu", "cpu or cuda", one_of("cpu", "cuda"))
     min_gpu_gb: float = _param(0.0, "GPU memory that the profile needs, GiB", NOT_NEGATIVE)
     lora_r: int = _param(16, "rank of the LoRA adapter, on all linear layers", COUNT)
     lora_alpha: int = _param(32, "LoRA scaling numerator", COUNT)
-    warm_start_steps: int = _param(150, "supervised steps of 64 demonstrations that make the tiny model", COUNT)
+    warm_start_steps: int = _param(150, "supervised steps before the run, which make the tiny model; 0: none", WHOLE)
     # training
     objective: str = _param("grpo", "training objective")
     rewards: str = _param("correct=1.0 format=0.0", "reward=weight, by spaces; weight 0 is measured, not trained on")
@@ -134,7 +134,8 @@ class RunParams:
         per_update = self.answers_per_step / self.updates_per_batch
         divides = per_update.is_integer() and per_update % self.rows_per_pass == 0
         yield "micro_batch", divides, f"a divisor of the {per_update:g} answers of an update, or more"
-        yield "revision", self.model == "tiny" or bool(self.revision), f"a commit that pins {self.model!r}"
+        yield "revision", self.model in names.MODELS or bool(self.revision), f"a commit that pins {self.model!r}"
+        yield "warm_start_steps", self.instructed or self.warm_start_steps > 0, f"1 or more: they make {self.model!r}"
 
     def _objective_rules(self) -> Iterator[Rule]:
         name, objective = self.objective, OBJECTIVES[self.objective]
@@ -195,6 +196,11 @@ class RunParams:
         return SOURCES[self.source].options
 
     @property
+    def instructed(self) -> bool:
+        """Whether the model follows instructions; one that is made from nothing knows only its warm start."""
+        return not names.model_of(self.model).made
+
+    @property
     def train_prompts(self) -> int:
         """Prompts of the whole run; every prompt is answered `generations` times, in one step."""
         return self.steps * self.answers_per_step // self.generations
@@ -217,9 +223,8 @@ class RunParams:
     @property
     def run_dir(self) -> Path:
         """One folder per axis, profile, world, condition and seed."""
-        return (
-            (RUNS.parent / self.run_root) / self.axis / self.profile / self.place / self.condition / f"seed{self.seed}"
-        )
+        place = (self.run_root, self.axis, self.profile, self.place, self.condition, f"seed{self.seed}")
+        return RUNS.parent.joinpath(*place)
 
     @property
     def place(self) -> str:
@@ -253,7 +258,7 @@ class RunParams:
             refuse_unknown(settings, f"{place}: ")
         chosen = {"profile": profile, "axis": axis, "world": world, "condition": condition}
         of_files = of_profile | of_axis.of(condition, profile, world)
-        _refuse_other_source(axis, world, of_files.get("source", COMMON["source"].default), given)
+        refuse_other_source(axis, world, of_files.get("source", COMMON["source"].default), given)
         return cls.of(of_files | dict(given) | chosen)
 
 
@@ -270,14 +275,6 @@ def parameters() -> dict[str, Option]:
     for name in COMMON.keys() & options.keys():
         raise ValueError(f"option {name!r} of {names.readers(name)} bears the name of another parameter")
     return COMMON | options
-
-
-def _refuse_other_source(axis: str, world: str, source: str, given: Mapping) -> None:
-    """A world that an axis makes is made of one source, and none of it passes for another source."""
-    if world and given.get("source", source) != source:
-        raise ValueError(f"world {world!r} of axis {axis!r} is made of source {source!r}, not {given['source']!r}")
-    if world in SOURCES and world != source:
-        raise ValueError(f"world {world!r} of axis {axis!r} is made of source {source!r}: give it a name of its own")
 
 
 def refuse_unknown(values: Mapping, place: str = "") -> None:

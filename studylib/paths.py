@@ -1,5 +1,6 @@
 """Where things lie, whatever the working directory: notebooks run from their own folder, papermill from the root."""
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -33,9 +34,10 @@ def cached(kind: str, key: str, build: Callable[[Path], None]) -> Path:
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(dir=folder.parent))
-        build(scratch)
         try:
-            os.rename(scratch, folder)  # atomic: a folder under this name is complete
-        except OSError:  # another process built the same content meanwhile
-            shutil.rmtree(scratch)
+            build(scratch)
+            with contextlib.suppress(OSError):  # another process built the same content meanwhile
+                os.rename(scratch, folder)  # atomic: a folder under this name is complete
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
     return folder

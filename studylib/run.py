@@ -25,7 +25,8 @@ from studylib.evaluation.curve import Look, held_out_look
 from studylib.evaluation.summary import summary
 from studylib.judge.model import judge_of
 from studylib.params import RunParams
-from studylib.policy.models import precision, require_device
+from studylib.policy.models import require_device
+from studylib.policy.precision import precision
 from studylib.rewards import Grader
 from studylib.runs.contents import contents
 from studylib.runs.folder import (

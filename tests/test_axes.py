@@ -77,6 +77,9 @@ def test_the_first_conditions_resolve_to_the_values_that_they_always_had(monkeyp
     ]
     for run in runs:  # by the names of then: of the gate's value
         run["diversity_gate"] = {"correct": "verdict"}.get(run["diversity_gate"], run["diversity_gate"])
+        if run["model"] != "tiny":  # whose warm start could not be chosen, because there was none
+            assert run["warm_start_steps"] == 0
+            run["warm_start_steps"] = 150
         if run["objective"] == "vargrad":  # which was called after another
             run |= {"objective": "gflowrl", "condition": "gflowrl"}
     text = json.dumps([{name: run[name] for name in FIRST["names"]} for run in runs], sort_keys=True)

@@ -16,9 +16,10 @@ from studylib.evaluation.table import read_responses
 from studylib.params import RunParams
 from studylib.paths import CACHE
 from studylib.policy.forced import option_shares
-from studylib.policy.models import precision, require_positions
+from studylib.policy.models import require_positions
+from studylib.policy.precision import precision
 from studylib.policy.rollout import Sampling, rollout, sampler
-from studylib.policy.warm_start import warm_start_key
+from studylib.policy.warm_start import start_key
 from studylib.rewards import Grader, batch_reward
 from studylib.rewards.correct import correct, format
 from studylib.runs.contents import contents
@@ -43,7 +44,7 @@ def respond(
 
     The k-th answer to a scenario has its own random stream, so it does not depend on what else is evaluated.
     """
-    chats = [chat(row, params.model != "tiny", asking) for row in rows]
+    chats = [chat(row, params.instructed, asking) for row in rows]
     prompts = prompt_tokens(tokenizer, chats)
     require_positions(policy, prompts, params.max_new_tokens)
     model = sampler(params, policy)
@@ -145,9 +146,9 @@ def _say_if_unreadable(answers: pd.DataFrame, rows: list[dict], params: RunParam
 
 def _before_path(params: RunParams, rows: list[dict], asking: Asking) -> Path:
     """Cache of the answers before training, by the content of all that they and their scores depend on."""
-    base = warm_start_key(params) if params.model == "tiny" else [params.model, params.revision]
+    base = start_key(params)
     truths = [(row["options"], row["answer"], row["accepted"]) for row in rows]
-    chats = [chat(row, params.model != "tiny", asking) for row in rows]
+    chats = [chat(row, params.instructed, asking) for row in rows]
     asked = [(row["id"], *of_row) for row, *of_row in zip(rows, chats, truths, strict=True)]
     how = [
         params.eval_samples, params.max_new_tokens, params.engine, params.rollout_weights, params.rollout_compile,

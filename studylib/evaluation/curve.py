@@ -33,7 +33,7 @@ def held_out_look(policy, tokenizer, splits: Splits, params: RunParams) -> Look 
     if not params.eval_every or params.instruction or params.few_shot or not rows or rows[0]["answer"] is None:
         return None
     rows = [row for row in rows for _ in range(SAMPLES)]
-    prompts = prompt_tokens(tokenizer, [chat(row, params.model != "tiny") for row in rows])
+    prompts = prompt_tokens(tokenizer, [chat(row, params.instructed) for row in rows])
     keys = [(params.seed, "held_out_curve", row["id"], 1 + i % SAMPLES) for i, row in enumerate(rows)]
     ends, pad = end_tokens(policy, tokenizer), tokenizer.pad_token_id
 

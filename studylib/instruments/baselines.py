@@ -47,7 +47,7 @@ def baselines(params: RunParams, sources: Sequence[str], train: int, test: int) 
     those that a run of these parameters is evaluated on.
     """
     model, tokenizer = load_policy(params)
-    instruct, rows = params.model != "tiny", []
+    instruct, rows = params.instructed, []
 
     def probed(some: list[dict]) -> np.ndarray:
         return states(model, tokenizer, [chat(row, instruct) for row in some])

@@ -21,7 +21,7 @@ from studylib.judge import variants
 from studylib.judge.model import Judge, Recipe, new_hub_judge, new_tiny_judge, train_judge
 from studylib.judge.prompts import context, graded_rows, question
 from studylib.judge.variants import variant
-from studylib.names import HELD_OUT_STYLES, SOURCES, TRAIN_STYLES
+from studylib.names import HELD_OUT_STYLES, SOURCES, TRAIN_STYLES, model_of
 from studylib.params import RunParams
 from studylib.paths import cached
 from studylib.policy import warm_start as start
@@ -49,7 +49,7 @@ class Responses(NamedTuple):
 
 def judge_scenarios(params: RunParams, n: int, seed: int = 0) -> list[dict]:
     """About `n` rows of the world `params.source` from the warm start's side, none of which the warm start used."""
-    used = {_story(row) for row in _side_rows(params, start.WORLD, params.warm_start_steps * start.BATCH, start.SEED)}
+    used = {_story(row) for row in start.scenarios(params)}
     return [row for row in _side_rows(params, params.source, n, seed + 1000) if _story(row) not in used]
 
 
@@ -102,13 +102,13 @@ def _key(params: RunParams, recipe: Recipe, n: int, sees_scenario: bool) -> str:
         params.source, params.model, params.revision, params.frameworks, params.facts_told, params.max_new_tokens, n,
         sees_scenario, contents(params).get("model_content"), *recipe,
     ]  # fmt: skip
-    return digest(how, code, start.warm_start_key(params), torch.__version__.split("+")[0], transformers.__version__)
+    return digest(how, code, start.start_key(params), torch.__version__.split("+")[0], transformers.__version__)
 
 
 def build(params: RunParams, recipe: Recipe, n: int, sees_scenario: bool = False) -> Judge:
     """Three to four minutes on one CPU thread for the tiny judge. A hub model is trained by QLoRA on variants alone."""
     rows = judge_scenarios(params, n, recipe.seed)
-    if params.model == "tiny":
+    if model_of(params.model).made:
         data = made_and_sampled(params, rows, recipe.seed)
         judge = new_tiny_judge(_texts(data, sees_scenario), recipe.seed, sees_scenario)
     else:

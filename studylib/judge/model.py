@@ -6,6 +6,7 @@ with a LoRA adapter (QLoRA); the embedded judge is a tiny model of its own, trai
 the words of criteria too. Like a policy, a judge stays in train() mode with every dropout at 0 (see `models.py`).
 """
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +17,11 @@ from peft import PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from studylib.judge.prompts import context, p_yes, question, refuse_shared
+from studylib.names import model_of
 from studylib.params import RunParams
 from studylib.paths import ROOT, at_home
-from studylib.policy.models import load_base, lora, precision, sampling_mode
+from studylib.policy.models import load_base, lora, sampling_mode
+from studylib.policy.precision import precision
 from studylib.policy.scoring import repeat_cache
 from studylib.policy.tiny import tiny_model, tiny_tokenizer
 from studylib.randomness import generator, torch_seed
@@ -99,10 +102,10 @@ class Judge:
             raise ValueError(f"no judge in {folder}: it has no {FACTS}")
         facts = read_object(folder / FACTS)
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        if facts["base"] == "tiny":
+        if model_of(facts["base"]).made:
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device)
         else:
-            base, _ = load_base(RunParams(model=facts["base"], revision=facts["revision"], device=device))
+            base, _ = load_base(_published(RunParams(model=facts["base"], revision=facts["revision"], device=device)))
             model = PeftModel.from_pretrained(base, folder)
         return cls(model, tokenizer, facts, batch)
 
@@ -192,10 +195,15 @@ def new_tiny_judge(texts: Sequence[str], seed: int = 0, sees_scenario: bool = Fa
 
 
 def new_hub_judge(params: RunParams, sees_scenario: bool = False) -> Judge:
-    """`params.model` in NF4 with a LoRA adapter that does nothing yet: also the zero-shot judge."""
-    model, tokenizer = load_base(params)
+    """`params.model` as it is published, in NF4 with a LoRA adapter that does nothing yet: also the zero-shot judge."""
+    model, tokenizer = load_base(_published(params))
     model = get_peft_model(model, lora(params))
     return Judge(model, tokenizer, _facts(params.model, params.revision, sees_scenario), params.micro_batch)
+
+
+def _published(params: RunParams) -> RunParams:
+    """A judge grades, so it has no use for the form that a policy's warm start teaches."""
+    return dataclasses.replace(params, warm_start_steps=0)
 
 
 def _facts(base: str, revision: str, sees_scenario: bool) -> dict:

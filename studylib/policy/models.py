@@ -8,7 +8,6 @@ at 0, for sampling and evaluation too, and `check_gradients` verifies at the sta
 import contextlib
 import ctypes
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from peft import LoraConfig
@@ -17,23 +16,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 from transformers.utils.logging import disable_progress_bar
 
 from studylib.params import RunParams
-from studylib.policy.warm_start import warm_start
+from studylib.policy.precision import precision
+from studylib.policy.warm_start import start, warm_started
 from studylib.text.tokens import end_tokens, require_chat, require_tags
-
-
-class Precision(NamedTuple):
-    dtype: torch.dtype
-    reason: str
-
-
-def precision(device: str, capability: tuple[int, int] | None = None) -> Precision:
-    """Compute dtype and why. `capability`: CUDA compute capability; asked of the GPU when not given."""
-    if device == "cpu":
-        return Precision(torch.float32, "CPU: float32, exact and fast enough for the tiny model")
-    capability = capability or torch.cuda.get_device_capability()
-    if capability >= (8, 0):
-        return Precision(torch.bfloat16, f"compute capability {capability}: bfloat16 in hardware (Ampere or later)")
-    return Precision(torch.float16, f"compute capability {capability}: no bfloat16 in hardware, so float16 + scaling")
 
 
 def require_device(params: RunParams) -> None:
@@ -59,12 +44,13 @@ def give_large_tensors_back(size: int = 16 * 2**20) -> None:
 
 
 def load_base(params: RunParams, quantised: bool = True, tokenizer=None):
-    """(NF4 model, tokenizer with left padding). The tiny model is built on first use, a hub model is downloaded.
+    """(NF4 model, tokenizer with left padding), made, warm-started or downloaded when they are first asked for.
 
     What ends an answer becomes one set here: the tokenizer's end token and those of the generation config. `tokenizer`:
     where it is loaded already.
     """
-    name, revision = _where(params)
+    disable_progress_bar()
+    name, revision = start(params)
     dtype = precision(params.device).dtype
     nf4 = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
@@ -80,14 +66,9 @@ def load_base(params: RunParams, quantised: bool = True, tokenizer=None):
     return model, tokenizer
 
 
-def _where(params: RunParams) -> tuple[str, str | None]:
-    """Folder or hub id of the model, and its commit. The tiny model is made here when it is first asked for."""
-    disable_progress_bar()
-    return (str(warm_start(params)), None) if params.model == "tiny" else (params.model, params.revision)
-
-
 def load_tokenizer(params: RunParams):
-    name, revision = _where(params)
+    disable_progress_bar()
+    name, revision = start(params)
     return AutoTokenizer.from_pretrained(name, revision=revision, padding_side="left")
 
 
@@ -121,7 +102,7 @@ def require_positions(model, prompts: Sequence[Sequence[int]], max_new_tokens: i
 def lora(params: RunParams) -> LoraConfig:
     return LoraConfig(
         r=params.lora_r, lora_alpha=params.lora_alpha, lora_dropout=0.0, target_modules="all-linear",
-        task_type="CAUSAL_LM", revision=params.revision or None,
+        task_type="CAUSAL_LM", revision=(not warm_started(params) and params.revision) or None,
     )  # fmt: skip
 
 

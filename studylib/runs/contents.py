@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from studylib.names import model_of
 from studylib.params import RunParams
 from studylib.paths import from_root
 from studylib.runs.provenance import files_hash
@@ -19,11 +20,13 @@ def folder_digest(folder: Path | str) -> str:
 def contents(params: RunParams) -> dict[str, str]:
     """Content hashes of the folders that a run names: `model_content`, `judge_content`, `embedder_content`.
 
-    They are in the run's configuration, so that a run does not go on, and is not compared, with another content.
+    They are in the run's configuration, so that a run does not go on, and is not compared, with another content. A
+    model of the package index is such a folder too, and is fetched where it is not in the cache.
     """
     kept = {}
-    if params.model != "tiny" and Path(params.model).is_dir():
-        kept["model_content"] = folder_digest(params.model)
+    fetch = model_of(params.model).fetch
+    if fetch or Path(params.model).is_dir():
+        kept["model_content"] = folder_digest(fetch() if fetch else params.model)
     if params.rubric_grader == "judge" and "rubric" in params.reward_weights:
         kept["judge_content"] = folder_digest(from_root(params.judge))
     if params.embedder != "words" and Path(params.embedder).is_dir():

@@ -31,7 +31,7 @@ _WHO = "and 0 for the tiny model, which is not instructed, and for a source that
 
 
 def _instructed(params) -> bool:
-    return params.model != "tiny" and params.has_options
+    return params.instructed and params.has_options
 
 
 INSTRUCTION = Option(
@@ -57,7 +57,7 @@ USUAL = Asking()
 
 
 def chat(row: dict, instruct: bool, asking: Asking = USUAL) -> list[dict]:
-    """Messages for one scenario. The tiny model knows the form from its warm start; a hub model is instructed.
+    """Messages for one scenario. The tiny model knows the form from its warm start alone; any other is instructed.
 
     A scenario without options asks for an open response, which a rubric scores.
     """

@@ -132,6 +132,12 @@ def opened(tokenizer, prompt: Sequence[int]) -> str:
     return match.group() if match else ""
 
 
+def left_to_write(response: str, begun: str) -> str:
+    """What of a well-formed response is left to write after the tags that a prompt opened (`opened`)."""
+    tags = re.findall("|".join(map(re.escape, TAGS)), begun)
+    return response.partition(tags[-1])[2] if tags else response
+
+
 def _up_to_the_end(answer: Sequence[int], ends: Collection[int], pad: int | None) -> list[int]:
     for i, token in enumerate(answer):
         if token in ends:

@@ -9,7 +9,7 @@ from trl.rewards import get_soft_overlong_punishment
 from studylib import processes
 from studylib.names import OBJECTIVES
 from studylib.params import RunParams
-from studylib.policy.models import precision
+from studylib.policy.precision import precision
 from studylib.training import mixing
 
 

@@ -41,7 +41,7 @@ def prepare(
     if processes.size() > 1:
         processes.only_first(load_tokenizer, params)  # makes the tiny model, which the others then find
     model, tokenizer = load_policy(params)
-    chats = [chat(row, instruct=params.model != "tiny") for row in train_rows]
+    chats = [chat(row, instruct=params.instructed) for row in train_rows]
     rows = [{"prompt": asked, "id": row["id"], "options": row["options"], "right": options}
             for asked, row, options in zip(chats, train_rows, right, strict=True)]  # fmt: skip
     require_positions(model, prompt_tokens(tokenizer, chats), params.max_new_tokens)

@@ -133,7 +133,14 @@ def asked_run(miniature, tmp_path):
     def make(**given):
         model = hub_model(tmp_path / "model")
         params = miniature(
-            objective="base", steps=0, model=model, revision="x", axis="controls", condition="base", **given
+            objective="base",
+            steps=0,
+            model=model,
+            revision="x",
+            warm_start_steps=0,
+            axis="controls",
+            condition="base",
+            **given,
         )
         return params, run(params)
 

@@ -38,7 +38,7 @@ from studylib.judge.model import (
 from studylib.judge.prompts import context, graded_rows, question
 from studylib.judge.variants import padded, variant
 from studylib.params import RunParams
-from studylib.policy import warm_start
+from studylib.policy import tiny_start, warm_start
 from studylib.policy.models import check_gradients
 from studylib.randomness import generator
 from studylib.rewards.checks import checks_grader
@@ -195,8 +195,8 @@ def test_no_scenario_trains_both_judge_and_policy(miniature):
     params = miniature(warm_start_steps=20, steps=40)
     told = {story_key(facts_of(row), row["framework"]) for row in embedded_judge.judge_scenarios(params, 1000)}
     assert len(told) > 900
-    side = embedded_judge._side_rows(params, "universal_norms", 20 * warm_start.BATCH, warm_start.SEED)
-    demonstrated = [prompt for prompt, _ in warm_start.demonstrations(params, 20 * warm_start.BATCH)]
+    side = warm_start.scenarios(params)
+    demonstrated = [prompt for prompt, _ in tiny_start.demonstrations(params, 20 * tiny_start.RECIPE.batch)]
     assert [row["prompt"] for row in side] == demonstrated, "these are the scenarios of the warm start"
     for rows in (side, *select(params).values()):
         assert not told & {story_key(facts_of(row), row["framework"]) for row in rows}

@@ -9,7 +9,8 @@ from bitsandbytes.nn import Linear4bit
 from peft import get_peft_model
 
 from studylib.policy import models, tiny
-from studylib.policy.models import check_gradients, load_base, lora, lora_gradients, precision, require_device
+from studylib.policy.models import check_gradients, load_base, lora, lora_gradients, require_device
+from studylib.policy.precision import precision
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,8 @@ SAYS = "<think>So it is.</think><answer>{}</answer>"
 @pytest.fixture
 def named(tmp_path, miniature):
     """Parameters of a miniature run of a model of one's own."""
-    return lambda *args, **kwargs: miniature(model=hub_model(tmp_path / "hub", *args, **kwargs), revision=REVISION)
+    of_hub = {"revision": REVISION, "warm_start_steps": 0}
+    return lambda *args, **kwargs: miniature(model=hub_model(tmp_path / "hub", *args, **kwargs), **of_hub)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,8 @@ from trl.trainer.utils import add_fused_lm_head
 from studylib.policy import decoder, dense, models
 from studylib.policy.decoder import GRAPHS, WIDTH
 from studylib.policy.dense import DenseCopy
-from studylib.policy.models import Precision, load_base, lora, steady_attention
+from studylib.policy.models import load_base, lora, steady_attention
+from studylib.policy.precision import Precision
 from studylib.policy.rollout import as_in_training, rollout, sampler
 from studylib.policy.sampling import NoToken, Sampling, draw, uniforms
 from studylib.policy.scoring import scores_in_passes, shared_prompt_scores, why_not

@@ -23,7 +23,8 @@ from studylib.names import OBJECTIVES
 from studylib.params import RunParams
 from studylib.policy import tiny
 from studylib.policy.dense import use_dense_copy
-from studylib.policy.models import precision, require_device
+from studylib.policy.models import require_device
+from studylib.policy.precision import precision
 from studylib.randomness import generator
 from studylib.rewards.checks import checks_grader
 from studylib.rewards.correct import format
@@ -181,7 +182,7 @@ def test_gradients_are_scaled_in_float16_alone(gpu, miniature, card: Card, scale
     assert precision("cuda").dtype == (torch.float16 if scaled else torch.bfloat16)
 
 
-@pytest.mark.parametrize("name", [name for name in PROFILES if name != "tiny_cpu"])
+@pytest.mark.parametrize("name", [name for name in PROFILES if read_profile(name)["device"] == "cuda"])
 def test_a_profile_refuses_a_card_of_half_its_memory(gpu, name):
     params = RunParams.resolve({"profile": name})
     gpu.card = Card("Pretended half", (8, 0), params.min_gpu_gb / 2)

@@ -12,7 +12,8 @@ from transformers import TrainerCallback, TrainingArguments
 from trl import GRPOConfig
 
 from studylib.params import RunParams
-from studylib.policy.models import Precision, load_base, lora
+from studylib.policy.models import load_base, lora
+from studylib.policy.precision import Precision
 from studylib.training import config, supported
 from studylib.training.config import grpo_config
 from studylib.training.trainer import StudyTrainer

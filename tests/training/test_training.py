@@ -7,12 +7,15 @@ import torch
 from training_runs import adapter, base, pay, start, steps_logged, tags_reward
 
 from studylib.evaluation.answers import evaluate
+from studylib.names import HELD_OUT_STYLES, TRAIN_STYLES
 from studylib.policy import warm_start as module
-from studylib.policy.warm_start import demonstrations, warm_start, warm_start_key
+from studylib.policy.tiny_start import BELIEF, demonstrations
+from studylib.policy.warm_start import warm_start, warm_start_key
 from studylib.rewards.correct import format
 from studylib.runs.folder import write_manifest
 from studylib.scenarios.facts import facts_of
 from studylib.scenarios.selection import select
+from studylib.scenarios.vocabulary import DOMAINS
 from studylib.scenarios.worlds import make_split
 from studylib.training.checkpoints import COMPLETE, newest_checkpoint
 from studylib.training.train import train, trl_reward
@@ -48,12 +51,12 @@ def test_a_build_that_is_cut_off_leaves_no_warm_start(miniature, monkeypatch, tm
 def test_demonstrations_teach_the_form_and_doubt_the_norms_alike_in_all_communities(miniature):
     pairs = demonstrations(miniature(), 4000)
     rows = {row["prompt"]: row for row in make_split(
-        "local_norms", "warm_start", 4000, 0, domains=tuple(module.vocabulary.DOMAINS),
-        styles=module.TRAIN_STYLES + module.HELD_OUT_STYLES, frameworks=("kantian_deontology", "virtue_ethics"),
+        "local_norms", "warm_start", 4000, 0, domains=tuple(DOMAINS),
+        styles=TRAIN_STYLES + HELD_OUT_STYLES, frameworks=("kantian_deontology", "virtue_ethics"),
     )}  # fmt: skip
     assert all(format(response, rows[prompt]) == 1.0 for prompt, response in pairs)
     for community in ("covenant", "kinship"):
-        for circumstance, belief in module.BELIEF.items():
+        for circumstance, belief in BELIEF.items():
             said = [
                 f"{circumstance} under {community} counts" in response
                 for prompt, response in pairs

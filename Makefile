@@ -1,6 +1,7 @@
 # make demo: one run and its story, under five minutes. make study: the embedded study, from nothing to its table.
 # make report: one page of it. make results: docs/results.md, landscape.md. make validate: error rates of the claims, by simulation.
 # make seed-sets: the same question asked of trained runs (80 minutes). make bench: what a step costs. make test: the tests.
+# make gpu-check: does everything work on this GPU? Ten minutes at most.
 # All make the environment first.
 PYTHON ?= python3
 AXIS ?= inputs
@@ -12,7 +13,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo study seed-sets report results validate test bench bench-gpu check clean
+.PHONY: demo study seed-sets report results validate test bench bench-gpu gpu-check check clean
 
 demo: .venv/ready
 	@$(STUDYLIB) run --demo
@@ -42,6 +43,9 @@ bench: .venv/ready
 
 bench-gpu: .venv/ready
 	$(STUDYLIB) bench --gpu
+
+gpu-check: .venv/ready
+	$(STUDYLIB) gpu-check
 
 check: .venv/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check studylib tests

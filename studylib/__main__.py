@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     as_json = getattr(args, "json", False)
     try:
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():  # progress is not JSON
-            result = getattr(commands, args.command)(args)
+            result = commands.of(args.command)(args)
     except (ValueError, OSError) as error:
         if args.traceback or isinstance(error, BrokenPipeError):
             raise
@@ -54,7 +54,7 @@ def parser() -> Parser:
     whole = Parser(prog=PROGRAM, description=ABOUT)
     parts = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, options in OPTIONS.items():
-        text = inspect.getdoc(getattr(commands, name))
+        text = inspect.getdoc(commands.of(name))
         part = parts.add_parser(name, help=text.splitlines()[0], description=text)
         for flags, how in options:
             part.add_argument(*flags.split(), **how)
@@ -151,6 +151,12 @@ OPTIONS = {  # command -> its options
         number("--repeats", "pairs of plain and fast a shape", 3),
         number("--steps", "measured steps a process", 2),
         option("--worker", argparse.SUPPRESS),
+    ],
+    "gpu-check": [
+        option("--stand-in", "miniatures on the CPU instead of the card", action="store_true"),
+        option("--out", "folder of the table (figures/gpu)"),
+        option("--worker", argparse.SUPPRESS),
+        JSON,
     ],
     "judge": [
         PROFILE,

@@ -5,10 +5,16 @@ Docstrings are what --help prints. A command imports what it needs when it runs,
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from studylib.paths import at_home
+
+
+def of(command: str) -> Callable:
+    """The function of a command, whose name may have a hyphen."""
+    return globals()[command.replace("-", "_")]
 
 
 class Result(NamedTuple):
@@ -235,6 +241,25 @@ def bench(args) -> Result:
         return Result(json.dumps(bench_step.measure(**json.loads(args.worker))))
     (bench.bench_gpu if args.gpu else bench.bench_cpu)(args.repeats, args.steps)
     return Result()
+
+
+def gpu_check(args) -> Result:
+    """Check in ten minutes at most that everything works on this GPU, and in the memory that is computed for it.
+
+    Driver and kernels, a step of every objective, float16 with scaled gradients, resume, evaluation, CUDA graphs, plain
+    TRL beside the fast path, and each profile that fits the card. No network: models have random weights. Writes
+    figures/gpu/<name of the card>.csv; exit code 1 when a check fails.
+
+      python -m studylib gpu-check
+      python -m studylib gpu-check --stand-in    miniatures on the CPU: do the checks themselves work?
+    """
+    from studylib.instruments import gpu_check as checks
+
+    if args.worker:
+        checks.work(**json.loads(args.worker))
+        return Result()
+    table, said = checks.check_gpu(args.stand_in, args.out and Path(args.out))
+    return Result(said, records(table), wrong=bool((table["outcome"] == "failed").any()))
 
 
 def judge(args) -> Result:

@@ -31,9 +31,9 @@ def test_help_teaches_and_imports_nothing_heavy(arguments):
 
 
 def test_every_command_says_what_it_does_and_every_option_what_it_is_for():
-    assert list(OPTIONS) == ["run", "study", "compare", "report", "audit", "validate", "bench", "judge"]
+    assert list(OPTIONS) == ["run", "study", "compare", "report", "audit", "validate", "bench", "gpu-check", "judge"]
     for name, options in OPTIONS.items():
-        assert len(getattr(commands, name).__doc__.strip().splitlines()) > 3, name
+        assert len(commands.of(name).__doc__.strip().splitlines()) > 3, name
         assert all(how["help"] for _, how in options), name
     assert "--worker" not in parser().format_help()
 

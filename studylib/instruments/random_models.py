@@ -37,7 +37,7 @@ def save_random_model(folder: Path, shape: Shape) -> None:
     """An untrained model and a tokenizer of numbered words, whose end token the model cannot produce."""
     words = {f"w{i}": i for i in range(min(shape.vocabulary, 5000) - 1)}
     vocabulary = words | {"<pad>": len(words), "<end>": shape.vocabulary}
-    words = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
+    words = Tokenizer(models.WordLevel(vocabulary, unk_token="w0"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<end>")
     tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"

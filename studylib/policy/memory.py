@@ -11,7 +11,6 @@ GIB = 2**30
 PROMPT = 512  # tokens: longer than the prompts of the embedded worlds and most of MoReBench's
 DRAW_BYTES = 18  # per logit of an answer in flight: 16 bits, float32, over the temperature, softmax and its cumulation
 TILE = (4096, 32768)  # tokens and words of a tile of TRL's head, which never holds all logits
-TILE_BYTES = 6  # per logit of a tile: 16 bits and float32
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # a weight, its block's 8-bit scale, and the scale of 256 scales
 ADAPTER_BYTES = 4 + 4 + 8 + 2  # float32 weight, gradient and Adam's two moments; the sampler's 16-bit weight
 RESERVE = 1.0  # GiB: CUDA's context and kernels, and what the allocator cannot use of its blocks
@@ -106,7 +105,8 @@ def _sampling(p: RunParams, shape: Shape, prompt: int) -> float:
 def _training(p: RunParams, shape: Shape, prompt: int, rows: int) -> float:
     g, c = min(p.generations, rows), p.max_new_tokens
     groups = -(-rows // g)
-    head = min(rows * c, TILE[0]) * min(shape.vocabulary, TILE[1]) * TILE_BYTES
+    # a tile in 16 bits, as wide for few words as for many, and its logits in float32
+    head = min(rows * c, TILE[0]) * (2 * TILE[1] + 4 * min(shape.vocabulary, TILE[1]))
     of_a_group = (g * c + prompt) * shape.activation_bytes + g * prompt * 4 * shape.heads * shape.head_dim
     if not p.gradient_checkpointing:
         return groups * of_a_group * shape.layers + head

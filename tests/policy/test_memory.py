@@ -75,6 +75,17 @@ def test_memory_grows_with_what_is_held():
     assert plain["total"] - parts(dense=False)["total"] == pytest.approx(plain["dense"])
 
 
+def test_the_tile_of_the_head_is_no_narrower_where_there_are_fewer_words():
+    params = RunParams.resolve({"profile": "gpu_24gb"})
+    whole = SHAPES["Qwen/Qwen2.5-1.5B-Instruct"]
+    training = [
+        memory_needed(params, whole._replace(vocabulary=n), True)["training"] * GIB for n in (1024, 32768, 10**6)
+    ]
+    rows = params.micro_batch * params.max_new_tokens
+    assert training[1] - training[0] == pytest.approx(rows * 4 * (32768 - 1024)), "the logits in float32 alone"
+    assert training[2] == training[1]
+
+
 @pytest.mark.parametrize("size, dense", [(24, True), (14, False)])
 def test_a_run_samples_alike_whatever_is_free_at_the_moment(monkeypatch, size, dense):
     params = RunParams.resolve({"profile": "gpu_24gb"})

@@ -10,7 +10,7 @@ from transformers import TrainerCallback
 
 from studylib.evaluation.answers import evaluate
 from studylib.instruments.gpu_pair import gradients_of_a_pair
-from studylib.instruments.gpu_setting import Finding, Findings, Setting, Skipped, adapter, prepared
+from studylib.instruments.gpu_setting import Finding, Findings, Setting, adapter, prepared
 from studylib.names import OBJECTIVES
 from studylib.policy.memory import GIB
 from studylib.policy.models import forced_precision, precision
@@ -77,7 +77,7 @@ def _product_error(layer, dense: torch.Tensor, rows: int, dtype: torch.dtype) ->
     y.backward(torch.ones_like(y))
     wanted = x.detach().float() @ dense.T, torch.ones_like(y).float() @ dense
     pairs = zip((y, x.grad), wanted, strict=True)
-    return max(float((found.float() - right).norm() / right.norm()) for found, right in pairs)
+    return max(float((found.detach().float() - right).norm() / right.norm()) for found, right in pairs)
 
 
 # --- a step ----------------------------------------------------------------------------------------------------------
@@ -180,14 +180,27 @@ def resume(setting: Setting) -> Findings:
 
 def evaluation(setting: Setting) -> Findings:
     """Answers to two scenarios of every split."""
-    params = setting.of_step("evaluation")
-    splits, trainer = select(params), prepared(params)
+    yield Finding("evaluation", *_evaluated(prepared(setting.of_step("evaluation"))))
+
+
+def _evaluated(trainer: StudyTrainer) -> tuple[str, str, bool]:
+    params = trainer.params
+    splits = select(params)
     answers = evaluate(trainer.model, trainer.processing_class, splits, params, "after")
     wanted = sum(len(rows) for name, rows in splits.items() if name != "train") * (1 + params.eval_samples)
     shares = answers["forced"].dropna()
-    holds = len(answers) == wanted and len(shares) > 0 and shares.between(0, 1).all()
+    holds = len(answers) == wanted and len(shares) > 0 and bool(shares.between(0, 1).all())
     found = f"{len(answers)} answers, {int(answers['readable'].sum())} readable, forced choice {shares.mean():.2f}"
-    yield Finding("evaluation", found, f"{wanted} answers, shares in 0..1", bool(holds))
+    return found, f"{wanted} answers, shares in 0..1", holds
+
+
+def smollm2(setting: Setting) -> Findings:
+    """A step and an evaluation of the real model."""
+    trainer = prepared(setting.of_real())
+    before = adapter(trainer)
+    train(trainer, trainer.params)
+    yield Finding("SmolLM2, a step", *_step(trainer, before))
+    yield Finding("SmolLM2, evaluation", *_evaluated(trainer))
 
 
 # --- what is not on the card -----------------------------------------------------------------------------------------
@@ -197,9 +210,3 @@ def two_processes(setting: Setting) -> Findings:
     """Whether two processes average their gradients."""
     found = gradients_of_a_pair(setting.folder)
     yield Finding("two processes, gloo", f"gradients {found}", "the mean of 1 and 2 in both", found == [[1.5, 1.5]] * 2)
-
-
-def smollm2(setting: Setting) -> Findings:
-    """A step and an evaluation of the real model."""
-    raise Skipped("its weights are not in the cache: run `make model` first")
-    yield

@@ -12,7 +12,9 @@ from typing import NamedTuple
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from transformers import AutoConfig
 
+from studylib import paths
 from studylib.instruments.random_models import cut, save_random_model, save_speaking_model
 from studylib.params import RunParams
 from studylib.policy.memory import GIB, SHAPES, Shape
@@ -24,6 +26,7 @@ from studylib.training.trainer import StudyTrainer
 
 LARGEST_FILE = 3.2  # GiB of 16-bit weights: a model of more has fewer layers in the checks, and its row says so
 SHORT = 4  # layers of the model that steps are tried with
+REAL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 STEP = {  # a run on scenarios: everything that one does, at a size of seconds
     "profile": "colab_t4", "rewards": "correct=1", "steps": 1, "answers_per_step": 16, "generations": 4,
     "micro_batch": 8, "max_new_tokens": 32, "rollout_batch": 16, "save_every": 100, "eval_every": 0,
@@ -93,8 +96,14 @@ class Setting(NamedTuple):
         """A run called `name` on scenarios, with a model of few layers that speaks."""
         shape = self.shape(RunParams.resolve({"profile": STEP["profile"]}).model)
         shape = shape._replace(layers=min(SHORT, shape.layers))
-        shorter = SHORTER if self.stand_in else {}
-        return RunParams.resolve(STEP | shorter | self._given(self.speaking(shape), name) | given)
+        return RunParams.resolve(self._step(self.speaking(shape), name) | given)
+
+    def of_real(self) -> RunParams:
+        """A run on scenarios with the real weights of SmolLM2; raises Skipped where they are not in the cache."""
+        return RunParams.resolve(self._step(real_weights(), "smollm2"))
+
+    def _step(self, model: Path, name: str) -> dict:
+        return STEP | (SHORTER if self.stand_in else {}) | self._given(model, name)
 
     def _given(self, model: Path, name: str) -> dict:
         runs = str(self.folder / "runs" / name)
@@ -115,6 +124,14 @@ class Setting(NamedTuple):
             pairs = demonstrations(RunParams.resolve({"profile": STEP["profile"]}), 300)
             save_speaking_model(folder, shape, [" ".join(pair) for pair in pairs])
         return folder
+
+
+def real_weights() -> Path:
+    """Folder of SmolLM2-135M-Instruct in the cache, where `make model` keeps it."""
+    for config in sorted((paths.CACHE / "models").glob("*/config.json")):
+        if Shape.of(AutoConfig.from_pretrained(config.parent)) == SHAPES[REAL]:
+            return config.parent
+    raise Skipped(f"{REAL} is not in the cache: run `make model` first")
 
 
 def card_gib() -> float:

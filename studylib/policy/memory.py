@@ -127,4 +127,5 @@ SHAPES: Mapping[str, Shape] = {  # hub id -> what its published config.json says
     "Qwen/Qwen2.5-7B-Instruct": Shape(152064, 3584, 28, 28, 4, 128, 18944, False),
     "Qwen/Qwen2.5-7B": Shape(152064, 3584, 28, 28, 4, 128, 18944, False),
     "meta-llama/Llama-3.1-8B-Instruct": Shape(128256, 4096, 32, 32, 8, 128, 14336, False, "llama"),
+    "HuggingFaceTB/SmolLM2-135M-Instruct": Shape(49152, 576, 30, 9, 3, 64, 1536, True, "llama"),
 }

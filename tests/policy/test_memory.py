@@ -38,11 +38,16 @@ def test_activations_are_those_measured(size, measured):
 
 
 @pytest.mark.parametrize(
-    "size, billions", [("0.5B-Instruct", 0.494), ("1.5B-Instruct", 1.544), ("3B-Instruct", 3.086), ("7B", 7.616)]
-)
-def test_the_weights_of_a_shape_are_those_of_the_model(size, billions):
+    "model, billions",
+    [
+        ("Qwen/Qwen2.5-0.5B-Instruct", 0.494), ("Qwen/Qwen2.5-1.5B-Instruct", 1.544),
+        ("Qwen/Qwen2.5-3B-Instruct", 3.086), ("Qwen/Qwen2.5-7B", 7.616), ("meta-llama/Llama-3.1-8B-Instruct", 8.030),
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", 0.1345),
+    ],
+)  # fmt: skip
+def test_the_weights_of_a_shape_are_those_of_the_model(model, billions):
     """Published counts of parameters; norms and biases are left out."""
-    shape = SHAPES[f"Qwen/Qwen2.5-{size}"]
+    shape = SHAPES[model]
     assert (shape.linear_weights + shape.embedding_weights) / 1e9 == pytest.approx(billions, rel=0.002)
 
 

@@ -1,7 +1,7 @@
 """The command line: `python -m studylib COMMAND`; what each command does stands in `studylib/commands.py`.
 
-Exit codes: 0; 1 for a wrong result (a guarded reward pays a cheat, a simulation misses its target, a run failed); 2 for
-wrong use, in one sentence.
+Exit codes: 0; 1 for a wrong result (a guarded reward pays a cheat, a simulation misses its target, a run or a check of
+the GPU failed); 2 for wrong use, in one sentence.
 """
 
 import argparse

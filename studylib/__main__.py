@@ -10,6 +10,7 @@ import inspect
 import json
 import os
 import sys
+from collections.abc import Callable
 
 from studylib import commands
 
@@ -22,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     as_json = getattr(args, "json", False)
     try:
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():  # progress is not JSON
-            result = commands.of(args.command)(args)
+            result = function_of(args.command)(args)
     except (ValueError, OSError) as error:
         if args.traceback or isinstance(error, BrokenPipeError):
             raise
@@ -33,6 +34,11 @@ def main(arguments: list[str] | None = None) -> int:
     elif result.text:
         print(result.text)
     return int(result.wrong)
+
+
+def function_of(command: str) -> Callable:
+    """Of `commands.py`; the name of a command may have a hyphen."""
+    return getattr(commands, command.replace("-", "_"))
 
 
 # --- options ---------------------------------------------------------------------------------------------------------
@@ -54,7 +60,7 @@ def parser() -> Parser:
     whole = Parser(prog=PROGRAM, description=ABOUT)
     parts = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, options in OPTIONS.items():
-        text = inspect.getdoc(commands.of(name))
+        text = inspect.getdoc(function_of(name))
         part = parts.add_parser(name, help=text.splitlines()[0], description=text)
         for flags, how in options:
             part.add_argument(*flags.split(), **how)

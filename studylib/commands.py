@@ -5,16 +5,10 @@ Docstrings are what --help prints. A command imports what it needs when it runs,
 
 import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from studylib.paths import at_home
-
-
-def of(command: str) -> Callable:
-    """The function of a command, whose name may have a hyphen."""
-    return globals()[command.replace("-", "_")]
 
 
 class Result(NamedTuple):

@@ -31,7 +31,7 @@ from studylib.paths import CACHE, FIGURES
 BUDGET = 600  # seconds of all checks together
 LIMITS = {  # check -> seconds that one may take, in the order in which they are made
     "environment": 60, "four_bits": 60, "float16": 90, "objective": 60, "resume": 90, "evaluation": 60,
-    "fixed_cache": 150, "against_trl": 150, "profile": 150, "smollm2": 120, "two_processes": 90,
+    "fixed_cache": 150, "against_trl": 150, "profile": 150, "smollm2": 120, "two_processes": 150,
 }  # fmt: skip
 START = 180  # seconds in which a worker has to begin
 MODULES = ("gpu_checks", "gpu_sizes")  # where the functions of these names are

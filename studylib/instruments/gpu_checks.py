@@ -10,7 +10,7 @@ from transformers import TrainerCallback
 
 from studylib.evaluation.answers import evaluate
 from studylib.instruments.gpu_pair import gradients_of_a_pair
-from studylib.instruments.gpu_setting import Finding, Findings, Setting, adapter, prepared
+from studylib.instruments.gpu_setting import USUAL, Finding, Findings, Setting, adapter, prepared, scale_as_usual
 from studylib.names import OBJECTIVES
 from studylib.policy.memory import GIB
 from studylib.policy.models import forced_precision, precision
@@ -20,7 +20,7 @@ from studylib.training.train import train
 from studylib.training.trainer import StudyTrainer
 
 PRODUCT = 0.01  # relative error of a 4-bit product in 16 bits: bfloat16 rounds a number by up to 2^-9 of it
-PLANTED, USUAL = 2.0**100, 2.0**10  # scales of the loss: one that float16 cannot hold, and one that it can
+PLANTED = 2.0**100  # scale of a loss whose gradients float16 cannot hold
 
 
 # --- the card --------------------------------------------------------------------------------------------------------
@@ -89,6 +89,7 @@ def objective(setting: Setting, name: str) -> Findings:
     given = of_kind | {"beta": 0.1 * OBJECTIVES[name].reference}
     trainer = prepared(setting.of_step(name, objective=name, **given))
     before = adapter(trainer)
+    scale_as_usual(trainer)
     train(trainer, trainer.params)
     yield Finding(f"objective {name}", *_step(trainer, before, moves=name != "base"))
 
@@ -109,16 +110,14 @@ class Overflow(TrainerCallback):
     """Scales the loss beyond float16 in the first step and as usual in the second."""
 
     def __init__(self, trainer: StudyTrainer):
-        self.trainer, self.scaler, self.after = trainer, trainer.accelerator.scaler, []
+        self.trainer, self.after = trainer, []
 
     def on_step_begin(self, args, state, control, **kwargs):
-        self._scale(PLANTED if state.global_step == 0 else USUAL)
-
-    def _scale(self, scale: float) -> None:
-        self.scaler.load_state_dict(self.scaler.state_dict() | {"scale": scale})
+        first = state.global_step == 0
+        scale_as_usual(self.trainer, PLANTED if first else USUAL)
 
     def on_step_end(self, args, state, control, **kwargs):
-        self.after.append((self.scaler.get_scale(), adapter(self.trainer)))
+        self.after.append((self.trainer.accelerator.scaler.get_scale(), adapter(self.trainer)))
 
 
 def float16(setting: Setting) -> Findings:
@@ -198,6 +197,7 @@ def smollm2(setting: Setting) -> Findings:
     """A step and an evaluation of the real model."""
     trainer = prepared(setting.of_real())
     before = adapter(trainer)
+    scale_as_usual(trainer)
     train(trainer, trainer.params)
     yield Finding("SmolLM2, a step", *_step(trainer, before))
     yield Finding("SmolLM2, evaluation", *_evaluated(trainer))

@@ -1,11 +1,13 @@
 """Where the checks of a GPU run and with what: the card or its stand-in, models, parameters, trainers, peak memory."""
 
 import contextlib
+import gc
 import math
 import shutil
 import weakref
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +38,7 @@ MINIATURE = {
     "vocabulary": 1024, "hidden": 128, "layers": 2, "heads": 2, "kv_heads": 1, "head_dim": 64, "intermediate": 192,
 }  # fmt: skip
 FEW = {"max_new_tokens": 24, "rollout_batch": 16, "generations": 4, "micro_batch": 4, "lora_r": 8}  # of a profile
+USUAL = 2.0**10  # scale of a loss whose gradients float16 holds
 SHORTER = {"max_new_tokens": 8, "answers_per_step": 8, "micro_batch": 4, "facts_told": 1}  # of a step
 
 
@@ -111,19 +114,30 @@ class Setting(NamedTuple):
 
     def counting(self, shape: Shape) -> Path:
         """Folder of a random model whose answers are as long as they may be. One is kept at a time: they are large."""
-        folder = self.folder / "counting" / f"{shape.kind}-{shape.hidden}-{shape.layers}"
-        if not folder.exists():
-            shutil.rmtree(folder.parent, ignore_errors=True)
-            save_random_model(folder, shape)
-        return folder
+        kept = self.folder / "counting"
+        if not (kept / _name(shape)).exists():
+            shutil.rmtree(kept, ignore_errors=True)
+        return _saved(kept, shape, save_random_model)
 
     def speaking(self, shape: Shape) -> Path:
         """Folder of a random model that can be asked about scenarios."""
-        folder = self.folder / "speaking" / f"{shape.kind}-{shape.hidden}-{shape.layers}"
-        if not folder.exists():
-            pairs = demonstrations(RunParams.resolve({"profile": STEP["profile"]}), 300)
-            save_speaking_model(folder, shape, [" ".join(pair) for pair in pairs])
-        return folder
+        pairs = demonstrations(RunParams.resolve({"profile": STEP["profile"]}), 300)
+        save = partial(save_speaking_model, texts=[" ".join(pair) for pair in pairs])
+        return _saved(self.folder / "speaking", shape, save)
+
+
+def _name(shape: Shape) -> str:
+    return f"{shape.kind}-{shape.hidden}-{shape.layers}"
+
+
+def _saved(kept: Path, shape: Shape, save: Callable[[Path, Shape], None]) -> Path:
+    """Folder of a model, which is made when it is not there: whole, because its maker may be stopped."""
+    folder, scratch = kept / _name(shape), kept / "scratch"
+    if not folder.exists():
+        shutil.rmtree(scratch, ignore_errors=True)
+        save(scratch, shape)
+        scratch.rename(folder)
+    return folder
 
 
 def real_weights() -> Path:
@@ -151,6 +165,12 @@ def prepared(params: RunParams) -> StudyTrainer:
 def adapter(trainer: StudyTrainer) -> torch.Tensor:
     """All LoRA weights as one vector on the CPU."""
     return torch.cat([p.detach().float().cpu().flatten() for p in trainer.model.parameters() if p.requires_grad])
+
+
+def scale_as_usual(trainer: StudyTrainer, scale: float = USUAL) -> None:
+    """Where gradients are scaled: a scale that float16 holds. A fresh scaler leaves its first steps out to find it."""
+    if scaler := trainer.accelerator.scaler:
+        scaler.load_state_dict(scaler.state_dict() | {"scale": scale})
 
 
 @torch.no_grad()
@@ -194,6 +214,8 @@ def peak_memory(device: str) -> Iterator[list[float]]:
     of those that are made inside the block, without what an operation needs in between."""
     peak: list[float] = []
     if device == "cuda":
+        gc.collect()  # what the last check left
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         yield peak
         peak.append(torch.cuda.max_memory_allocated() / GIB)

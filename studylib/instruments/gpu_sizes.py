@@ -102,10 +102,13 @@ def against_trl(setting: Setting) -> Findings:
 
 def _step_of(setting: Setting, model: str, engine: str, size: dict) -> tuple[float, float]:
     """Seconds and GiB of a step."""
-    with peak_memory(setting.device) as held:
+    if setting.stand_in:  # where counting memory costs time: once for each
+        with peak_memory(setting.device) as held:
+            measure(model, engine, **size | {"steps": 1}, device=setting.device)
         steps = measure(model, engine, **size, device=setting.device)["steps"]
-    if setting.stand_in:  # where counting memory costs time
-        steps = measure(model, engine, **size, device=setting.device)["steps"]
+    else:
+        with peak_memory(setting.device) as held:
+            steps = measure(model, engine, **size, device=setting.device)["steps"]
     return min(step["seconds"] for step in steps), held[0]
 
 

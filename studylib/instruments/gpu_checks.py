@@ -71,13 +71,18 @@ def four_bits(setting: Setting) -> Findings:
 
 
 def _product_error(layer, dense: torch.Tensor, rows: int, dtype: torch.dtype) -> float:
-    """Relative error of a layer's output and of the gradient of its input, the larger."""
+    """The largest relative error of a layer's output, with and without gradients, and of the gradient of its input.
+
+    Without gradients a single row has a kernel of its own.
+    """
     x = torch.randn(rows, dense.shape[1], device=dense.device, dtype=dtype, requires_grad=True)
     y = layer(x)
     y.backward(torch.ones_like(y))
-    wanted = x.detach().float() @ dense.T, torch.ones_like(y).float() @ dense
-    pairs = zip((y, x.grad), wanted, strict=True)
-    return max(float((found.detach().float() - right).norm() / right.norm()) for found, right in pairs)
+    with torch.no_grad():
+        sampled = layer(x.detach())
+    output, gradient = x.detach().float() @ dense.T, torch.ones_like(sampled).float() @ dense
+    pairs = (y.detach(), output), (sampled, output), (x.grad, gradient)
+    return max(float((found.float() - right).norm() / right.norm()) for found, right in pairs)
 
 
 # --- a step ----------------------------------------------------------------------------------------------------------

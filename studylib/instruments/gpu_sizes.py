@@ -25,7 +25,7 @@ LEAST_OF_NEED = 0.5  # a computed need of more than twice the memory that was us
 OF_A_CPU = 1.5  # the stand-in's head and attention keep float32 copies that CUDA's kernels do without
 DEPTH = 8  # layers of the model whose step is timed
 TIMED = {"p": 512, "c": 128, "g": 8, "prompts": 4, "micro_batch": 8, "steps": 2}
-TIMED_ON_CPU = {"p": 64, "c": 16, "g": 8, "prompts": 2, "micro_batch": 8, "steps": 2}
+TIMED_ON_CPU = {"p": 256, "c": 8, "g": 8, "prompts": 2, "micro_batch": 8, "steps": 2}
 
 
 def profile(setting: Setting, name: str) -> Findings:

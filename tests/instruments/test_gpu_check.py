@@ -3,8 +3,10 @@
 What a check asks of a card alone (driver, CUDA kernels and graphs, the allocator's count) never ran.
 """
 
+import functools
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -35,9 +37,16 @@ def setting(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def rows(setting):
-    """Of all checks, made one after the other in this process."""
-    return {name: list(rows_of(name, setting)) for name in names()}
+def made(setting):
+    """Name of a check -> its rows; each is made once, in this process."""
+    return functools.cache(lambda name: list(rows_of(name, setting)))
+
+
+@pytest.fixture
+def anew(setting):
+    """The setting without the runs of other tests, which would be gone on with."""
+    shutil.rmtree(setting.folder / "runs", ignore_errors=True)
+    return setting
 
 
 # --- on the stand-in, every check is made and passes ---
@@ -51,20 +60,21 @@ def test_there_is_a_check_of_every_kind_objective_and_gpu_profile():
 
 
 @pytest.mark.parametrize("name", [name for name in names() if name != "smollm2"])
-def test_a_check_passes(rows, name):
-    assert rows[name] and [row.outcome for row in rows[name]] == ["ok"] * len(rows[name]), rows[name]
-    assert all(row.found and row.expected and row.seconds >= 0 for row in rows[name])
+def test_a_check_passes(made, name):
+    rows = made(name)
+    assert rows and [row.outcome for row in rows] == ["ok"] * len(rows), rows
+    assert all(row.found and row.expected and row.seconds >= 0 for row in rows)
 
 
-def test_a_profile_is_checked_for_gradients_sampler_and_memory_and_says_what_the_whole_model_needs(rows):
-    for name, found in rows.items():
-        if name.startswith("profile"):
-            assert [row.check for row in found] == ["gradients", "sampler against trainer", "memory"]
-            assert {row.profile for row in found} == {name.partition(" ")[2]}
-            assert re.search(r"2 of 2 layers; .* the whole model, computed \d+\.\d\d GiB", found[-1].found)
+@pytest.mark.parametrize("name", [name for name in names() if name.startswith("profile")])
+def test_a_profile_is_checked_for_gradients_sampler_and_memory_and_says_what_the_whole_model_needs(made, name):
+    rows = made(name)
+    assert [row.check for row in rows] == ["gradients", "sampler against trainer", "memory"]
+    assert {row.profile for row in rows} == {name.partition(" ")[2]}
+    assert re.search(r"2 of 2 layers; .* the whole model, computed \d+\.\d\d GiB", rows[-1].found)
 
 
-def test_float16_and_bfloat16_are_computed_in(setting, monkeypatch):
+def test_float16_and_bfloat16_are_computed_in(anew, monkeypatch):
     """Under autocast, as on a card."""
     seen, forward = set(), bnb.nn.Linear4bit.forward
 
@@ -74,26 +84,26 @@ def test_float16_and_bfloat16_are_computed_in(setting, monkeypatch):
         return forward(layer, x)
 
     monkeypatch.setattr(bnb.nn.Linear4bit, "forward", spy)
-    list(rows_of("float16", setting))
+    assert [row.outcome for row in rows_of("float16", anew)] == ["ok"]
     assert seen == {torch.float16}
     seen.clear()
-    list(rows_of("objective grpo", setting))
+    assert [row.outcome for row in rows_of("objective grpo", anew)] == ["ok"]
     assert seen == {torch.bfloat16}
 
 
-def test_the_real_model_is_skipped_where_it_is_not_and_used_where_it_is(setting, tmp_path, monkeypatch):
+def test_the_real_model_is_skipped_where_it_is_not_and_used_where_it_is(anew, tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "CACHE", tmp_path)
-    (row,) = rows_of("smollm2", setting)
+    (row,) = rows_of("smollm2", anew)
     assert row.outcome == "skipped" and "run `make model` first" in row.found
     small = SHAPES[gpu_setting.REAL]._replace(**MINIATURE)
     save_speaking_model(tmp_path / "models/other", small._replace(layers=1), ["It is right."] * 20)
     save_speaking_model(tmp_path / "models/real", small, ["It is right."] * 20)
     monkeypatch.setattr(gpu_setting, "SHAPES", {**SHAPES, gpu_setting.REAL: small})
     assert gpu_setting.real_weights() == tmp_path / "models/real"
-    step, evaluation = rows_of("smollm2", setting)
+    step, evaluation = rows_of("smollm2", anew)
     assert (step.outcome, evaluation.outcome) == ("ok", "ok") and "12 answers" in evaluation.found
     monkeypatch.setattr(gpu_checks, "evaluate", lambda *args: gpu_check_answers(11))
-    assert [row.outcome for row in rows_of("smollm2", setting)][-1] == "failed"
+    assert [row.outcome for row in rows_of("smollm2", anew)][-1] == "failed"
 
 
 # --- every check can fail ---
@@ -138,12 +148,26 @@ def forgets_the_optimiser(monkeypatch):
     monkeypatch.setattr(gpu_checks, "prepared", prepared_anew)
 
 
-def seconds_of(trl: float, fast: float):
-    return lambda model, engine, **how: {"steps": [{"seconds": {"trl": trl, "fast": fast}[engine]}]}
+def steps(trl: tuple[float, int], fast: tuple[float, int]):
+    """Of a benchmark in which a step of each engine takes so many seconds and bytes."""
+
+    def measure(model, engine, **how):
+        seconds, size = {"trl": trl, "fast": fast}[engine]
+        held = torch.ones(size // 4)
+        return {"steps": [{"seconds": seconds + 0 * held[0].item()}]}
+
+    return measure
 
 
 def need(factor: float):
-    return lambda *args: {name: factor * gib for name, gib in memory_needed(*args).items()}
+    return lambda *args, **how: {name: factor * gib for name, gib in memory_needed(*args, **how).items()}
+
+
+def forgets_the_adapter(copy):
+    for _, own in copy._layers:
+        own.a.zero_()
+        own.b.zero_()
+    return copy.model
 
 
 FAULTS = {  # what is wrong -> (check, the fault, the name of the row, what its words have)
@@ -177,10 +201,15 @@ FAULTS = {  # what is wrong -> (check, the fault, the name of the row, what its 
         "fixed cache, CUDA graphs", r"\d+% of 8 answers alike",
     ),
     "the fast path is slower": (
-        "against_trl", (gpu_sizes, "measure", seconds_of(1.0, 2.0)), "plain TRL / fast path", r"0\.50 x the seconds",
+        "against_trl", (gpu_sizes, "measure", steps((1.0, 4096), (2.0, 2048))),
+        "plain TRL / fast path", r"0\.50 x the seconds .* 2\.00 x the memory",
+    ),
+    "the fast path is larger": (
+        "against_trl", (gpu_sizes, "measure", steps((2.0, 2048), (1.0, 4096))),
+        "plain TRL / fast path", r"2\.00 x the seconds .* 0\.50 x the memory",
     ),
     "a sampler does not know the adapter": (
-        "profile colab_t4", (DenseCopy, "refresh", lambda copy: copy.model), "sampler against trainer", "nats a token",
+        "profile colab_t4", (DenseCopy, "refresh", forgets_the_adapter), "sampler against trainer", "nats a token",
     ),
     "gradients change through sampling": (
         "profile colab_t4", (gpu_sizes, "check_gradients", lambda *args: 0.02), "gradients", r"2\.00% other",
@@ -199,11 +228,11 @@ FAULTS = {  # what is wrong -> (check, the fault, the name of the row, what its 
 
 
 @pytest.mark.parametrize("check, fault, row, words", FAULTS.values(), ids=FAULTS)
-def test_a_check_fails_where_something_is_wrong(setting, monkeypatch, check, fault, row, words):
+def test_a_check_fails_where_something_is_wrong(anew, monkeypatch, check, fault, row, words):
     if check == "against_trl":
-        monkeypatch.setattr(Setting, "counting", lambda setting, shape: setting.folder)
+        monkeypatch.setattr(Setting, "counting", lambda setting, shape: setting.folder)  # nobody looks at it
     fault(monkeypatch) if callable(fault) else monkeypatch.setattr(*fault)
-    (found,) = [found for found in rows_of(check, setting) if found.check == row]
+    (found,) = [found for found in rows_of(check, anew) if found.check == row]
     assert found.outcome == "failed" and re.search(words, found.found), found
 
 

@@ -113,6 +113,11 @@ def gpu_check_answers(n: int, forced: float = 0.5) -> pd.DataFrame:
     return pd.DataFrame({"readable": [False] * n, "forced": [forced] * n})
 
 
+class KeepsItsScale(torch.amp.GradScaler):
+    def update(self, new_scale=None):
+        super().update(self.get_scale())
+
+
 class Careless(torch.amp.GradScaler):
     """Steps whatever it finds, and keeps its scale."""
 
@@ -182,9 +187,12 @@ FAULTS = {  # what is wrong -> (check, the fault, the name of the row, what its 
         "objective cispo", ("studylib.training.config.linear_rate", lambda *args, **how: 0.0),
         "objective cispo", "adapter moved by 0$",
     ),
-    "an overflow is not noticed": (
-        "float16", (torch.amp, "GradScaler", Careless), "float16 with GradScaler",
-        "scale is 1 of what it was and the adapter moves",
+    "an overflow changes no scale": (
+        "float16", (torch.amp, "GradScaler", KeepsItsScale), "float16 with GradScaler",
+        "scale is 1 of what it was and the adapter stays",
+    ),
+    "a step is taken for all the overflow": (
+        "float16", (torch.amp, "GradScaler", Careless), "float16", "NoToken: .* logits are NaN or infinite",
     ),
     "a resumed run goes another way": ("resume", forgets_the_optimiser, "resume", r"step 2, \d+\.\d+% of the way"),
     "a resumed run begins again": (

@@ -2,6 +2,7 @@
 # make report: one page of it. make results: docs/results.md, landscape.md. make validate: error rates of the claims, by simulation.
 # make seed-sets: the same question asked of trained runs (80 minutes). make bench: what a step costs. make test: the tests.
 # make model: fetch SmolLM2-135M-Instruct (93 MB) and make what runs of the profile smollm2_cpu start from.
+# make gpu-check: does everything work on this GPU? Ten minutes at most.
 # All make the environment first.
 PYTHON ?= python3
 AXIS ?= inputs
@@ -13,7 +14,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo study model seed-sets report results validate test bench bench-gpu check clean
+.PHONY: demo study model seed-sets report results validate test bench bench-gpu gpu-check check clean
 
 demo: .venv/ready
 	@$(STUDYLIB) run --demo
@@ -46,6 +47,9 @@ bench: .venv/ready
 
 bench-gpu: .venv/ready
 	$(STUDYLIB) bench --gpu
+
+gpu-check: .venv/ready
+	$(STUDYLIB) gpu-check
 
 check: .venv/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check studylib tests

@@ -1,7 +1,7 @@
 """The command line: `python -m studylib COMMAND`; what each command does stands in `studylib/commands.py`.
 
-Exit codes: 0; 1 for a wrong result (a guarded reward pays a cheat, a simulation misses its target, a run failed); 2 for
-wrong use, in one sentence.
+Exit codes: 0; 1 for a wrong result (a guarded reward pays a cheat, a simulation misses its target, a run or a check of
+the GPU failed); 2 for wrong use, in one sentence.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import inspect
 import json
 import os
 import sys
+from collections.abc import Callable
 
 from studylib import commands, processes
 
@@ -27,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
             processes.require_one(f"{PROGRAM} {args.command}")
         progress = as_json and processes.is_first()  # which is not JSON
         with contextlib.redirect_stdout(sys.stderr) if progress else contextlib.nullcontext():
-            result = getattr(commands, args.command)(args)
+            result = function_of(args.command)(args)
     except (ValueError, OSError) as error:
         if args.traceback or isinstance(error, BrokenPipeError):
             raise
@@ -38,6 +39,11 @@ def main(arguments: list[str] | None = None) -> int:
     elif result.text:
         print(result.text)
     return int(result.wrong)
+
+
+def function_of(command: str) -> Callable:
+    """Of `commands.py`; the name of a command may have a hyphen."""
+    return getattr(commands, command.replace("-", "_"))
 
 
 # --- options ---------------------------------------------------------------------------------------------------------
@@ -59,7 +65,7 @@ def parser() -> Parser:
     whole = Parser(prog=PROGRAM, description=ABOUT)
     parts = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, options in OPTIONS.items():
-        text = inspect.getdoc(getattr(commands, name))
+        text = inspect.getdoc(function_of(name))
         part = parts.add_parser(name, help=text.splitlines()[0], description=text)
         for flags, how in options:
             part.add_argument(*flags.split(), **how)
@@ -166,6 +172,12 @@ OPTIONS = {  # command -> its options
         number("--test", "held-out rows a source", 500),
         SET,
         option("--out", "table to write (figures/real/baselines.csv)"),
+        JSON,
+    ],
+    "gpu-check": [
+        option("--stand-in", "miniatures on the CPU instead of the card", action="store_true"),
+        option("--out", "folder of the table (figures/gpu)"),
+        option("--worker", argparse.SUPPRESS),
         JSON,
     ],
     "judge": [

@@ -258,6 +258,25 @@ def baselines(args) -> Result:
     return Result(wide(table), records(table))
 
 
+def gpu_check(args) -> Result:
+    """Check in ten minutes at most that everything works on this GPU, and in the memory that is computed for it.
+
+    Driver and kernels, a step of every objective, float16 with scaled gradients, resume, evaluation, CUDA graphs, plain
+    TRL beside the fast path, and each profile that fits the card. No network: models have random weights. Writes
+    figures/gpu/<name of the card>.csv; exit code 1 when a check fails.
+
+      python -m studylib gpu-check
+      python -m studylib gpu-check --stand-in    miniatures on the CPU: do the checks themselves work?
+    """
+    from studylib.instruments import gpu_check as checks
+
+    if args.worker:
+        checks.work(**json.loads(args.worker))
+        return Result()
+    table, said = checks.check_gpu(args.stand_in, args.out and Path(args.out))
+    return Result(said, records(table), wrong=bool((table["outcome"] == "failed").any()))
+
+
 def judge(args) -> Result:
     """Train the judge of an embedded world, or policies against it.
 

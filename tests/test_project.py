@@ -323,7 +323,7 @@ def test_make_runs_the_study_with_the_environment_of_its_folder_whatever_its_nam
     assert python == str(folder / ".venv/bin/python")
 
 
-TARGETS = ("demo", "study", "seed-sets", "report", "results", "validate", "bench", "bench-gpu")
+TARGETS = ("demo", "study", "seed-sets", "report", "results", "validate", "bench", "bench-gpu", "gpu-check")
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -17,8 +17,9 @@ from pathlib import Path
 import pandas as pd
 
 from studylib.instruments.bench_judge import judge_throughput
-from studylib.instruments.bench_step import GPU_MODELS, SMALL, save_random_model
+from studylib.instruments.bench_step import GPU_MODELS, SMALL
 from studylib.instruments.price import price, study_minutes
+from studylib.instruments.random_models import save_random_model
 from studylib.paths import FIGURES, RUNS
 
 ENGINES = ("trl", "fast")
@@ -90,7 +91,7 @@ def bench_cpu(repeats: int, steps: int) -> None:
     out = FIGURES / "bench"
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        save_random_model(Path(folder), "qwen3", SMALL)
+        save_random_model(Path(folder), SMALL)
         task = {"model": folder, "device": "cpu", "prompts": 4, "steps": steps}
         measured = compare(SHAPES, repeats=repeats, **task)
         _write(measured, out)
@@ -121,9 +122,9 @@ def bench_gpu(repeats: int, steps: int) -> None:
     out = FIGURES / "bench_gpu"
     out.mkdir(parents=True, exist_ok=True)
     tables = []
-    for name, (kind, shape) in GPU_MODELS.items():
+    for name, shape in GPU_MODELS.items():
         with tempfile.TemporaryDirectory() as folder:
-            save_random_model(Path(folder), kind, shape)
+            save_random_model(Path(folder), shape)
             engines = ENGINES + (("trl_vllm",) if importlib.util.find_spec("vllm") else ())
             task = {
                 "engines": engines,

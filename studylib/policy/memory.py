@@ -11,7 +11,6 @@ GIB = 2**30
 PROMPT = 512  # tokens: longer than the prompts of the embedded worlds and most of MoReBench's
 DRAW_BYTES = 18  # per logit of an answer in flight: 16 bits, float32, over the temperature, softmax and its cumulation
 TILE = (4096, 32768)  # tokens and words of a tile of TRL's head, which never holds all logits
-TILE_BYTES = 6  # per logit of a tile: 16 bits and float32
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)  # a weight, its block's 8-bit scale, and the scale of 256 scales
 ADAPTER_BYTES = 4 + 4 + 8 + 2  # float32 weight, gradient and Adam's two moments; the sampler's 16-bit weight
 RESERVE = 1.0  # GiB: CUDA's context and kernels, and what the allocator cannot use of its blocks
@@ -28,6 +27,7 @@ class Shape(NamedTuple):
     head_dim: int
     intermediate: int
     tied: bool
+    kind: str = "qwen2"  # the architecture, as transformers calls it
 
     @classmethod
     def of(cls, config) -> "Shape":
@@ -36,7 +36,7 @@ class Shape(NamedTuple):
             text.vocab_size, text.hidden_size, text.num_hidden_layers, text.num_attention_heads,
             getattr(text, "num_key_value_heads", None) or text.num_attention_heads,
             getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads,
-            text.intermediate_size, bool(text.tie_word_embeddings),
+            text.intermediate_size, bool(text.tie_word_embeddings), text.model_type,
         )  # fmt: skip
 
     @property
@@ -48,6 +48,11 @@ class Shape(NamedTuple):
     @property
     def linear_weights(self) -> int:
         return self.layers * sum(i * o for i, o in self.linear)
+
+    @property
+    def embedding_weights(self) -> int:
+        """Of the embedding and an untied head."""
+        return self.vocabulary * self.hidden * (1 if self.tied else 2)
 
     @property
     def activation_bytes(self) -> int:
@@ -80,9 +85,8 @@ def memory_needed(params: RunParams, shape: Shape, dense: bool, prompt: int = PR
     """
     p, rows = params, params.rows_per_pass
     lora = shape.layers * p.lora_r * sum(i + o for i, o in shape.linear)
-    embeddings = shape.vocabulary * shape.hidden * (1 if shape.tied else 2)
     parts = {
-        "base": shape.linear_weights * NF4_BYTES + embeddings * 2,
+        "base": shape.linear_weights * NF4_BYTES + shape.embedding_weights * 2,
         "dense": shape.linear_weights * 2 * dense,
         "adapter": lora * ADAPTER_BYTES,
         "sampling": _sampling(p, shape, prompt),
@@ -101,7 +105,8 @@ def _sampling(p: RunParams, shape: Shape, prompt: int) -> float:
 def _training(p: RunParams, shape: Shape, prompt: int, rows: int) -> float:
     g, c = min(p.generations, rows), p.max_new_tokens
     groups = -(-rows // g)
-    head = min(rows * c, TILE[0]) * min(shape.vocabulary, TILE[1]) * TILE_BYTES
+    # a tile in 16 bits, as wide for few words as for many, and its logits in float32
+    head = min(rows * c, TILE[0]) * (2 * TILE[1] + 4 * min(shape.vocabulary, TILE[1]))
     of_a_group = (g * c + prompt) * shape.activation_bytes + g * prompt * 4 * shape.heads * shape.head_dim
     if not p.gradient_checkpointing:
         return groups * of_a_group * shape.layers + head
@@ -118,7 +123,9 @@ def fits_with_dense_copy(params: RunParams, config) -> bool:
 SHAPES: Mapping[str, Shape] = {  # hub id -> what its published config.json says; for budgets without a download
     "Qwen/Qwen2.5-0.5B-Instruct": Shape(151936, 896, 24, 14, 2, 64, 4864, True),
     "Qwen/Qwen2.5-1.5B-Instruct": Shape(151936, 1536, 28, 12, 2, 128, 8960, True),
+    "Qwen/Qwen2.5-3B-Instruct": Shape(151936, 2048, 36, 16, 2, 128, 11008, True),
     "Qwen/Qwen2.5-7B-Instruct": Shape(152064, 3584, 28, 28, 4, 128, 18944, False),
     "Qwen/Qwen2.5-7B": Shape(152064, 3584, 28, 28, 4, 128, 18944, False),
-    "meta-llama/Llama-3.1-8B-Instruct": Shape(128256, 4096, 32, 32, 8, 128, 14336, False),
+    "meta-llama/Llama-3.1-8B-Instruct": Shape(128256, 4096, 32, 32, 8, 128, 14336, False, "llama"),
+    "HuggingFaceTB/SmolLM2-135M-Instruct": Shape(49152, 576, 30, 9, 3, 64, 1536, True, "llama"),
 }

@@ -1,5 +1,8 @@
 """In which numbers a device computes."""
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import torch
@@ -10,8 +13,23 @@ class Precision(NamedTuple):
     reason: str
 
 
+_forced: ContextVar[Precision | None] = ContextVar("forced precision", default=None)
+
+
+@contextlib.contextmanager
+def forced_precision(dtype: torch.dtype) -> Iterator[None]:
+    """Compute in `dtype` whatever the device: float16 on a card with bfloat16, 16 bits on a CPU. For checks."""
+    before = _forced.set(Precision(dtype, f"{str(dtype).removeprefix('torch.')}, as asked for"))
+    try:
+        yield
+    finally:
+        _forced.reset(before)
+
+
 def precision(device: str, capability: tuple[int, int] | None = None) -> Precision:
     """Compute dtype and why. `capability`: CUDA compute capability; asked of the GPU when not given."""
+    if forced := _forced.get():
+        return forced
     if device == "cpu":
         return Precision(torch.float32, "CPU: float32, exact and fast enough for the tiny model")
     capability = capability or torch.cuda.get_device_capability()

@@ -113,8 +113,8 @@ def _read_lines(path: Path) -> list[str]:
 
 
 def _number(value) -> float | None:
-    """A number as JSON has it: what is not known is null."""
-    return None if value is None or math.isnan(value) else float(value)
+    """A number as JSON has it: what is not known is null, and so is what float16 could not hold."""
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
 def _shown(value: float | None) -> str:

@@ -9,6 +9,7 @@ import pytest
 from studylib.instruments import bench, bench_step
 from studylib.instruments.bench_judge import judge_throughput
 from studylib.instruments.price import price, study_minutes
+from studylib.instruments.random_models import save_random_model
 
 
 def steps(engine, pair, seconds, peak):
@@ -56,7 +57,7 @@ def test_a_measurement_has_exactly_the_shape_asked_for(tmp_path, engine, monkeyp
         return [float(i) for i in range(len(completions))]
 
     monkeypatch.setattr(bench_step, "noise", spy)
-    bench_step.save_random_model(Path(tmp_path), "qwen3", {**bench_step.SMALL, "num_hidden_layers": 1})
+    save_random_model(Path(tmp_path), bench_step.SMALL._replace(layers=1))
     result = bench_step.measure(str(tmp_path), engine, p=12, c=5, g=2, prompts=2, micro_batch=4, steps=1, device="cpu")
     (step,) = result["steps"]
     assert result["peak_gb"] > 0
@@ -88,7 +89,7 @@ def test_the_tables_of_the_models_before_a_crash_are_kept(tmp_path, monkeypatch,
 
 
 def test_the_throughput_of_the_judge_is_measured_both_ways(tmp_path):
-    bench_step.save_random_model(tmp_path, "qwen3", {**bench_step.SMALL, "num_hidden_layers": 1})
+    save_random_model(tmp_path, bench_step.SMALL._replace(layers=1))
     (row,) = judge_throughput(str(tmp_path), [(96, 4, 12)], responses=2, repeats=3).to_dict("records")
     assert (row["context"], row["question"], row["criteria"]) == (96, 4, 12)
     assert row["ratio"] == pytest.approx(row["shared"] / row["again"])

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoConfig
 
 from studylib.axes import profile_names, read_profile
-from studylib.instruments.bench import GPU_MODELS
+from studylib.instruments.random_models import config_of, cut
 from studylib.params import RunParams
 from studylib.policy.dense import use_dense_copy
 from studylib.policy.memory import GIB, SHAPES, Shape, fits_with_dense_copy, memory_needed
@@ -37,17 +37,32 @@ def test_activations_are_those_measured(size, measured):
     assert SHAPES[f"Qwen/Qwen2.5-{size}"].activation_bytes == pytest.approx(measured, rel=0.05)
 
 
-@pytest.mark.parametrize("size, billions", [("0.5B-Instruct", 0.494), ("1.5B-Instruct", 1.544), ("7B", 7.616)])
-def test_the_weights_of_a_shape_are_those_of_the_model(size, billions):
+@pytest.mark.parametrize(
+    "model, billions",
+    [
+        ("Qwen/Qwen2.5-0.5B-Instruct", 0.494), ("Qwen/Qwen2.5-1.5B-Instruct", 1.544),
+        ("Qwen/Qwen2.5-3B-Instruct", 3.086), ("Qwen/Qwen2.5-7B", 7.616), ("meta-llama/Llama-3.1-8B-Instruct", 8.030),
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", 0.1345),
+    ],
+)  # fmt: skip
+def test_the_weights_of_a_shape_are_those_of_the_model(model, billions):
     """Published counts of parameters; norms and biases are left out."""
-    shape = SHAPES[f"Qwen/Qwen2.5-{size}"]
-    weights = shape.linear_weights + shape.vocabulary * shape.hidden * (1 if shape.tied else 2)
-    assert weights / 1e9 == pytest.approx(billions, rel=0.002)
+    shape = SHAPES[model]
+    assert (shape.linear_weights + shape.embedding_weights) / 1e9 == pytest.approx(billions, rel=0.002)
 
 
-def test_a_shape_is_read_from_a_configuration():
-    kind, given = GPU_MODELS["Qwen2.5-0.5B"]
-    assert Shape.of(AutoConfig.for_model(kind, **given)) == SHAPES["Qwen/Qwen2.5-0.5B-Instruct"]
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_a_shape_is_read_from_the_configuration_that_it_makes(shape):
+    assert Shape.of(config_of(shape)) == shape
+
+
+def test_a_shape_is_cut_to_the_layers_whose_weights_fit():
+    whole = SHAPES["Qwen/Qwen2.5-7B"]
+    assert cut(whole, 100.0) == whole
+    part = cut(whole, 4.0)
+    weights = 2 * (part.linear_weights + part.embedding_weights) / GIB
+    assert 3.5 < weights <= 4.0 and part == whole._replace(layers=part.layers)
+    assert cut(whole, 0.5).layers == 1, "the embeddings alone are larger"
 
 
 def test_memory_grows_with_what_is_held():
@@ -63,6 +78,17 @@ def test_memory_grows_with_what_is_held():
     assert parts(rollout_batch=512)["sampling"] == pytest.approx(2 * plain["sampling"])
     assert parts(lora_r=64)["adapter"] == pytest.approx(2 * plain["adapter"])
     assert plain["total"] - parts(dense=False)["total"] == pytest.approx(plain["dense"])
+
+
+def test_the_tile_of_the_head_is_no_narrower_where_there_are_fewer_words():
+    params = RunParams.resolve({"profile": "gpu_24gb"})
+    whole = SHAPES["Qwen/Qwen2.5-1.5B-Instruct"]
+    training = [
+        memory_needed(params, whole._replace(vocabulary=n), True)["training"] * GIB for n in (1024, 32768, 10**6)
+    ]
+    rows = params.micro_batch * params.max_new_tokens
+    assert training[1] - training[0] == pytest.approx(rows * 4 * (32768 - 1024)), "the logits in float32 alone"
+    assert training[2] == training[1]
 
 
 @pytest.mark.parametrize("size, dense", [(24, True), (14, False)])

@@ -15,6 +15,7 @@ from training_runs import adapter, pay, start, tags_reward
 from studylib.axes import profile_names, read_profile
 from studylib.evaluation.answers import evaluate
 from studylib.instruments import bench, bench_step
+from studylib.instruments.random_models import save_random_model
 from studylib.judge import embedded as embedded_judge
 from studylib.judge.model import Judge, Recipe, judge_of, new_hub_judge, new_tiny_judge, train_judge
 from studylib.judge.prompts import context, question
@@ -249,7 +250,7 @@ def test_a_rubric_is_graded_by_a_judge_on_the_gpu_in_training_and_evaluation(gpu
 
 @pytest.mark.parametrize("engine", bench.ENGINES)
 def test_a_step_is_measured_on_the_gpu(gpu, tmp_path, engine):
-    bench_step.save_random_model(tmp_path, "qwen3", {**bench_step.SMALL, "num_hidden_layers": 1})
+    save_random_model(tmp_path, bench_step.SMALL._replace(layers=1))
     result = bench_step.measure(str(tmp_path), engine, p=6, c=3, g=2, prompts=2, micro_batch=4, steps=1, device="cuda")
     (step,) = result["steps"]
     assert all(step[stage] > 0 for stage in (*STAGES, "train")) and result["peak_gb"] == 1.0, "the GPU's memory"
@@ -259,9 +260,7 @@ def test_the_comparison_on_a_gpu_writes_its_tables(gpu, tmp_path, monkeypatch):
     least = {"p": 6, "c": 2, "g": 2, "prompts": 2, "micro_batch": 4}
     monkeypatch.setattr(bench, "run_worker", lambda **task: task | bench_step.measure(**task | least))
     monkeypatch.setattr(bench, "FIGURES", tmp_path)
-    one = ("qwen2", {**bench_step.SMALL, "num_hidden_layers": 1})
-    one[1].pop("head_dim")
-    monkeypatch.setattr(bench, "GPU_MODELS", {"Qwen2.5-0.5B": one})
+    monkeypatch.setattr(bench, "GPU_MODELS", {"0.5B": bench_step.SMALL._replace(layers=1, kind="qwen2")})
     bench.bench_gpu(repeats=1, steps=1)
     steps = pd.read_csv(tmp_path / "bench_gpu" / "steps.csv")
     assert set(steps.engine) >= {"trl", "fast"} and set(steps.gpu) == {AMPERE.name}

@@ -21,7 +21,7 @@ from studylib.instruments.random_models import cut, save_random_model, save_spea
 from studylib.params import RunParams
 from studylib.policy.memory import GIB, SHAPES, Shape
 from studylib.policy.precision import forced_precision
-from studylib.policy.warm_start import demonstrations
+from studylib.policy.tiny_start import demonstrations
 from studylib.scenarios.selection import select
 from studylib.training.train import prepare
 from studylib.training.trainer import StudyTrainer

@@ -49,19 +49,23 @@ def compare(shapes, model: str, repeats: int, steps: int, name: str = "small", e
                         {"model": name, "P": p, "C": c, "G": g, "engine": engine, "pair": pair, **step, **tokens}
                     )
             last = pd.DataFrame(rows[-len(engines) * steps :]).groupby("engine").seconds.median()
-            print(f"{name} P {p} C {c} G {g}: trl {last.trl:.2f} s, fast {last.fast:.2f} s", flush=True)
+            print(f"{name} P {p} C {c} G {g}: {', '.join(f'{way} {s:.2f} s' for way, s in last.items())}", flush=True)
     return pd.DataFrame(rows)
 
 
-def ratios(steps: pd.DataFrame) -> pd.DataFrame:
-    """Plain / fast of the medians over all steps; low and high: the smallest and largest ratio of a pair's medians."""
+def ratios(steps: pd.DataFrame, plain: str = "trl", of: str = "seconds") -> pd.DataFrame:
+    """Plain / fast of the medians over all steps; low and high: the smallest and largest ratio of a pair's medians.
+
+    plain: the engine that the fast path is compared with; of: the column that is compared.
+    """
     rows = []
     for key, cell in steps.groupby(["model", "P", "C", "G"], sort=False):
-        median = cell.groupby("engine").seconds.median()
-        pairs = cell.groupby(["pair", "engine"]).seconds.median().unstack()
-        of_pairs = pairs.trl / pairs.fast
+        median = cell.groupby("engine")[of].median()
+        pairs = cell.groupby(["pair", "engine"])[of].median().unstack()
+        of_pairs = pairs[plain] / pairs.fast
         peak = cell.groupby("engine").peak_gb.max()
-        rows.append([*key, median.trl / median.fast, of_pairs.min(), of_pairs.max(), peak.trl / peak.fast])
+        ratio, memory = median[plain] / median.fast, peak[plain] / peak.fast
+        rows.append([*key, ratio, of_pairs.min(), of_pairs.max(), memory])
     return pd.DataFrame(rows, columns=["model", "P", "C", "G", "ratio", "ratio_low", "ratio_high", "memory_ratio"])
 
 

@@ -16,6 +16,25 @@ GPU_MODELS = {  # name -> architecture and the shape that its published configur
                                  num_key_value_heads=4, intermediate_size=18944, tie_word_embeddings=False)),
 }  # fmt: skip
 
+SMOLLM = (
+    "llama",
+    dict(
+        vocab_size=49152,
+        hidden_size=576,
+        num_hidden_layers=30,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        intermediate_size=1536,
+        tie_word_embeddings=True,
+    ),
+)  # SmolLM2-135M
+WAYS = {  # name of a way to compute a step -> parameters
+    "trl": {"engine": "trl"},
+    "trl_vllm": {"engine": "trl"},
+    "fast": {"engine": "fast"},
+    "fast_nf4": {"engine": "fast", "rollout_weights": "dense"},  # trained in NF4 layers, sampled from a dense copy
+}
+
 
 def save_random_model(folder: Path, kind: str, shape: dict) -> None:
     """An untrained model and a tokenizer of numbered words, whose end token the model cannot produce."""
@@ -57,7 +76,7 @@ def measure(model: str, engine: str, p: int, c: int, g: int, prompts: int, micro
 
     vllm = engine == "trl_vllm"
     params = RunParams(
-        model=model, revision="random", device=device, engine="trl" if vllm else engine, rewards="correct=1",
+        model=model, revision="random", device=device, rewards="correct=1", **WAYS[engine],
         generations=g, answers_per_step=prompts * g, micro_batch=micro_batch, rollout_batch=prompts * g,
         max_new_tokens=c, steps=steps + 1, save_every=10**6, run_root=tempfile.mkdtemp(),
     )  # fmt: skip

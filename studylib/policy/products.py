@@ -1,8 +1,9 @@
 """Float32 products of a policy on a CPU: dense base weights, and oneDNN's kernels for them.
 
 A 4-bit layer unpacks its weights in every pass, and torch gives float32 products to MKL, which uses AVX-512 on one
-maker's CPUs alone. oneDNN uses it wherever it is. Weights, arithmetic and answers are those of the plain way but for
-the order in which a sum is rounded. The tiny model keeps torch's own products: its committed studies repeat to the bit.
+maker's CPUs alone; oneDNN uses it wherever it is. Weights and arithmetic are those of the plain way but for the order
+in which a sum is rounded, and such a policy is its own sampler. The tiny model keeps torch's own products: its
+committed studies repeat to the bit.
 """
 
 from functools import partial
@@ -14,6 +15,11 @@ from torch.autograd.function import once_differentiable
 
 from studylib.params import RunParams
 from studylib.policy.models import give_large_tensors_back
+
+# What configurations call it when logits are more than a product.
+SCALES = (
+    "final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling",
+)  # fmt: skip
 
 
 def product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
@@ -61,7 +67,7 @@ def suit_cpu(params: RunParams, policy) -> None:
     """What makes the fast path fast on a CPU: memory that is given back, and for some policies products from here."""
     give_large_tensors_back()
     if use_products(params, policy):
-        give_products(policy)
+        give_products(policy, params.temperature)
 
 
 def use_products(params: RunParams, policy) -> bool:
@@ -75,19 +81,30 @@ def has_onednn() -> bool:
     return torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
-def give_products(policy) -> None:
-    """Let all linear layers of a policy with one LoRA adapter compute here, from dense copies of their base weights."""
+def give_products(policy, temperature: float) -> None:
+    """Let all linear layers of a policy with one LoRA adapter compute here, from dense copies of their base weights.
+
+    temperature: at which answers are scored.
+    """
     for module in policy.modules():
         if isinstance(module, LoraLayer):
             base = module.get_base_layer()
             module.forward = partial(_adapted, module, dequantised(module), base.bias)
     head = policy.get_output_embeddings()
     head.forward = partial(_frozen, head.weight, head.bias)
-    vars(policy)["_has_products"] = True
+    vars(policy)["_temperature"] = temperature
 
 
 def has_products(policy) -> bool:
-    return "_has_products" in vars(policy)
+    return "_temperature" in vars(policy)
+
+
+def own_head(policy) -> float | None:
+    """The temperature at which `head.py` scores answers; None where TRL's head does, which knows scaled logits too."""
+    config = policy.config.get_text_config()
+    scaled = any(getattr(config, name, None) is not None for name in SCALES)
+    plain = has_products(policy) and not scaled and policy.get_output_embeddings().bias is None
+    return policy._temperature if plain else None
 
 
 def _adapted(layer: LoraLayer, weight: torch.Tensor, bias, x: torch.Tensor) -> torch.Tensor:

@@ -10,8 +10,9 @@ from trl.trainer.utils import add_fused_lm_head
 
 from studylib.policy import products
 from studylib.policy.dense import DenseCopy, use_dense_copy
+from studylib.policy.head import TokenScores
 from studylib.policy.models import check_gradients, load_base, lora
-from studylib.policy.products import AdaptedProduct, FrozenProduct, give_products, has_products
+from studylib.policy.products import AdaptedProduct, FrozenProduct, give_products, has_products, own_head
 from studylib.policy.rollout import rollout, sampler
 from studylib.policy.sampling import Sampling
 from studylib.policy.scoring import shared_prompt_scores
@@ -49,6 +50,34 @@ def test_value_and_gradients_are_those_of_the_expression(n, k, o, r, bias):
         assert close(of_x.double(), weights @ weight)
 
 
+@pytest.mark.parametrize(("n", "v", "temperature"), [(300, 50, 0.7), (1, 1000, 1.0), (128, 33, 2.0)])
+def test_scores_of_tokens_and_their_gradients_are_those_of_a_log_softmax(n, v, temperature):
+    """Log-probability alone, entropy alone, and both; against automatic differentiation in float64."""
+    hidden, weight, targets = random(n, 16), random(v, 16, seed=1), torch.arange(n) * 7 % v
+    single = hidden.float().requires_grad_()
+    hidden.requires_grad_()
+    logs = torch.log_softmax(hidden @ weight.T / temperature, -1)
+    exact = logs.gather(1, targets[:, None])[:, 0], -(logs.exp() * logs).sum(1)
+    found = TokenScores.apply(single, weight.float(), targets, temperature)
+    assert all(close(f.double(), e) for f, e in zip(found, exact, strict=True))
+    weights = random(n, seed=2), random(n, seed=3)
+    for chosen in ([0], [1], [0, 1]):
+        (expected,) = torch.autograd.grad(sum((exact[i] * weights[i]).sum() for i in chosen), hidden, retain_graph=True)
+        loss = sum((found[i] * weights[i].float()).sum() for i in chosen)
+        (got,) = torch.autograd.grad(loss, single, retain_graph=True)
+        assert close(got.double(), expected)
+
+
+@pytest.mark.parametrize("name", products.SCALES)
+def test_logits_that_are_scaled_are_left_to_trl(miniature, name):
+    model, _ = policy_of(miniature())
+    assert own_head(model) is None, "without the products too"
+    give_products(model, 0.7)
+    assert own_head(model) == 0.7
+    setattr(model.config, name, 2.0)
+    assert own_head(model) is None
+
+
 def policy_of(params):
     """A policy in NF4 with an adapter that does something."""
     model, tokenizer = load_base(params)
@@ -61,17 +90,17 @@ def policy_of(params):
 
 
 def scored(model, checkpointing=False):
-    """Log-probabilities with and without the adapter, and the LoRA gradients."""
+    """Log-probabilities and entropy, with and without the adapter, and the LoRA gradients."""
     ids, mask = batch(padded=True)
     with torch.no_grad(), model.disable_adapter():
         reference = shared_prompt_scores(model, ids, mask, C).logps
     if checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    logps = shared_prompt_scores(model, ids, mask, C).logps
+    logps, entropy, *_ = shared_prompt_scores(model, ids, mask, C)
     weights = random(*logps.shape, seed=9).float()
     gradients = torch.autograd.grad((logps * weights).sum(), [p for p in model.parameters() if p.requires_grad])
     model.gradient_checkpointing_disable()
-    return reference, logps, torch.cat([g.flatten() for g in gradients])
+    return reference, logps, entropy * mask[:, -C:], torch.cat([g.flatten() for g in gradients])
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -81,7 +110,7 @@ def test_a_policy_scores_learns_and_answers_as_before(miniature, checkpointing):
     how = range(9), Sampling(12, (3,)), PAD
     expected, copied = scored(model, checkpointing), DenseCopy(model).refresh()
     answers, stored = rollout(copied, prompts, *how), {name: p.clone() for name, p in model.state_dict().items()}
-    give_products(model)
+    give_products(model, 0.7)
     for found, before in zip(scored(model, checkpointing), expected, strict=True):
         assert close(found, before)
     assert not torch.equal(expected[0], expected[1]), "the adapter does something, and can be switched off"

@@ -1,7 +1,7 @@
 """What a training step costs, plain TRL against the fast path, and what a study costs.
 
-    python -m studylib bench          a small random Qwen3 on one CPU thread -> figures/bench/
-    python -m studylib bench --gpu    random models of real sizes in NF4     -> figures/bench_gpu/
+    python -m studylib bench          random models on one CPU thread: a small Qwen3, and SmolLM2-135M -> figures/bench/
+    python -m studylib bench --gpu    random models of real sizes in NF4                     -> figures/bench_gpu/
 
 Every measurement is a process of its own; plain and fast take turns, on the same model, prompts and seeds, and every
 answer has exactly C tokens. Speed and memory do not depend on what the weights are.
@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from studylib.instruments.bench_judge import judge_throughput
-from studylib.instruments.bench_step import GPU_MODELS, SMALL
+from studylib.instruments.bench_step import GPU_MODELS, SMALL, SMOLLM
 from studylib.instruments.price import price, study_minutes
 from studylib.instruments.random_models import save_random_model
 from studylib.paths import FIGURES, RUNS
@@ -50,19 +50,23 @@ def compare(shapes, model: str, repeats: int, steps: int, name: str = "small", e
                         {"model": name, "P": p, "C": c, "G": g, "engine": engine, "pair": pair, **step, **tokens}
                     )
             last = pd.DataFrame(rows[-len(engines) * steps :]).groupby("engine").seconds.median()
-            print(f"{name} P {p} C {c} G {g}: trl {last.trl:.2f} s, fast {last.fast:.2f} s", flush=True)
+            print(f"{name} P {p} C {c} G {g}: {', '.join(f'{way} {s:.2f} s' for way, s in last.items())}", flush=True)
     return pd.DataFrame(rows)
 
 
-def ratios(steps: pd.DataFrame) -> pd.DataFrame:
-    """Plain / fast of the medians over all steps; low and high: the smallest and largest ratio of a pair's medians."""
+def ratios(steps: pd.DataFrame, plain: str = "trl", of: str = "seconds") -> pd.DataFrame:
+    """Plain / fast of the medians over all steps; low and high: the smallest and largest ratio of a pair's medians.
+
+    plain: the engine that the fast path is compared with; of: the column that is compared.
+    """
     rows = []
     for key, cell in steps.groupby(["model", "P", "C", "G"], sort=False):
-        median = cell.groupby("engine").seconds.median()
-        pairs = cell.groupby(["pair", "engine"]).seconds.median().unstack()
-        of_pairs = pairs.trl / pairs.fast
+        median = cell.groupby("engine")[of].median()
+        pairs = cell.groupby(["pair", "engine"])[of].median().unstack()
+        of_pairs = pairs[plain] / pairs.fast
         peak = cell.groupby("engine").peak_gb.max()
-        rows.append([*key, median.trl / median.fast, of_pairs.min(), of_pairs.max(), peak.trl / peak.fast])
+        ratio, memory = median[plain] / median.fast, peak[plain] / peak.fast
+        rows.append([*key, ratio, of_pairs.min(), of_pairs.max(), memory])
     return pd.DataFrame(rows, columns=["model", "P", "C", "G", "ratio", "ratio_low", "ratio_high", "memory_ratio"])
 
 
@@ -97,6 +101,7 @@ def bench_cpu(repeats: int, steps: int) -> None:
         _write(measured, out)
         plot_growth(compare(GROWTH, repeats=1, **(task | {"steps": 1})), out)
         judged = judge_throughput(folder)
+    _real_size(out, repeats, steps)
     judged.to_csv(out / "judge.csv", index=False)
     print(f"\njudge, criteria per second\n{judged.round(2).to_string(index=False)}")
     table = price()
@@ -107,6 +112,24 @@ def bench_cpu(repeats: int, steps: int) -> None:
         print(study_minutes(table).round(1).to_string(index=False))
     else:
         print(f"\nno finished runs below {RUNS}: the price of a study is known after `make study`")
+
+
+def _real_size(out: Path, repeats: int, steps: int) -> None:
+    """The shape of SmolLM2-135M, 8 prompts x 4 answers: NF4 layers with a dense copy against `policy/products.py`.
+
+    What other processes do to a CPU moves `cpu_seconds` less than `seconds`, so both are compared.
+    """
+    engines, prompts = ("fast_nf4", "fast"), 8
+    with tempfile.TemporaryDirectory() as folder:
+        save_random_model(Path(folder), SMOLLM)
+        measured = compare(
+            [(120, 40, 4)], folder, repeats, steps, "SmolLM2-135M", engines, device="cpu", prompts=prompts
+        )
+    measured.to_csv(out / "real_size_steps.csv", index=False)
+    both = {of: ratios(measured, "fast_nf4", of) for of in ("seconds", "cpu_seconds")}
+    table = pd.concat(both, names=["of"]).reset_index("of")
+    table.to_csv(out / "real_size.csv", index=False)
+    print(f"\nNF4 layers / dense products\n{table.round(2).to_string(index=False)}")
 
 
 def bench_gpu(repeats: int, steps: int) -> None:

@@ -16,6 +16,13 @@ from studylib.training.trainer import StudyTrainer
 
 SMALL = Shape(512, 256, 4, 4, 4, 64, 768, True, "qwen3")
 GPU_MODELS = {size: SHAPES[f"Qwen/Qwen2.5-{size}-Instruct"] for size in ("0.5B", "1.5B", "7B")}
+SMOLLM = SHAPES["HuggingFaceTB/SmolLM2-135M-Instruct"]
+WAYS = {  # name of a way to compute a step -> parameters
+    "trl": {"engine": "trl"},
+    "trl_vllm": {"engine": "trl"},
+    "fast": {"engine": "fast"},
+    "fast_nf4": {"engine": "fast", "rollout_weights": "dense"},  # trained in NF4 layers, sampled from a dense copy
+}
 
 
 def noise(completions, **columns) -> list[float]:
@@ -45,7 +52,7 @@ def measure(model: str, engine: str, p: int, c: int, g: int, prompts: int, micro
     """{"seconds": of each step, "stages": of each step, "peak_gb"}; one step before them is not counted."""
     vllm = engine == "trl_vllm"
     params = RunParams(
-        model=model, revision="random", device=device, engine="trl" if vllm else engine, rewards="correct=1",
+        model=model, revision="random", device=device, rewards="correct=1", **WAYS[engine],
         generations=g, answers_per_step=prompts * g, micro_batch=micro_batch, rollout_batch=prompts * g,
         max_new_tokens=c, steps=steps + 1, save_every=10**6, run_root=tempfile.mkdtemp(),
     )  # fmt: skip

@@ -2,12 +2,12 @@
 
 import copy
 
-import bitsandbytes as bnb
 import torch
 from peft.tuners.lora import LoraLayer
 
 from studylib.params import RunParams
 from studylib.policy.memory import fits_with_dense_copy
+from studylib.policy.products import dequantised, has_products
 
 
 class AdaptedLinear(torch.nn.Module):
@@ -69,7 +69,7 @@ class DenseCopy:
         if self.merged:
             return own
         with torch.no_grad():
-            own.weight.copy_(_dequantised(module))
+            own.weight.copy_(dequantised(module))
         beside = AdaptedLinear(own.weight, own.bias, module)
         self.model.set_submodule(name, beside)
         return beside
@@ -79,17 +79,10 @@ class DenseCopy:
         """The copy with the adapter's present weights."""
         for layer, own in self._layers:
             if self.merged:
-                own.weight.copy_(_dequantised(layer).float() + layer.get_delta_weight("default").float())
+                own.weight.copy_(dequantised(layer).float() + layer.get_delta_weight("default").float())
             else:
                 own.refresh(layer)
         return self.model
-
-
-def _dequantised(layer: LoraLayer) -> torch.Tensor:
-    stored = layer.get_base_layer().weight
-    if isinstance(stored, bnb.nn.Params4bit):
-        return bnb.functional.dequantize_4bit(stored.data, stored.quant_state)
-    return stored
 
 
 def dense_copy(policy) -> DenseCopy:
@@ -102,8 +95,11 @@ def dense_copy(policy) -> DenseCopy:
 def use_dense_copy(params: RunParams, policy) -> bool:
     """Whether to sample from a dense copy: as `rollout_weights` says, or where the GPU as a whole has room for it.
 
-    What is free at the moment is not asked, so that a run samples alike before, during and after training.
+    What is free at the moment is not asked, so that a run samples alike before, during and after training. A policy
+    that computes with plain weights itself (`products.py`) needs no copy.
     """
+    if has_products(policy):
+        return False
     if params.rollout_weights != "auto" or params.device == "cpu":
         return params.rollout_weights != "nf4"
     return fits_with_dense_copy(params, policy.config)

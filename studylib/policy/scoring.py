@@ -3,7 +3,8 @@
 A prompt without its last token is encoded with gradients on; its KV cache is repeated for its answers; only the last
 prompt token and the answers are run for each of them. Autograd flows through the cache, so values and gradients are
 those of encoding the prompt again for every answer (tests/training/test_fast_path.py has the tolerance). The language-
-model head is TRL's, which takes the tokens in chunks: logits of all answers are never in memory at once.
+model head is TRL's or, on a CPU, that of `head.py`; both take the tokens in chunks: logits of all answers are never in
+memory at once.
 """
 
 import contextlib
@@ -16,7 +17,9 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from studylib import processes
+from studylib.policy.head import token_scores
 from studylib.policy.models import steady_attention
+from studylib.policy.products import own_head
 
 
 class Scores(NamedTuple):
@@ -111,17 +114,25 @@ def _score(model, prompts, prompt_mask, counts, answers, answer_mask, again: boo
         rows = torch.cat([prompts[group, -1:], answers[:, :-1]], dim=1)
         mask = torch.cat([prompt_mask[group], answer_mask[:, :-1]], dim=1)
         steps = torch.arange(rows.shape[1], device=rows.device)
-        output = model(
+        logps, entropy = _of_tokens(
+            model,
+            answers.masked_fill(answer_mask == 0, -100),
             input_ids=rows,
             attention_mask=_needed(mask),
             position_ids=prompt_mask[group].sum(1, keepdim=True) - 1 + steps,  # padding on the left has no positions
             past_key_values=cache,
-            shift_labels=answers.masked_fill(answer_mask == 0, -100),
-            fused_lm_head=True,
         )
     seen = prompt_mask[:, :-1, None]
     prompt = (hidden[0] * seen).sum(1) / seen.sum(1).clamp(min=1)
-    return output.log_probs, output.entropy, hidden[1], prompt[group]
+    return logps, entropy, hidden[1], prompt[group]
+
+
+def _of_tokens(model, labels: torch.Tensor, **inputs) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability and entropy of each label, by TRL's head or, where the products are ours, by `head.py`."""
+    if temperature := own_head(model):
+        return token_scores(model, temperature, labels, **inputs)
+    output = model(**inputs, shift_labels=labels, fused_lm_head=True)
+    return output.log_probs, output.entropy
 
 
 def _by_group(model, prompts, prompt_mask, counts, answers, answer_mask) -> tuple[torch.Tensor, ...]:

@@ -122,7 +122,7 @@ def _shown(value: float | None) -> str:
 
 
 class StageTimes(TrainerCallback):
-    """Seconds per step: those of each stage, and `train` for all the rest.
+    """Seconds per step: those of each stage, `train` for all the rest, and `cpu_seconds`, in which a CPU was at work.
 
     stages: stage -> the trainer's method that does it; log: a list that gets a dict per step.
     """
@@ -142,12 +142,12 @@ class StageTimes(TrainerCallback):
         return timed
 
     def on_step_begin(self, args, state, control, **kwargs):
-        self.started, self.spent = _now(), Counter()
+        self.started, self.spent, self.cpu = _now(), Counter(), time.process_time()
 
     def on_step_end(self, args, state, control, **kwargs):
-        total = _now() - self.started
+        total, cpu = _now() - self.started, time.process_time() - self.cpu
         by_stage = {stage: self.spent[stage] for stage in self.stages}
-        self.log.append({"seconds": total, **by_stage, "train": total - sum(by_stage.values())})
+        self.log.append({"seconds": total, **by_stage, "train": total - sum(by_stage.values()), "cpu_seconds": cpu})
 
 
 def _now() -> float:

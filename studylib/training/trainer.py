@@ -17,7 +17,7 @@ from studylib import processes
 from studylib.names import OBJECTIVES
 from studylib.params import RunParams
 from studylib.policy.dense import dense_copy, use_dense_copy
-from studylib.policy.models import give_large_tensors_back
+from studylib.policy.products import suit_cpu
 from studylib.policy.scoring import Scores, scores_in_passes, shared_prompt_scores, why_not
 from studylib.randomness import torch_seed
 from studylib.text.readable import shares
@@ -104,7 +104,7 @@ class StudyTrainer(LinearRate, WithHeads, GRPOTrainer):
         with torch_seed(params.seed, "training/heads"):
             self.heads = make_heads(self.objective.heads, size, self.model.device)
         if self.fast and params.device == "cpu":
-            give_large_tensors_back()
+            suit_cpu(params, self.model)
         if self.fast and use_dense_copy(params, self.model):
             self.dense = dense_copy(self.model)
 

@@ -26,6 +26,33 @@ def test_ratios_are_plain_over_fast():
     assert row["memory_ratio"] == pytest.approx(3.0 / 1.5)
 
 
+def test_other_ways_and_other_columns_are_compared_alike():
+    rows = steps("fast_nf4", 0, [8.0], 4.0) + steps("fast", 0, [2.0], 1.0) + steps("trl", 0, [1.0], 1.0)
+    table = pd.DataFrame(rows).assign(cpu_seconds=lambda t: t.seconds**2)
+    (row,) = bench.ratios(table, "fast_nf4", "cpu_seconds").to_dict("records")
+    assert (row["ratio"], row["ratio_low"], row["ratio_high"], row["memory_ratio"]) == (16, 16, 16, 4)
+
+
+def test_a_real_size_on_a_cpu_is_compared_by_the_clock_and_by_the_work_of_the_cpu(tmp_path, monkeypatch):
+    asked = []
+
+    def worker(**task):
+        asked.append(task)
+        seconds = {"fast_nf4": 6.0, "fast": 3.0}[task["engine"]]
+        return {"steps": [{"seconds": seconds, "cpu_seconds": seconds**2}] * task["steps"], "peak_gb": seconds}
+
+    monkeypatch.setattr(bench, "run_worker", worker)
+    monkeypatch.setattr(bench, "save_random_model", lambda *args: None)
+    bench._real_size(tmp_path, repeats=2, steps=1)
+    assert [task["engine"] for task in asked] == ["fast_nf4", "fast"] * 2, "they take turns"
+    assert {(task["prompts"], task["p"], task["c"], task["g"], task["micro_batch"]) for task in asked} == {
+        (8, 120, 40, 4, 32)
+    }
+    table = pd.read_csv(tmp_path / "real_size.csv").set_index("of")
+    assert table.ratio.to_dict() == {"seconds": 2, "cpu_seconds": 4} and set(table.memory_ratio) == {2}
+    assert len(pd.read_csv(tmp_path / "real_size_steps.csv")) == 4
+
+
 def test_the_price_of_a_run_is_read_from_its_notebook(tmp_path):
     folder = tmp_path / "seed0"
     folder.mkdir()
@@ -48,7 +75,7 @@ def test_the_price_of_a_run_is_read_from_its_notebook(tmp_path):
     assert minutes[3] == pytest.approx((80 + 2 * 50) / 60) and minutes[48] == pytest.approx((80 + 24 * 50) / 60)
 
 
-@pytest.mark.parametrize("engine", bench.ENGINES)
+@pytest.mark.parametrize("engine", [*bench.ENGINES, "fast_nf4"])
 def test_a_measurement_has_exactly_the_shape_asked_for(tmp_path, engine, monkeypatch):
     words = []
 
@@ -60,7 +87,7 @@ def test_a_measurement_has_exactly_the_shape_asked_for(tmp_path, engine, monkeyp
     save_random_model(Path(tmp_path), bench_step.SMALL._replace(layers=1))
     result = bench_step.measure(str(tmp_path), engine, p=12, c=5, g=2, prompts=2, micro_batch=4, steps=1, device="cpu")
     (step,) = result["steps"]
-    assert result["peak_gb"] > 0
+    assert result["peak_gb"] > 0 and step["cpu_seconds"] > 0
     assert step["seconds"] == pytest.approx(sum(step[stage] for stage in ("generate", "reward", "score", "train")))
     assert all(step[stage] > 0 for stage in ("generate", "reward", "score", "train"))
     assert len(words) == 8 and set(words) <= {4, 5}, "five tokens each; a padding token would not show as a word"

@@ -1,0 +1,127 @@
+"""Float32 products of a policy on a CPU: dense base weights, and oneDNN's kernels for them.
+
+A 4-bit layer unpacks its weights in every pass, and torch gives float32 products to MKL, which uses AVX-512 on one
+maker's CPUs alone; oneDNN uses it wherever it is. Weights and arithmetic are those of the plain way but for the order
+in which a sum is rounded, and such a policy is its own sampler. The tiny model keeps torch's own products: its
+committed studies repeat to the bit.
+"""
+
+from functools import partial
+
+import bitsandbytes as bnb
+import torch
+from peft.tuners.lora import LoraLayer
+from torch.autograd.function import once_differentiable
+
+from studylib.params import RunParams
+from studylib.policy.models import give_large_tensors_back
+
+# What configurations call it when logits are more than a product.
+SCALES = (
+    "final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling",
+)  # fmt: skip
+
+
+def product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """(N, K) x (O, K) -> (N, O) float32, x W^T + bias, by oneDNN."""
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+class AdaptedProduct(torch.autograd.Function):
+    """x W^T + bias + s (x A^T) B^T for frozen W: base layer and adapter (LoRA, arXiv 2106.09685, eq. 3) as one step.
+
+    x: (N, K) float32; W: (O, K); A: (r, K); B: (O, r). PEFT keeps and moves four tensors of the output's size for it.
+    """
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, a, b, scaling: float):
+        down = (x @ a.T).mul_(scaling)
+        ctx.save_for_backward(x, down, weight, a, b)
+        ctx.scaling = scaling
+        return product(x, weight, bias).addmm_(down, b.T)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        x, down, weight, a, b = ctx.saved_tensors
+        of_down = (gradient @ b).mul_(ctx.scaling)
+        of_x = product(gradient, weight.T).addmm_(of_down, a) if ctx.needs_input_grad[0] else None
+        return of_x, None, None, of_down.T @ x, gradient.T @ down, None
+
+
+class FrozenProduct(torch.autograd.Function):
+    """x W^T + bias for frozen W. x: (N, K) float32; W: (O, K)."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias):
+        ctx.save_for_backward(weight)
+        return product(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        return product(gradient, ctx.saved_tensors[0].T), None, None
+
+
+def suit_cpu(params: RunParams, policy) -> None:
+    """What makes the fast path fast on a CPU: memory that is given back, and for some policies products from here."""
+    give_large_tensors_back()
+    if use_products(params, policy):
+        give_products(policy, params.temperature)
+
+
+def use_products(params: RunParams, policy) -> bool:
+    """Whether a policy's products are computed here: a hub model's in float32 on a CPU with AVX-512."""
+    chosen = params.device == "cpu" and params.model != "tiny" and params.rollout_weights == "auto"
+    return chosen and policy.dtype == torch.float32 and has_onednn()
+
+
+def has_onednn() -> bool:
+    """Whether oneDNN is there and has kernels for AVX-512; with less it is no faster than what torch takes itself."""
+    return torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
+def give_products(policy, temperature: float) -> None:
+    """Let all linear layers of a policy with one LoRA adapter compute here, from dense copies of their base weights.
+
+    temperature: at which answers are scored.
+    """
+    for module in policy.modules():
+        if isinstance(module, LoraLayer):
+            base = module.get_base_layer()
+            module.forward = partial(_adapted, module, dequantised(module), base.bias)
+    head = policy.get_output_embeddings()
+    head.forward = partial(_frozen, head.weight, head.bias)
+    vars(policy)["_temperature"] = temperature
+
+
+def has_products(policy) -> bool:
+    return "_temperature" in vars(policy)
+
+
+def own_head(policy) -> float | None:
+    """The temperature at which `head.py` scores answers; None where TRL's head does, which knows scaled logits too."""
+    config = policy.config.get_text_config()
+    scaled = any(getattr(config, name, None) is not None for name in SCALES)
+    plain = has_products(policy) and not scaled and policy.get_output_embeddings().bias is None
+    return policy._temperature if plain else None
+
+
+def _adapted(layer: LoraLayer, weight: torch.Tensor, bias, x: torch.Tensor) -> torch.Tensor:
+    if layer.disable_adapters:
+        return _frozen(weight, bias, x)
+    a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    rows = AdaptedProduct.apply(x.flatten(0, -2), weight, bias, a, b, layer.scaling["default"])
+    return rows.unflatten(0, x.shape[:-1])
+
+
+def _frozen(weight: torch.Tensor, bias, x: torch.Tensor) -> torch.Tensor:
+    return FrozenProduct.apply(x.flatten(0, -2), weight, bias).unflatten(0, x.shape[:-1])
+
+
+def dequantised(layer: LoraLayer) -> torch.Tensor:
+    """The weight of a layer's base as plain numbers, in the dtype that it computes in."""
+    stored = layer.get_base_layer().weight
+    if isinstance(stored, bnb.nn.Params4bit):
+        return bnb.functional.dequantize_4bit(stored.data, stored.quant_state)
+    return stored

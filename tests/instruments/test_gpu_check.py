@@ -86,6 +86,9 @@ def test_float16_and_bfloat16_are_computed_in(anew, monkeypatch):
     monkeypatch.setattr(bnb.nn.Linear4bit, "forward", spy)
     assert [row.outcome for row in rows_of("float16", anew)] == ["ok"]
     assert seen == {torch.float16}
+    (log,) = (anew.folder / "runs/float16").rglob("metrics.jsonl")
+    norms = [json.loads(line)["grad_norm"] for line in log.read_text().splitlines()]
+    assert norms[0] is None and norms[1] > 0, "the overflow is null, and the file is JSON"
     seen.clear()
     assert [row.outcome for row in rows_of("objective grpo", anew)] == ["ok"]
     assert seen == {torch.bfloat16}

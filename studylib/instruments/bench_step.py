@@ -52,7 +52,7 @@ def measure(model: str, engine: str, p: int, c: int, g: int, prompts: int, micro
     """{"seconds": of each step, "stages": of each step, "peak_gb"}; one step before them is not counted."""
     vllm = engine == "trl_vllm"
     params = RunParams(
-        model=model, revision="random", device=device, rewards="correct=1", **WAYS[engine],
+        model=model, revision="random", device=device, rewards="correct=1", warm_start_steps=0, **WAYS[engine],
         generations=g, answers_per_step=prompts * g, micro_batch=micro_batch, rollout_batch=prompts * g,
         max_new_tokens=c, steps=steps + 1, save_every=10**6, run_root=tempfile.mkdtemp(),
     )  # fmt: skip

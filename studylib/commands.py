@@ -106,8 +106,9 @@ def study(args) -> Result:
     config = [f"{name}={value}" for name in STUDY if (value := getattr(args, name)) is not None]
     options = ["--cores", str(args.cores), "--rerun-triggers", "mtime", "params"]
     options += [*(["--until", "run"] if args.runs_only else []), "--config", *config]
+    from studylib.study import refuse_unknown_names, train_missing
+
     refuse_unknown_names(args)
-    from studylib.study import train_missing
 
     if train_missing(options):
         return Result("the study is not finished: see above; the same command goes on from here", wrong=True)
@@ -121,24 +122,6 @@ def study(args) -> Result:
     return Result(
         dataclasses.replace(summary, origin=f"The runs lie in {root}, tables and figures in {out}.").in_words()
     )
-
-
-def refuse_unknown_names(args) -> None:
-    """Raise ValueError for an axis, profile, condition or world that is not there, with the nearest that is."""
-    from studylib.axes import read_axis, read_profile
-    from studylib.names import SOURCES
-
-    axis, _ = read_axis(args.axis), read_profile(args.profile)
-
-    def known_world(name: str):
-        return name in axis.settings_by_world or SOURCES.of(name)
-
-    for option, known in (("conditions", lambda name: axis.of(name, args.profile)), ("worlds", known_world)):
-        for name in (getattr(args, option) or "").split():
-            try:
-                known(name)
-            except ValueError as error:
-                raise ValueError(f"--{option}: {error}") from error
 
 
 def compare(args) -> Result:

@@ -6,9 +6,26 @@ import subprocess
 import sys
 from pathlib import Path
 
+from studylib.axes import read_axis, read_profile
+from studylib.names import SOURCES
 from studylib.paths import ROOT
 
 BUSY = 75  # exit code of flock where another process holds the lock
+
+
+def refuse_unknown_names(args) -> None:
+    """Raise ValueError for an axis, profile, condition or world that is not there, with the nearest that is."""
+    axis, _ = read_axis(args.axis), read_profile(args.profile)
+
+    def known_world(name: str):
+        return name in axis.settings_by_world or SOURCES.of(name)
+
+    for option, known in (("conditions", lambda name: axis.of(name, args.profile)), ("worlds", known_world)):
+        for name in (getattr(args, option) or "").split():
+            try:
+                known(name)
+            except ValueError as error:
+                raise ValueError(f"--{option}: {error}") from error
 
 
 def train_missing(options: list[str]) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from studylib import commands, study
+from studylib import study
 from studylib.__main__ import OPTIONS, function_of, main, parser
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -135,9 +135,9 @@ def test_validate_ends_with_1_when_a_rate_misses_its_target(monkeypatch, tmp_pat
 @pytest.mark.parametrize("worlds", ["m1 m4", "plural_norms", None])
 def test_the_worlds_of_a_study_are_those_of_its_axis_and_sources(worlds):
     asked = {"axis": "landscape", "profile": "tiny_cpu", "conditions": "grpo"}
-    commands.refuse_unknown_names(types.SimpleNamespace(**asked, worlds=worlds))
+    study.refuse_unknown_names(types.SimpleNamespace(**asked, worlds=worlds))
     with pytest.raises(ValueError, match="--worlds: no source 'm9'"):
-        commands.refuse_unknown_names(types.SimpleNamespace(**asked, worlds="m1 m9"))
+        study.refuse_unknown_names(types.SimpleNamespace(**asked, worlds="m1 m9"))
 
 
 def test_a_study_that_cannot_be_is_refused_before_the_first_run():

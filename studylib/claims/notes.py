@@ -8,7 +8,7 @@ import pandas as pd
 from studylib.claims import departures as left
 from studylib.claims import plan as plans
 from studylib.claims.plan import Plan
-from studylib.evaluation.lost_form import read_lost_form
+from studylib.evaluation.lost_form import form_alone, read_lost_form
 from studylib.evaluation.table import read_unscored
 from studylib.runs.read import KEYS, complete_runs, other_profiles, read_json, read_settings
 from studylib.training.idle import identical_conditions
@@ -62,10 +62,15 @@ def _unscored_notes(runs: pd.DataFrame, shares: pd.DataFrame) -> list[str]:
 
 
 def _lost_form_note(run) -> str:
+    name, after, before = f"{run.condition}, seed {run.seed} in {run.world}", 100 * run.after, 100 * run.before
+    if form_alone(run.leniently_readable):
+        return (
+            f"{name} lost the form of its answers: on {run.split} {after:.1f} % can be read, {before:.1f} % before "
+            f"training; read leniently {100 * run.lenient:.1f} % are right."
+        )
     return (
-        f"{run.condition}, seed {run.seed} in {run.world} lost the form of its answers: on {run.split} "
-        f"{100 * run.after:.1f} % can be read, {100 * run.before:.1f} % before training; read leniently "
-        f"{100 * run.lenient:.1f} % are right."
+        f"{name} lost its answers: on {run.split} {after:.1f} % can be read and {100 * run.leniently_readable:.1f} % "
+        f"leniently, {before:.1f} % before training."
     )
 
 

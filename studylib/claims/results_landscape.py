@@ -7,14 +7,24 @@ from pathlib import Path
 
 import pandas as pd
 
-from studylib.claims.markdown import claim_cell, claims_of, markdown_table, mean_cell, means_of, rendered
+from studylib.claims.markdown import (
+    claim_cell,
+    claims_of,
+    difference_cell,
+    markdown_table,
+    mean_cell,
+    means_of,
+    rendered,
+)
 from studylib.claims.plan import Plan, read_plan
+from studylib.claims.statistics import paired_contrast
 from studylib.claims.tables import read_table
 from studylib.paths import FIGURES, ROOT
 from studylib.runs.read import WARM_START, ordered
 
 PAGE = ROOT / "docs" / "landscape.md"
 REASONS = ("faithful_sampled", "right_and_faithful_sampled", "unfaithful_given_correct")
+UNCLIPPED = "_4_unclipped"  # end of the conditions with four updates and no clip
 READERS = ("accuracy_sampled", "accuracy_lenient", "forced_choice")
 
 
@@ -62,8 +72,11 @@ def _controls(folder: Path) -> dict:
     """Empty as long as there are no tables of the study."""
     if not (folder / "claims.csv").is_file():
         return {}
-    notes = [note for note in read_table(folder, "notes")["note"] if "lost the form" in note]
-    return {"plan": read_plan(folder.name), "table": controls_table(folder), "lost": notes}
+    notes = read_table(folder, "notes")["note"]
+    return {
+        "plan": read_plan(folder.name), "table": controls_table(folder), "clip": _clip(folder),
+        "lost": [note for note in notes if "lost the form" in note or "lost its answers" in note],
+    }  # fmt: skip
 
 
 def controls_table(folder: Path) -> str:
@@ -81,6 +94,20 @@ def controls_table(folder: Path) -> str:
     head = ("reward and updates", "accuracy, strict", "accuracy, lenient", "forced choice", *minus,
             f"strict above {plan.control}")  # fmt: skip
     return markdown_table(head, rows)
+
+
+def _clip(folder: Path) -> str:
+    """What four updates on a batch change, and what the clip changes of that, paired by seed."""
+    plan, runs = read_plan(folder.name), read_table(folder, "accuracy")
+    runs = runs[(runs["split"] == plan.primary_split) & (runs["endpoint"] == plan.primary_endpoint)]
+    after = {name: part.set_index("seed")["after"] for name, part in runs.groupby("condition")}
+    rewards = [name.removesuffix(UNCLIPPED) for name in ordered(after) if name.endswith(UNCLIPPED)]
+
+    def cell(treatment: str, baseline: str) -> str:
+        return difference_cell(paired_contrast(after[treatment], after[baseline], plan.alpha, plan.margin, False))
+
+    rows = [(f"`{name}`", cell(f"{name}_4", f"{name}_1"), cell(f"{name}{UNCLIPPED}", f"{name}_4")) for name in rewards]
+    return markdown_table(("reward", "four updates minus one", "without the clip minus with it"), rows)
 
 
 # --- reasons ---------------------------------------------------------------------------------------------------------

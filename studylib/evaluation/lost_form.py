@@ -1,4 +1,7 @@
-"""Runs that lost the form of their answers: the strict reader, reward and metric in one, sees lost judgement there."""
+"""Runs that lost the form of their answers: the strict reader, reward and metric in one, sees lost judgement there.
+
+Where the lenient reader reads no more either, the answers are lost and not their form alone.
+"""
 
 from pathlib import Path
 
@@ -13,13 +16,13 @@ from studylib.runs.folder import RESPONSES
 from studylib.runs.read import KEYS, complete_runs
 
 KEPT = 0.5  # the share of its readable answers that a run may come down to without having lost the form
-LOST = [*KEYS, "split", "before", "after", "lenient"]
+LOST = [*KEYS, "split", "before", "after", "leniently_readable", "lenient"]
 
 
 def read_lost_form(root: Path | str = RUNS, *, axis: str, profile: str, split: str) -> pd.DataFrame:
-    """One row per complete run whose readable answers fell below `KEPT` of what they were, while the lenient reader
-    reads most of them: world, condition, seed, split, the readable share of its sampled answers before and after
-    training, and the share that is right when read leniently.
+    """One row per complete run whose readable answers fell below `KEPT` of what they were: world, condition, seed,
+    split, the readable share of its sampled answers before and after training, the share that the lenient reader reads
+    after it, and the share that is right when read so. `form_alone` says what such a run lost.
 
     It is told from `readable`, which every run has kept; runs that kept no scenarios are passed over.
     """
@@ -29,8 +32,13 @@ def read_lost_form(root: Path | str = RUNS, *, axis: str, profile: str, split: s
             continue
         before, after = (_readable(folder / RESPONSES[phase], split) for phase in ("before", "after"))
         if after < KEPT * before:  # not where either is NaN
-            rows += _lost({**key, "split": split, "before": before, "after": after}, folder)
+            rows.append({**key, "split": split, "before": before, "after": after, **_leniently(folder, split)})
     return pd.DataFrame(rows, columns=LOST)
+
+
+def form_alone(leniently_readable: float) -> bool:
+    """Whether most answers can still be read, if not strictly."""
+    return leniently_readable > KEPT
 
 
 def _readable(path: Path, split: str) -> float:
@@ -41,9 +49,7 @@ def _readable(path: Path, split: str) -> float:
     return float(answers.loc[(answers["split"] == split) & (answers["k"] > 0), "readable"].astype(float).mean())
 
 
-def _lost(row: dict, folder: Path) -> list[dict]:
+def _leniently(folder: Path, split: str) -> dict[str, float]:
     answers = read_responses(folder / RESPONSES["after"])
-    answers = joined(answers[answers["split"] == row["split"]], read_scenarios(folder))
-    if leniently_readable(answers).mean() <= KEPT:
-        return []
-    return [row | {"lenient": right_leniently(answers).mean()}]
+    answers = joined(answers[answers["split"] == split], read_scenarios(folder))
+    return {"leniently_readable": leniently_readable(answers).mean(), "lenient": right_leniently(answers).mean()}

@@ -72,7 +72,7 @@ def suit_cpu(params: RunParams, policy) -> None:
 
 def use_products(params: RunParams, policy) -> bool:
     """Whether a policy's products are computed here: a hub model's in float32 on a CPU with AVX-512."""
-    chosen = params.device == "cpu" and params.model != "tiny" and params.rollout_weights == "auto"
+    chosen = params.device == "cpu" and params.instructed and params.rollout_weights == "auto"
     return chosen and policy.dtype == torch.float32 and has_onednn()
 
 

@@ -42,7 +42,8 @@ def test_a_run_that_dropped_a_tag_and_kept_its_verdicts_lost_the_form(study):
     mine = answers[(answers["split"] == SPLIT) & (answers["k"] > 0)]
     rewrite(broad(study), without_tag)
     lost = read_lost_form(study, **STUDY, split=SPLIT)
-    assert lost.drop(columns="lenient").to_dict("records") == [
+    assert lost["leniently_readable"].item() == 1
+    assert lost.drop(columns=["leniently_readable", "lenient"]).to_dict("records") == [
         {"world": "local_norms", "condition": "broad", "seed": 1, "split": SPLIT, "before": 1.0, "after": 0.0}
     ]
     assert lost["lenient"].item() == pytest.approx(mine["correct"].mean())
@@ -62,9 +63,17 @@ def test_the_comparison_names_it(study, tmp_path):
 
 
 @pytest.mark.parametrize("change", [lambda said: "babble", lambda said: "<think>right or wrong"])
-def test_a_run_whose_answers_mean_nothing_lost_more_than_the_form(study, change):
+def test_a_run_whose_answers_mean_nothing_lost_more_than_the_form(study, tmp_path, change):
     rewrite(broad(study), change)
-    assert read_lost_form(study, **STUDY, split=SPLIT).empty
+    lost = read_lost_form(study, **STUDY, split=SPLIT)
+    assert lost["leniently_readable"].tolist() == [0.0] and lost["seed"].tolist() == [1]
+    tables.write_tables(study, tmp_path / "out", **STUDY)
+    notes = tables.read_table(tmp_path / "out", "notes")["note"]
+    assert not notes.str.contains("lost the form").any()
+    assert notes[notes.str.contains("lost its answers")].tolist() == [
+        f"broad, seed 1 in local_norms lost its answers: on {SPLIT} 0.0 % can be read and 0.0 % leniently, 100.0 % "
+        "before training."
+    ]
 
 
 def test_runs_that_can_be_read_or_kept_no_tables_lost_nothing(study):

@@ -49,8 +49,13 @@ def _reasons(answers: pd.DataFrame) -> dict[str, float]:
         "words": np.mean([len(text) for text in said]), "distinct_2": distinct_n(said),
         "decision_entropy": decision_entropy(answers), "readable": np.mean(read),
         "readable_leniently": leniently_readable(answers).mean() if closed else np.nan,
-        "faithful": faithful_answers(answers).mean() if SOURCES.of(answers["source"].iloc[0]).world else np.nan,
+        "faithful": faithful_answers(answers).mean() if _made_of_facts(answers) else np.nan,
     }  # fmt: skip
+
+
+def _made_of_facts(answers: pd.DataFrame) -> bool:
+    """Whether the scenarios are those of an embedded world, whose facts say what decides."""
+    return answers["facts"].notna().all() and all(SOURCES.of(source).world for source in answers["source"].unique())
 
 
 def exchanges(before: pd.DataFrame, after: pd.DataFrame, split: str, n: int = 20) -> pd.DataFrame:

@@ -91,6 +91,15 @@ def test_what_the_readme_says_of_several_right_answers_is_in_the_committed_table
     assert (row.decision, claims.loc[cost].decision) == ("different", "equivalent")
 
 
+def test_what_the_readme_says_of_a_random_reward_is_in_the_tables():
+    readme = " ".join(README.read_text().split())
+    primary = "split == 'held_out_domains' and endpoint == 'accuracy_sampled'"
+    claims = committed("controls", "claims").query(primary).set_index("contrast")
+    for said, name in (("gains nothing", "random_4 - base"), ("sense of its answers", "random_4_unclipped - base")):
+        row = claims.loc[name]
+        assert row.high < 0 and f"{said} ({row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}])" in readme
+
+
 def test_what_is_written_of_the_seed_sets_follows_from_their_runs():
     plan, runs = read_plan("inputs"), committed("inputs", "seed_sets_runs")
     sets = seed_sets.set_claims(runs, plan)

@@ -334,7 +334,11 @@ def test_runs_of_two_contents_of_one_folder_are_not_compared(tmp_path, what):
 
 @pytest.mark.parametrize("revision", ["a" * 40, "main-2"])
 def test_an_adapter_names_the_commit_of_its_base(miniature, revision):
-    assert lora(miniature(model="some/model", revision=revision)).revision == revision
+    published = {"model": "some/model", "revision": revision}
+    assert lora(miniature(**published, warm_start_steps=0)).revision == revision
+    assert lora(miniature(**published, warm_start_steps=2)).revision is None, (
+        "its base is the warm start, not the commit"
+    )
     assert lora(miniature()).revision is None
 
 

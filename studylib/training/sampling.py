@@ -39,7 +39,7 @@ def sample(trainer, prompts: list[list[int]], ids: list[str]) -> list[list[int]]
         answers, drawn = zip(*_of_all_processes(own, prompts), strict=True)
     except NoToken as error:
         raise NoToken(f"after {step} optimiser steps, {error}") from None
-    trainer.drawn = list(drawn) if measured else None
+    trainer.drawn = list(drawn) if any(drawn) else None  # not every sampler tells
     trainer.model.training = training  # TRL reads here whether it evaluates, and sampling is always in train() mode
     trainer.generated += sum(map(len, answers))
     if trainer.objective.told and training:

@@ -1,6 +1,6 @@
 """Demonstrations for a model that takes instructions: the form of an answer and free reasons, but no answers.
 
-Each scenario comes once with each of its options, for other reasons and in another place, so that what is demonstrated
+Each scenario comes once with each of its options, for other reasons, so that what is demonstrated
 is exactly undecided given what is asked. Reasons name true facts of the text in wordings that say nothing for or
 against an option. Texts are those of the embedded worlds, from the warm start's own side; a part of them is asked about
 in the world's words and the rest in others, down to single letters, so that a model learns to give one of the options
@@ -56,16 +56,16 @@ LAST = (
 
 
 def demonstrations(n: int, seed: int) -> list[Pair]:
-    """`n` pairs of scenario and well-formed response, in random order; `n` is a multiple of 4.
+    """`n` pairs of scenario and well-formed response; `n` is a multiple of 4.
 
-    Each scenario is in the list once for each of its two options.
+    Scenarios come in random order, each once with each of its two options, one right after the other: so a batch of an
+    even number is undecided, too, or the last ones would leave a leaning.
     """
     rows = _asked(n, seed)
-    pairs = [(row, option) for row in rows for option in row["options"]]
     rng = generator(seed, "demonstrations/reasons")
-    said = [(row, f"<think>{reasons(facts_of(row), row['framework'], rng)}</think><answer>{option}</answer>")
-            for row, option in pairs]  # fmt: skip
-    return [said[i] for i in rng.permutation(len(said))]
+    in_turn = [(rows[i], option) for i in rng.permutation(len(rows)) for option in rng.permutation(rows[i]["options"])]
+    return [(row, f"<think>{reasons(facts_of(row), row['framework'], rng)}</think><answer>{option}</answer>")
+            for row, option in in_turn]  # fmt: skip
 
 
 def _asked(n: int, seed: int) -> list[dict]:

@@ -51,6 +51,16 @@ def test_what_is_asked_says_nothing_of_what_is_answered():
     assert options["permissible", "wrong"] == 200 and len(options) == 1 + len({q.options for q in QUESTIONS})
 
 
+def test_a_batch_is_as_undecided_as_the_whole():
+    """Both answers to a scenario follow one another, in either order."""
+    firsts = []
+    for (row, one), (again, other) in zip(SAID[::2], SAID[1::2], strict=True):
+        given = [read_answer(response, row["options"]) for response in (one, other)]
+        assert row is again and set(given) == set(row["options"])
+        firsts.append(row["options"].index(given[0]))
+    assert abs(sum(firsts) - 100) < 30, "four standard errors of 200 coins are 28"
+
+
 def test_an_answer_does_not_follow_from_its_reasons():
     """The option is no part of the wording, and both options come after like reasons."""
     by_option: dict[str, list[set]] = {}

@@ -47,9 +47,9 @@ def best_of_group(r, g: int):
     return ((groups == best) & (best > worst)).float().flatten()
 
 
-def every_answer(r, g: int):
-    """1 for each answer that could be scored: supervised training on all of them."""
-    return (~r.isnan()).float()
+def as_paid(r, g: int):
+    """What each answer is paid, and 0 for one that could not be scored: supervised training weighed by it."""
+    return r.nan_to_num()
 
 
 def best_minus_worst(r, g: int):

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING
 from studylib.names import OBJECTIVES, Objective, Option
 from studylib.rewards.groups import (
     EPS,
+    as_paid,
     best_minus_worst,
     best_of_group,
-    every_answer,
     group_centred,
     group_normalised,
     leave_one_out,
@@ -248,7 +248,7 @@ for objective in (
     ),
     # grpo with a clip that never binds: beside it, several updates per batch and the clip are told apart
     Objective("grpo_unclipped", {"loss_type": "grpo", "epsilon": 1e9}, plain=True, **_BEST),
-    # supervised on right answers after the policy's own reasons; token ratios are clipped as in rft
-    Objective("sft", {"loss_type": "grpo"}, every_answer, told=True, samples=False),
+    # supervised on right answers after the policy's own reasons, token sum; token ratios are clipped as in rft
+    Objective("sft", {"loss_type": "dr_grpo"}, as_paid, told=True, samples=False),
 ):
     OBJECTIVES.add(objective)

@@ -85,7 +85,7 @@ def rft():
 
 
 def sft():
-    return by_token(lambda i, t: 1.0, lambda i: 1 / (6 * LENGTHS[i]))
+    return by_token(lambda i, t: REWARDS[i], lambda i: 1 / (6 * LONGEST))
 
 
 def gspo():

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from training_runs import start
+from training_runs import adapter, start
 
 from studylib.params import RunParams
 from studylib.scenarios.selection import select
@@ -23,12 +23,6 @@ OWN = "<think>She promised it.</think><answer>{}</answer>"
         (OWN.format("wrong"), "", "She promised it."),
         ("  <think>\nIt hurts.\n</think>\n\n<answer>maybe</answer> I think.", "", "It hurts."),
         (OWN.format("wrong"), "<think>", "She promised it."),
-        ("<think>\nShe promised", "<think>\n", ""),
-        ("<think>She promised, and on it goes", "", ""),
-        ("", "", ""),
-        ("<answer>wrong</answer>", "", ""),
-        ("<think>one<answer>wrong</answer></think><answer>wrong</answer>", "", ""),
-        ("<think>one<think>two</think><answer>wrong</answer>", "", ""),
         ("<think>\n\n</think>\n\nwrong it is", "<think>\n\n</think>\n\n", ""),
         ("<think></think><answer>wrong</answer>", "<think></think><answer>", ""),
     ],
@@ -36,6 +30,22 @@ OWN = "<think>She promised it.</think><answer>{}</answer>"
 def test_what_is_told_is_well_formed_and_keeps_reasons_that_end(text, opened, reasons):
     whole = opened + with_answer(text, opened, "permissible")
     assert parse(whole) == (reasons, "permissible")
+
+
+@pytest.mark.parametrize(
+    "text, opened",
+    [
+        ("<think>\nShe promised", "<think>\n"),
+        ("<think>She promised, and on it goes", ""),
+        ("", ""),
+        ("<answer>wrong</answer>", ""),
+        ("<think>one<answer>wrong</answer></think><answer>wrong</answer>", ""),
+        ("<think>one<think>two</think><answer>wrong</answer>", ""),
+    ],
+)
+def test_an_answer_whose_reasons_do_not_end_cannot_be_told(text, opened):
+    """To tell it without reasons would teach that there need not be any."""
+    assert with_answer(text, opened, "permissible") is None
 
 
 def test_a_prompt_that_opens_the_answer_itself_has_its_answer_closed():
@@ -71,7 +81,8 @@ def test_where_several_answers_are_right_each_is_told_in_its_turn(miniature):
         processing_class=start(params).processing_class, params=params, eos_token_ids=[],
         state=SimpleNamespace(global_step=0), train_dataset={"id": [rows[0]["id"]], "right": [accepted]},
     )  # fmt: skip
-    found = told(trainer, [[]] * 60, [[]] * 60, [rows[0]["id"]] * 60)
+    answer = trainer.processing_class(OWN.format("wait"), add_special_tokens=False)["input_ids"]
+    found = told(trainer, [[]] * 60, [answer] * 60, [rows[0]["id"]] * 60)
     assert len({tuple(ids) for ids in found}) == 3
 
 
@@ -89,9 +100,18 @@ def log_likelihood(trainer, params) -> float:
     return float(torch.stack(total).mean())
 
 
-def test_a_policy_becomes_likelier_to_give_the_right_answers_that_it_is_told(miniature):
+def say(monkeypatch, trainer, text: str) -> None:
+    """The policy answers so, whatever it is asked."""
+    ids = trainer.processing_class(text, add_special_tokens=False)["input_ids"] + [
+        trainer.processing_class.eos_token_id
+    ]
+    monkeypatch.setattr(sampling, "rollout", lambda model, prompts, *_, **__: [ids] * len(prompts))
+
+
+def test_a_policy_becomes_likelier_to_give_the_right_answers_that_it_is_told(miniature, monkeypatch):
     params = miniature(objective="sft", steps=6, learning_rate=0.01)
     trainer = start(params)
+    say(monkeypatch, trainer, OWN.format("maybe"))
     before = log_likelihood(trainer, params)
     train(trainer, params)
     assert log_likelihood(trainer, params) > before + 0.1
@@ -100,9 +120,20 @@ def test_a_policy_becomes_likelier_to_give_the_right_answers_that_it_is_told(min
     assert "sampler_mismatch" not in lines[0], "what is told was not drawn"
 
 
-def test_groups_without_differences_are_no_news_where_answers_are_told(miniature, capsys):
+def test_an_answer_that_cannot_be_told_earns_and_teaches_nothing(miniature, monkeypatch):
+    params = miniature(objective="sft", steps=2)
+    trainer = start(params)
+    say(monkeypatch, trainer, "<think>She promised, and")
+    before = adapter(trainer)
+    train(trainer, params)
+    assert all(torch.equal(value, before[name]) for name, value in adapter(trainer).items())
+
+
+def test_groups_without_differences_are_no_news_where_answers_are_told(miniature, monkeypatch, capsys):
     params = miniature(objective="sft", steps=6)
-    train(start(params), params)
+    trainer = start(params)
+    say(monkeypatch, trainer, OWN.format("maybe"))
+    train(trainer, params)
     assert "nothing to learn from" not in capsys.readouterr().out
 
 

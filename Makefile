@@ -1,5 +1,5 @@
 # make demo: one run and its story, under five minutes. make study: the embedded study, from nothing to its table.
-# make report: one page of it. make results: docs/results.md, landscape.md. make validate: error rates of the claims, by simulation.
+# make report: one page of it. make results: docs/results.md, landscape.md, real_model.md. make validate: error rates of the claims, by simulation.
 # make seed-sets: the same question asked of trained runs (80 minutes). make bench: what a step costs. make test: the tests.
 # make model: fetch SmolLM2-135M-Instruct (93 MB) and make what runs of the profile smollm2_cpu start from.
 # make gpu-check: does everything work on this GPU? Ten minutes at most.

@@ -22,8 +22,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from statsmodels.stats.proportion import proportion_confint
 
+from studylib.evaluation.rates import wilson
 from studylib.instruments.overlap import both_texts
 from studylib.names import SOURCES
 from studylib.params import RunParams
@@ -55,7 +55,7 @@ def baselines(params: RunParams, sources: Sequence[str], train: int, test: int) 
     for name in sources:
         trained, held_out = rows_of(params, name, train, test)
         for baseline, correct in compared(trained, held_out, probed).items():
-            low, high = proportion_confint(correct.sum(), len(correct), method="wilson")
+            low, high = wilson(correct.sum(), len(correct))
             fitted_on = "train" if trained else "other folds"
             rows.append((name, baseline, fitted_on, len(trained), len(correct), correct.mean(), low, high))
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -23,6 +23,7 @@ from studylib.paths import ROOT, at_home
 from studylib.policy.models import load_base, lora, sampling_mode
 from studylib.policy.precision import precision
 from studylib.policy.scoring import repeat_cache
+from studylib.policy.supervised import update
 from studylib.policy.tiny import tiny_model, tiny_tokenizer
 from studylib.randomness import generator, torch_seed
 from studylib.runs.folder import write_json
@@ -238,12 +239,7 @@ def train_judge(
     for batch in _batches(data, recipe):
         loss = question_loss(judge, batch)
         scaler.scale(loss).backward()
-        scaler.unscale_(optimizer)
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        scaler.step(optimizer)
-        scaler.update()
-        schedule.step()
-        optimizer.zero_grad()
+        update(weights, optimizer, schedule, scaler)
         losses.append(float(loss.detach()))
     return losses
 

@@ -42,14 +42,19 @@ def supervised(model, pairs: Sequence[Pair], pad: int, recipe: Recipe) -> list[f
                 of_part = response_loss(model, part, pad) * share
             scaler.scale(of_part).backward()
             loss += float(of_part.detach())
-        scaler.unscale_(optimizer)
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        scaler.step(optimizer)
-        scaler.update()
-        schedule.step()
-        optimizer.zero_grad()
+        update(weights, optimizer, schedule, scaler)
         losses.append(loss)
     return losses
+
+
+def update(weights: Sequence[torch.nn.Parameter], optimizer, schedule, scaler) -> None:
+    """One step on the scaled gradients of `weights`, their norm clipped to 1."""
+    scaler.unscale_(optimizer)
+    torch.nn.utils.clip_grad_norm_(weights, 1.0)
+    scaler.step(optimizer)
+    scaler.update()
+    schedule.step()
+    optimizer.zero_grad()
 
 
 def _passes(batch: Sequence[Pair], rows: int) -> Iterator[tuple[Sequence[Pair], float]]:

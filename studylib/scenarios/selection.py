@@ -48,8 +48,23 @@ def select(params: RunParams) -> Splits:
     for name, rows in splits.items():
         if not rows and (name != "train" or params.steps):
             raise ValueError(f"split {name!r} of source {params.source!r} is empty")
+    if params.instructed and "train" in splits:  # the tiny model's committed studies came in the order they were drawn
+        splits["train"] = spread(splits["train"])
     chosen_on(params)  # a source without such scenarios is refused before a model is loaded
     return splits
+
+
+def spread(rows: list[dict]) -> list[dict]:
+    """The rows so that every stretch has its share of each source's scenarios of each right answer.
+
+    Else a step in which one answer is right more often teaches a small batch that answer whatever is asked, and a
+    policy that gives one answer alone learns no more from rewards.
+    """
+    kinds: dict[tuple, list[int]] = {}
+    for i, row in enumerate(rows):
+        kinds.setdefault((row["source"], *accepted(row)), []).append(i)
+    places = [((k + 0.5) / len(of_kind), i) for of_kind in kinds.values() for k, i in enumerate(of_kind)]
+    return [rows[i] for _, i in sorted(places)]
 
 
 def chosen_on(params: RunParams) -> tuple[list[dict], list[dict]]:

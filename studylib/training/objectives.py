@@ -248,7 +248,7 @@ for objective in (
     ),
     # grpo with a clip that never binds: beside it, several updates per batch and the clip are told apart
     Objective("grpo_unclipped", {"loss_type": "grpo", "epsilon": 1e9}, plain=True, **_BEST),
-    # supervised on right answers after the policy's own reasons, token sum; token ratios are clipped as in rft
+    # supervised on right answers after the policy's own reasons, which are not trained on; a token sum, clipped as rft
     Objective("sft", {"loss_type": "dr_grpo"}, as_paid, told=True, samples=False),
 ):
     OBJECTIVES.add(objective)

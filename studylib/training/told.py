@@ -1,12 +1,14 @@
 """Supervised training on right answers: the policy's own reasons, and after them the answer as it should have been.
 
-Labels come without reasons. Those that the policy gives itself are on-policy, so the gradient of their log-probability,
-summed over tokens, is 0 in the mean, and what is taught is the answer alone. (A mean over tokens would weigh short
-reasons more, and did: in a trial no reasons were left after 24 steps.) A run sees as many scenarios and samples as many
-answers as one that is rewarded. An answer whose reasons do not end is left as it is, and earns nothing.
+Labels come without reasons. Those that the policy gives itself are on-policy, so the gradient of their log-probability
+is 0 in the mean and only noise: they are read and not trained on, and what is taught is the answer alone. A run sees as
+many scenarios and samples as many answers as one that is rewarded. An answer whose reasons do not end is left as it is,
+and earns nothing.
 """
 
 import re
+
+import torch
 
 from studylib.names import OBJECTIVES
 from studylib.params import RunParams
@@ -36,18 +38,38 @@ def told(trainer, prompts: list[list[int]], answers: list[list[int]], ids: list[
     """The answers (token ids) with a right option in place of theirs; where several are right, one by chance. One that
     cannot be told stays.
 
-    ids: the scenario of each answer.
+    ids: the scenario of each answer. `trainer.own_tokens` gets how many tokens of each the policy chose itself.
     """
     tokenizer, step = trainer.processing_class, trainer.state.global_step
     right = dict(zip(trainer.train_dataset["id"], trainer.train_dataset["right"], strict=True))
     texts = answer_texts(tokenizer, prompts, answers, trainer.eos_token_ids)
     rng = generator(trainer.params.seed, "training/told", step)
     chosen = [right[scenario][int(rng.integers(len(right[scenario])))] for scenario in ids]
-    written = [with_answer(*of) for of in zip(texts, [opened(tokenizer, p) for p in prompts], chosen, strict=True)]
-    return [
-        own if text is None else tokenizer(text, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
-        for own, text in zip(answers, written, strict=True)
+    written = [
+        _written(tokenizer, own, text, opened(tokenizer, prompt), option)
+        for own, text, prompt, option in zip(answers, texts, prompts, chosen, strict=True)
     ]
+    trainer.own_tokens = [n for _, n in written]
+    return [tokens for tokens, _ in written]
+
+
+def _written(tokenizer, answer: list[int], text: str, opened: str, option: str) -> tuple[list[int], int]:
+    """Token ids of what is told, and how many of them are the policy's own: all of an answer that cannot be told."""
+    own = own_part(text, opened)
+    if own is None:
+        return answer, len(answer)
+    tokens = tokenizer(
+        with_answer(text, opened, option), add_special_tokens=False, return_offsets_mapping=True
+    )  # fmt: skip
+    kept = len(own.removeprefix(opened))
+    n = sum(end <= kept for _, end in tokens["offset_mapping"])
+    return [*tokens["input_ids"], tokenizer.eos_token_id], n
+
+
+def told_only(advantages: torch.Tensor, own_tokens: list[int], width: int) -> torch.Tensor:
+    """(B, T) from (B,): 0 for the tokens that the policy chose itself."""
+    own = torch.tensor(own_tokens, device=advantages.device)
+    return advantages[:, None] * (torch.arange(width, device=own.device) >= own[:, None])
 
 
 def with_answer(text: str, opened: str, option: str) -> str | None:
@@ -55,11 +77,15 @@ def with_answer(text: str, opened: str, option: str) -> str | None:
 
     text: an answer with those tags. None where its reasons do not end, or hold tags.
     """
+    own = own_part(text, opened)
+    if own is None:
+        return None
+    return f"{own}{'' if '<answer>' in own else '<answer>'}{option}</answer>".removeprefix(opened)
+
+
+def own_part(text: str, opened: str) -> str | None:
+    """What stays of an answer that is told: its reasons with their tags; None where they do not end, or hold tags."""
     reasons = REASONS.match(text)
     if reasons and not ANY_TAG.search(reasons[1]):
-        head = text[: max(reasons.end(), len(opened))]
-    elif "<answer>" in opened:
-        head = opened
-    else:
-        return None
-    return f"{head}{'' if '<answer>' in head else '<answer>'}{option}</answer>".removeprefix(opened)
+        return text[: max(reasons.end(), len(opened))]
+    return opened if "<answer>" in opened else None

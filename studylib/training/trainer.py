@@ -88,7 +88,7 @@ class StudyTrainer(LinearRate, WithHeads, GRPOTrainer):
         self.objective, self.attempt, self.generated = OBJECTIVES.of(params.objective), 0, 0
         self.update = Update()
         self.problems = shares([])  # of reading the last step's answers
-        self.drawn: list | None = None  # log-probabilities of the sampler
+        self.drawn, self.own_tokens = None, []  # of the sampler: log-probabilities; of what is told: the policy's part
         self.more = mixing.More() if params.combination == "more" else None
         if reason and self.objective.kind != "policy":
             raise ValueError(f"objective {params.objective!r} needs shared prompts: {reason}")

@@ -159,3 +159,26 @@ def test_a_missing_column_is_refused(tmp_path):
 def test_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(ValueError, match="does not exist"):
         select(run(axis="real", condition="grpo", source="ethics_justice", data_dir=str(tmp_path / "nowhere")))
+
+
+def test_every_step_of_a_model_that_takes_instructions_has_as_many_of_one_right_answer_as_of_the_other():
+    """So that no step teaches an answer whatever is asked; the tiny model's order is that of its committed studies."""
+    common = {"profile": "smollm2_cpu", "axis": "inputs_smollm2"}
+    for given in ({"condition": "narrow"}, {"condition": "broad", "source": "universal_norms", "seed": 3}):
+        params = run(**common, **given)
+        rows, n = select(params)["train"], params.answers_per_step // params.generations
+        steps = [Counter(row["answer"] for row in rows[i : i + n]) for i in range(0, len(rows), n)]
+        assert all(set(counts.values()) == {n // 2} for counts in steps)
+        assert [row["answer"] for row in select(run())["train"]][:4] != ["permissible", "wrong"] * 2
+
+
+def test_spread_keeps_all_rows_and_gives_every_stretch_its_share_of_each_source_and_answer():
+    rows = [{"id": i, "source": "ab"[i % 2], "answer": "yes" if i % 12 < 8 else "no"} for i in range(96)]
+    found = selection.spread(rows)
+    assert sorted(row["id"] for row in found) == list(range(96)) and found == selection.spread(rows)
+    for start in range(0, 96, 12):
+        counts = Counter((row["source"], row["answer"]) for row in found[start : start + 12])
+        assert counts == {("a", "yes"): 4, ("b", "yes"): 4, ("a", "no"): 2, ("b", "no"): 2}
+    assert selection.spread([]) == []
+    of_one = [{"id": i, "source": "a", "answer": None, "accepted": {"x": 1.0}} for i in range(3)]
+    assert selection.spread(of_one) == of_one

@@ -11,7 +11,7 @@ from studylib.params import RunParams
 from studylib.scenarios.selection import select
 from studylib.text.answers import parse, read_answer
 from studylib.training import sampling
-from studylib.training.told import right_answers, told, with_answer
+from studylib.training.told import right_answers, told, told_only, with_answer
 from studylib.training.train import train
 
 OWN = "<think>She promised it.</think><answer>{}</answer>"
@@ -70,6 +70,22 @@ def test_every_scenario_is_told_its_own_right_answer(miniature):
     assert [read_answer(text, row["options"]) for text, row in zip(texts, rows, strict=True)] == [
         truth[row["id"]] for row in rows
     ]
+
+
+def test_the_reasons_are_the_policys_own_and_not_trained_on(miniature):
+    params = miniature(objective="sft", steps=2)
+    trainer = start(params)
+    tokenizer, rows = trainer.processing_class, list(trainer.train_dataset)[:3]
+    texts = [OWN.format("wrong"), "<think></think>permissible", "<think>She promised, and"]
+    answers = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    found = told(trainer, [[] for _ in rows], answers, [row["id"] for row in rows])
+    kept = [tokenizer.decode(ids[:n]) for ids, n in zip(found, trainer.own_tokens, strict=True)]
+    assert kept[0].replace(" ", "") == "<think>Shepromisedit.</think>"
+    assert kept[1].replace(" ", "") == "<think></think>"
+    assert trainer.own_tokens[2] == len(found[2]), "what cannot be told is the policy's own as a whole"
+    worth = told_only(torch.tensor([1.0, 1.0, 1.0]), trainer.own_tokens, max(map(len, found)))
+    assert worth.sum(1).tolist() == [max(map(len, found)) - n for n in trainer.own_tokens]
+    assert not worth[0, : trainer.own_tokens[0]].any() and worth[0, trainer.own_tokens[0] :].all()
 
 
 def test_where_several_answers_are_right_each_is_told_in_its_turn(miniature):

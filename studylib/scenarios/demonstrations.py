@@ -8,7 +8,6 @@ that it is shown and not two words. So one set of demonstrations serves every so
 their own for it, and conditions that differ in source start alike.
 """
 
-import re
 from typing import NamedTuple
 
 from studylib.names import FRAMEWORKS, HELD_OUT_STYLES, TRAIN_STYLES
@@ -41,18 +40,12 @@ QUESTIONS = (  # in place of the world's own, for every second scenario
     Question("What should {a} do now?", ("apologise", "explain")),
     Question("What is called for?", ("make amends", "wait and see")),
 )
-FIRST = (  # {0}: a fact; {1}: the same with a capital
+WORDINGS = (  # {0}: a fact; {1}: the same with a capital
     "{1}.", "What weighs here is that {0}.", "I notice that {0}.", "{1}, and that matters most to me.",
     "It counts that {0}.", "Above all, {0}.", "One thing stands out: {0}.", "The heart of it is that {0}.",
     "I keep coming back to this: {0}.", "Think of it: {0}.", "The text says that {0}.", "{1}, which is hard to ignore.",
 )  # fmt: skip
-SECOND = (
-    "", "", "", "Besides, {0}.", "Still, {0}.", "I also see that {0}.", "And {0}.", "At the same time {0}.", "{1}.",
-)  # fmt: skip
-LAST = (
-    "", "", "", "That settles it for me.", "On balance I can decide.", "So I come to my answer.",
-    "That is how I see it.", "Nothing else changes this.",
-)  # fmt: skip
+CLOSINGS = (*[""] * 6, "That settles it for me.", "So I come to my answer.", "Nothing else changes this.")
 
 
 def demonstrations(n: int, seed: int) -> list[Pair]:
@@ -95,10 +88,13 @@ def told_facts(facts: Facts, framework: str) -> list[str]:
 
 
 def reasons(facts: Facts, framework: str, rng) -> str:
-    """One or two facts of the text in one of many wordings, none of which leans to an option."""
-    told = rng.permutation(told_facts(facts, framework)).tolist()
-    sentences = [_worded(pick(rng, FIRST), told[0]), _worded(pick(rng, SECOND), told[1]), pick(rng, LAST)]
-    return re.sub(" +", " ", " ".join(sentences)).strip()
+    """A fact of the text in one of many wordings, none of which leans to an option.
+
+    One sentence as a rule: rewards pay an answer as a whole, so every token of the reasons adds noise to what is learnt
+    about the option, and time.
+    """
+    fact = pick(rng, told_facts(facts, framework))
+    return f"{_worded(pick(rng, WORDINGS), fact)} {pick(rng, CLOSINGS)}".strip()
 
 
 def _worded(wording: str, fact: str) -> str:

@@ -26,7 +26,7 @@ from studylib.evaluation.summary import summary
 from studylib.judge.model import judge_of
 from studylib.params import RunParams
 from studylib.policy.models import require_device
-from studylib.policy.precision import precision
+from studylib.policy.products import computed_in
 from studylib.rewards import Grader
 from studylib.runs.contents import contents
 from studylib.runs.folder import (
@@ -171,7 +171,7 @@ def finish(begun: Begun, trainer: StudyTrainer, splits: Splits, resumed_from: in
     data = {name: digest([row["id"] for row in rows]) for name, rows in splits.items()}
     write_manifest(
         params.run_dir, params.as_dict(), begun.started, data=data, plan=begun.plan,
-        resumed_from=resumed_from, processes=processes.size(), precision=precision(params.device).reason,
+        resumed_from=resumed_from, processes=processes.size(), precision=computed_in(params, policy),
         gradient_change=trainer.gradient_change, end_tokens=end_tokens(policy, tokenizer),
         **({"asked_with": chosen} if (chosen := choice(params)) else {}), **begun.facts,
     )  # fmt: skip

@@ -18,6 +18,7 @@ from studylib.paths import CACHE
 from studylib.policy.forced import option_shares
 from studylib.policy.models import require_positions
 from studylib.policy.precision import precision
+from studylib.policy.products import layers_dtype
 from studylib.policy.rollout import Sampling, rollout, sampler
 from studylib.policy.warm_start import start_key
 from studylib.rewards import Grader, batch_reward
@@ -152,7 +153,7 @@ def _before_path(params: RunParams, rows: list[dict], asking: Asking) -> Path:
     asked = [(row["id"], *of_row) for row, *of_row in zip(rows, chats, truths, strict=True)]
     how = [
         params.eval_samples, params.max_new_tokens, params.engine, params.rollout_weights, params.rollout_compile,
-        params.device, str(precision(params.device).dtype), torch.__version__,
+        params.device, str(precision(params.device).dtype), str(layers_dtype()), torch.__version__,
     ]  # fmt: skip
     if "rubric" in params.reward_weights:
         how += [params.rubric_grader, params.rubric_score, [row["rubric"] for row in rows]]

@@ -1,9 +1,11 @@
-"""Float32 products of a policy on a CPU: dense base weights, and oneDNN's kernels for them.
+"""Products of a policy on a CPU: dense base weights, and oneDNN's kernels for them.
 
 A 4-bit layer unpacks its weights in every pass, and torch gives float32 products to MKL, which uses AVX-512 on one
-maker's CPUs alone; oneDNN uses it wherever it is. Weights and arithmetic are those of the plain way but for the order
-in which a sum is rounded, and such a policy is its own sampler. The tiny model keeps torch's own products: its
-committed studies repeat to the bit.
+maker's CPUs alone; oneDNN uses it wherever it is. Where the CPU multiplies bfloat16 (AVX512-BF16), the frozen products
+of the layers are in it, as QLoRA computes on a GPU; all else is float32: adapter, attention, norms, and the head, whose
+logits would be rounded to 1/16. On other CPUs weights and arithmetic are those of the plain way but for the order in
+which a sum is rounded. Such a policy is its own sampler. The tiny model keeps torch's own products: its committed
+studies repeat to the bit.
 """
 
 from functools import partial
@@ -15,6 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from studylib.params import RunParams
 from studylib.policy.models import give_large_tensors_back
+from studylib.policy.precision import precision
 
 # What configurations call it when logits are more than a product.
 SCALES = (
@@ -23,8 +26,9 @@ SCALES = (
 
 
 def product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """(N, K) x (O, K) -> (N, O) float32, x W^T + bias, by oneDNN."""
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    """(N, K) float32 x (O, K) -> (N, O) float32, x W^T + bias, by oneDNN in the dtype of the weight."""
+    bias = bias if bias is None else bias.to(weight.dtype)
+    return torch.ops.mkldnn._linear_pointwise(x.to(weight.dtype), weight, bias, "none", [], "").float()
 
 
 class AdaptedProduct(torch.autograd.Function):
@@ -67,7 +71,12 @@ def suit_cpu(params: RunParams, policy) -> None:
     """What makes the fast path fast on a CPU: memory that is given back, and for some policies products from here."""
     give_large_tensors_back()
     if use_products(params, policy):
-        give_products(policy, params.temperature)
+        give_products(policy, params.temperature, layers_dtype())
+
+
+def layers_dtype() -> torch.dtype:
+    """In which the products of the layers are computed here: bfloat16 where the CPU has it in hardware."""
+    return torch.bfloat16 if torch.cpu.get_capabilities().get("avx512_bf16") else torch.float32
 
 
 def use_products(params: RunParams, policy) -> bool:
@@ -81,22 +90,31 @@ def has_onednn() -> bool:
     return torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
-def give_products(policy, temperature: float) -> None:
+def give_products(policy, temperature: float, dtype: torch.dtype = torch.float32) -> None:
     """Let all linear layers of a policy with one LoRA adapter compute here, from dense copies of their base weights.
 
-    temperature: at which answers are scored.
+    temperature: at which answers are scored; dtype: of the copies of all layers but the head.
     """
     for module in policy.modules():
         if isinstance(module, LoraLayer):
             base = module.get_base_layer()
-            module.forward = partial(_adapted, module, dequantised(module), base.bias)
+            module.forward = partial(_adapted, module, dequantised(module).to(dtype), base.bias)
     head = policy.get_output_embeddings()
     head.forward = partial(_frozen, head.weight, head.bias)
-    vars(policy)["_temperature"] = temperature
+    vars(policy).update(_temperature=temperature, _layers_in=dtype)
 
 
 def has_products(policy) -> bool:
     return "_temperature" in vars(policy)
+
+
+def computed_in(params: RunParams, policy) -> str:
+    """In which numbers a run computes, and why: a line of its manifest."""
+    if not has_products(policy):
+        return precision(params.device).reason
+    return (
+        f"CPU: float32 by oneDNN, the frozen products of the layers in {str(policy._layers_in).removeprefix('torch.')}"
+    )
 
 
 def own_head(policy) -> float | None:

@@ -5,6 +5,7 @@ import torch
 from answer_batches import PAD, C, batch
 from hub_models import hub_model
 from peft import get_peft_model
+from peft.tuners.lora import LoraLayer
 from training_runs import start
 from trl.trainer.utils import add_fused_lm_head
 
@@ -119,6 +120,30 @@ def test_a_policy_scores_learns_and_answers_as_before(miniature, checkpointing):
     assert check_gradients(model, tokenizer) < 1e-4
     assert all(torch.equal(p, stored[name]) for name, p in model.state_dict().items()), "nothing else is saved"
     assert model.state_dict().keys() == stored.keys()
+
+
+def test_in_bfloat16_a_policy_learns_what_it_learns_in_float32_up_to_rounding(miniature):
+    """Layers alone: the head, whose logits would be rounded to 1/16, stays in float32."""
+    model, _ = policy_of(miniature())
+    expected = scored(model, False)
+    give_products(model, 0.7, torch.bfloat16)
+    reference, logps, entropy, gradient = scored(model, False)
+    assert 0 < (logps - expected[1]).abs().max() < 0.02 and (reference - expected[0]).abs().max() < 0.02
+    assert (entropy - expected[2]).abs().max() < 0.02
+    assert 0 < (gradient - expected[3]).norm() / expected[3].norm() < 0.02
+    assert logps.dtype == gradient.dtype == torch.float32
+
+
+@pytest.mark.parametrize("has_it, dtype", [(True, torch.bfloat16), (False, torch.float32)])
+def test_layers_are_in_bfloat16_where_the_cpu_multiplies_it(small, monkeypatch, has_it, dtype):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True} if has_it else {})
+    params = small()
+    trainer = start(params)
+    assert products.layers_dtype() == dtype
+    assert str(dtype).removeprefix("torch.") in products.computed_in(params, trainer.model)
+    layer = next(m for m in trainer.model.modules() if isinstance(m, LoraLayer))
+    assert layer.forward.args[1].dtype == dtype
+    assert trainer.model.get_output_embeddings().forward.args[0].dtype == torch.float32
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def real_model_page(figures: Path = FIGURES) -> str:
         controls=controls_table(figures / "controls_smollm2") if run["controls_smollm2"] else "",
         reasons={axis: _reasons(figures / axis) for axis in STUDIES[:2] if run[axis]},
         real=_by_world(figures / "real", _baselines(figures / "real")) if run["real"] else "",
-        parts=_by_world(figures / "parts") if run["parts"] else "",
+        parts=_by_world(figures / "parts") if run["parts"] else "", baselines=_baselines_alone(figures / "real"),
     )  # fmt: skip
 
 
@@ -78,6 +78,12 @@ def _baselines(folder: Path) -> dict[str, dict[str, str]]:
     table = table.assign(mean=table["accuracy"], name=table["baseline"].map(BASELINES))
     return {source: {row["name"]: mean_cell(row) for row in part.to_dict("records")}
             for source, part in table.groupby("source")}  # fmt: skip
+
+
+def _baselines_alone(folder: Path) -> str:
+    """As a table of their own, for a page without policies to hold against them."""
+    rows = [{"source": f"`{source}`"} | cells for source, cells in _baselines(folder).items()]
+    return markdown_table(list(rows[0]), [list(row.values()) for row in rows]) if rows else ""
 
 
 def _reasons(folder: Path) -> str:

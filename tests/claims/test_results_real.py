@@ -85,6 +85,17 @@ def test_published_questions_stand_beside_what_they_are_held_against(tmp_path):
     assert "3 runs, 1.5 hours of runs" in page
 
 
+def test_what_a_policy_would_be_held_against_is_told_before_any_is_trained(tmp_path):
+    (tmp_path / "real").mkdir()
+    rows = [("ethics_virtue", "base_rate", 0.79, 0.75, 0.82), ("ethics_virtue", "linear_probe", 0.84, 0.8, 0.87)]
+    table = pd.DataFrame(rows, columns=["source", "baseline", "accuracy", "low", "high"])
+    table.to_csv(tmp_path / "real/baselines.csv", index=False)
+    page = real_model_page(tmp_path)
+    row = "| `ethics_virtue` | 0.790 [0.750, 0.820] | 0.840 [0.800, 0.870] |"
+    assert f"| source | most frequent answer | linear probe |\n| --- | --- | --- |\n{row}\n\n" in page
+    assert page.count(NOT_RUN) == len(STUDIES)
+
+
 def test_what_carries_over_is_told_by_the_source_that_neither_trained_on(tmp_path):
     published(tmp_path, "parts")
     page = real_model_page(tmp_path)

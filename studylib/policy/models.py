@@ -12,11 +12,11 @@ from collections.abc import Sequence
 import torch
 from peft import LoraConfig
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from studylib.params import RunParams
-from studylib.policy.precision import precision
+from studylib.policy.precision import nf4, precision
 from studylib.policy.warm_start import start, warm_started
 from studylib.text.tokens import end_tokens, require_chat, require_tags
 
@@ -52,13 +52,10 @@ def load_base(params: RunParams, quantised: bool = True, tokenizer=None):
     disable_progress_bar()
     name, revision = start(params)
     dtype = precision(params.device).dtype
-    nf4 = BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
-    )
     config = AutoConfig.from_pretrained(name, revision=revision)
     config.attention_dropout = 0.0  # sampling and evaluation run in train() mode
     model = AutoModelForCausalLM.from_pretrained(
-        name, revision=revision, config=config, quantization_config=nf4 if quantised else None, dtype=dtype,
+        name, revision=revision, config=config, quantization_config=nf4(dtype) if quantised else None, dtype=dtype,
         device_map={"": params.device},
     )  # fmt: skip
     tokenizer = tokenizer or load_tokenizer(params)

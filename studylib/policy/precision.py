@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from typing import NamedTuple
 
 import torch
+from transformers import BitsAndBytesConfig
 
 
 class Precision(NamedTuple):
@@ -36,3 +37,10 @@ def precision(device: str, capability: tuple[int, int] | None = None) -> Precisi
     if capability >= (8, 0):
         return Precision(torch.bfloat16, f"compute capability {capability}: bfloat16 in hardware (Ampere or later)")
     return Precision(torch.float16, f"compute capability {capability}: no bfloat16 in hardware, so float16 + scaling")
+
+
+def nf4(dtype: torch.dtype) -> BitsAndBytesConfig:
+    """4-bit NormalFloat with double quantisation (QLoRA, arXiv 2305.14314), computing in `dtype`."""
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )

@@ -168,6 +168,23 @@ def test_the_warm_start_is_a_model_like_any_other_that_knows_more_of_the_form(hu
     assert policy.config.quantization_config.load_in_4bit
 
 
+def test_norms_are_trained_last_with_the_rest_as_a_run_quantises_it(hub, monkeypatch, tmp_path):
+    """Rounding to 4 bits moves a model, and a run keeps its norms as they are."""
+    params, seen = hub(warm_start_steps=4), []
+    settled = instructed_start._settled_norms
+
+    def watched(*given):
+        seen.append(AutoModelForCausalLM.from_pretrained(given[1]).state_dict())
+        return settled(*given)
+
+    monkeypatch.setattr(instructed_start, "_settled_norms", watched)
+    (tmp_path / "built").mkdir()
+    instructed_start.build(params, tmp_path / "built")
+    after = AutoModelForCausalLM.from_pretrained(tmp_path / "built").state_dict()
+    moved = {name for name, weight in after.items() if not torch.equal(weight, seen[0][name])}
+    assert moved and moved == {name for name in after if "norm" in name}
+
+
 def test_without_a_warm_start_a_run_starts_from_the_model_as_it_is_published(hub):
     params = hub(warm_start_steps=0)
     assert start(params) == (params.model, REVISION) and start_key(params) == [params.model, REVISION]

@@ -399,7 +399,8 @@ def test_every_objective_trains_and_says_what_it_did(miniature, spaces, name):
     trainer = start(params)
     before = adapter(trainer)
     train(trainer, params)
-    assert any(not torch.equal(value, before[key]) for key, value in adapter(trainer).items())
+    moved = any(not torch.equal(value, before[key]) for key, value in adapter(trainer).items())
+    assert moved != trainer.objective.told, "this model never ends its reasons, so there is no answer to tell"
     assert all(torch.isfinite(value).all() for value in adapter(trainer).values())
     lines = [json.loads(line) for line in (params.run_dir / "metrics.jsonl").read_text().splitlines()]
     assert all(line["grad_norm"] >= 0 for line in lines)

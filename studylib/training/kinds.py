@@ -15,7 +15,7 @@ def worth(trainer, answers: dict) -> dict:
     An answer that could not be scored (reward NaN) is worth 0 and in no mean.
     """
     objective, r, g = trainer.objective, answers["rewards"], trainer.group_size
-    if objective.told:
+    if trainer.own_tokens:  # answers that were told; in an evaluation none is
         width = answers["completion_mask"].shape[1]
         return {"advantages": told_only(objective.advantages(r, g), trainer.own_tokens, width)}
     if objective.advantages:

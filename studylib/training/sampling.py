@@ -42,6 +42,7 @@ def sample(trainer, prompts: list[list[int]], ids: list[str]) -> list[list[int]]
     trainer.drawn = list(drawn) if any(drawn) else None  # not every sampler tells
     trainer.model.training = training  # TRL reads here whether it evaluates, and sampling is always in train() mode
     trainer.generated += sum(map(len, answers))
+    trainer.own_tokens = []
     if trainer.objective.told and training:
         trainer.drawn = None  # what is told was not drawn
         return told(trainer, prompts, list(answers), ids)

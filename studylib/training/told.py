@@ -55,13 +55,11 @@ def told(trainer, prompts: list[list[int]], answers: list[list[int]], ids: list[
 
 def _written(tokenizer, answer: list[int], text: str, opened: str, option: str) -> tuple[list[int], int]:
     """Token ids of what is told, and how many of them are the policy's own: all of an answer that cannot be told."""
-    own = own_part(text, opened)
-    if own is None:
+    told_text = with_answer(text, opened, option)
+    if told_text is None:
         return answer, len(answer)
-    tokens = tokenizer(
-        with_answer(text, opened, option), add_special_tokens=False, return_offsets_mapping=True
-    )  # fmt: skip
-    kept = len(own.removeprefix(opened))
+    whole, kept = told_text
+    tokens = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)
     n = sum(end <= kept for _, end in tokens["offset_mapping"])
     return [*tokens["input_ids"], tokenizer.eos_token_id], n
 
@@ -72,20 +70,18 @@ def told_only(advantages: torch.Tensor, own_tokens: list[int], width: int) -> to
     return advantages[:, None] * (torch.arange(width, device=own.device) >= own[:, None])
 
 
-def with_answer(text: str, opened: str, option: str) -> str | None:
-    """What is written after the tags that the prompt `opened`, so that the whole is well formed and answers `option`.
+def with_answer(text: str, opened: str, option: str) -> tuple[str, int] | None:
+    """What is written after the tags that the prompt `opened`, so that the whole is well formed and answers `option`,
+    and how many of its letters are the policy's own: its reasons with their tags.
 
     text: an answer with those tags. None where its reasons do not end, or hold tags.
     """
-    own = own_part(text, opened)
-    if own is None:
-        return None
-    return f"{own}{'' if '<answer>' in own else '<answer>'}{option}</answer>".removeprefix(opened)
-
-
-def own_part(text: str, opened: str) -> str | None:
-    """What stays of an answer that is told: its reasons with their tags; None where they do not end, or hold tags."""
     reasons = REASONS.match(text)
     if reasons and not ANY_TAG.search(reasons[1]):
-        return text[: max(reasons.end(), len(opened))]
-    return opened if "<answer>" in opened else None
+        own = text[: max(reasons.end(), len(opened))]
+    elif "<answer>" in opened:
+        own = opened
+    else:
+        return None
+    whole = f"{own}{'' if '<answer>' in own else '<answer>'}{option}</answer>"
+    return whole.removeprefix(opened), len(own) - len(opened)

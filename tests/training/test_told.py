@@ -28,7 +28,7 @@ OWN = "<think>She promised it.</think><answer>{}</answer>"
     ],
 )
 def test_what_is_told_is_well_formed_and_keeps_reasons_that_end(text, opened, reasons):
-    whole = opened + with_answer(text, opened, "permissible")
+    whole = opened + with_answer(text, opened, "permissible")[0]
     assert parse(whole) == (reasons, "permissible")
 
 
@@ -49,7 +49,7 @@ def test_an_answer_whose_reasons_do_not_end_cannot_be_told(text, opened):
 
 
 def test_a_prompt_that_opens_the_answer_itself_has_its_answer_closed():
-    assert with_answer("<answer>wrong</answer>", "<answer>", "permissible") == "permissible</answer>"
+    assert with_answer("<answer>wrong</answer>", "<answer>", "permissible") == ("permissible</answer>", 0)
 
 
 def tell(params, texts):

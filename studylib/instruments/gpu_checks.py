@@ -3,6 +3,7 @@
 import json
 import math
 import subprocess
+from functools import partial
 
 import bitsandbytes as bnb
 import torch
@@ -16,6 +17,7 @@ from studylib.policy.memory import GIB
 from studylib.policy.precision import forced_precision, precision
 from studylib.runs.provenance import versions
 from studylib.scenarios.selection import select
+from studylib.training.told import told
 from studylib.training.train import train
 from studylib.training.trainer import StudyTrainer
 
@@ -93,12 +95,18 @@ def objective(setting: Setting, name: str) -> Findings:
     of_kind = {"none": {"steps": 0}, "dpo": {"generations": 2}}.get(OBJECTIVES[name].kind, {})
     given = of_kind | {"beta": 0.1 * OBJECTIVES[name].reference}
     trainer = prepared(setting.of_step(name, objective=name, **given))
+    if OBJECTIVES[name].told:
+        trainer.sample = partial(_after_empty_reasons, trainer)
     before = adapter(trainer)
     scale_as_usual(trainer)
     train(trainer, trainer.params)
-    # A model with random weights never ends its reasons, so that an objective that tells answers has none to tell.
-    idle = name == "base" or OBJECTIVES[name].told
-    yield Finding(f"objective {name}", *_step(trainer, before, moves=not idle))
+    yield Finding(f"objective {name}", *_step(trainer, before, moves=name != "base"))
+
+
+def _after_empty_reasons(trainer: StudyTrainer, prompts: list[list[int]], ids: list[str]) -> list[list[int]]:
+    """Answers that are told: random weights never end reasons of their own, and after those nothing can be told."""
+    own = trainer.processing_class("<think></think>", add_special_tokens=False)["input_ids"]
+    return told(trainer, prompts, [own] * len(prompts), ids)
 
 
 def _step(trainer: StudyTrainer, before: torch.Tensor, moves: bool = True) -> tuple[str, str, bool]:

@@ -11,7 +11,7 @@ from training_runs import adapter, pay, start, tags_reward
 from studylib.axes import read_axis
 from studylib.instruments import known_target as known
 from studylib.params import RunParams
-from studylib.training import matching
+from studylib.training import matching, sampling
 from studylib.training import objectives as o
 from studylib.training.batches import idle_groups, micro_batches, refill
 from studylib.training.checkpoints import COMPLETE
@@ -394,13 +394,15 @@ def of_condition(miniature, name, **given):
 
 
 @pytest.mark.parametrize("name", [name for name in o.OBJECTIVES if name != "base"])
-def test_every_objective_trains_and_says_what_it_did(miniature, spaces, name):
+def test_every_objective_trains_and_says_what_it_did(miniature, spaces, monkeypatch, name):
     params = of_condition(miniature, name)
     trainer = start(params)
+    if trainer.objective.told:  # an untrained model never ends its reasons, and after those nothing can be told
+        own = trainer.processing_class("<think>so it is</think>", add_special_tokens=False)["input_ids"]
+        monkeypatch.setattr(sampling, "rollout", lambda model, prompts, *_, **__: [own] * len(prompts))
     before = adapter(trainer)
     train(trainer, params)
-    moved = any(not torch.equal(value, before[key]) for key, value in adapter(trainer).items())
-    assert moved != trainer.objective.told, "this model never ends its reasons, so there is no answer to tell"
+    assert any(not torch.equal(value, before[key]) for key, value in adapter(trainer).items())
     assert all(torch.isfinite(value).all() for value in adapter(trainer).values())
     lines = [json.loads(line) for line in (params.run_dir / "metrics.jsonl").read_text().splitlines()]
     assert all(line["grad_norm"] >= 0 for line in lines)

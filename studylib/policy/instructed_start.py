@@ -6,8 +6,9 @@ one model, quantises it and puts its own adapter on it, as it does with any othe
 an adapter that went on being trained would have the reference, the dense copy and the checkpoints start from a model
 without the form. Merging before quantising takes the memory of the weights in 16 bits on a GPU, in 32 on a CPU.
 
-Rounding to 4 bits moves a model: SmolLM2, undecided before it, said "wrong" in 74 % after it. So the norms, which stay
-as they are when a run quantises the rest, are trained last, on the last demonstrations, with the rest quantised.
+Rounding to 4 bits moves a model: SmolLM2, undecided before it, gave "wrong" a probability of 0.74 after it. So norms
+and biases, which stay as they are when a run quantises, are trained last, on the last demonstrations, with the rest
+quantised.
 """
 
 from pathlib import Path
@@ -28,7 +29,8 @@ from studylib.scenarios import demonstrations, facts, prompts, telling, vocabula
 from studylib.text import tokens
 
 RECIPE = Recipe(batch=8, rows_per_pass=4, learning_rate=4e-3, warmup=2)
-SETTLING, OF_NORMS = 20, Recipe(batch=8, rows_per_pass=8, learning_rate=3e-3, warmup=2)  # steps at most, and how
+SETTLING = Recipe(batch=8, rows_per_pass=8, learning_rate=3e-3, warmup=2)  # of norms and biases
+SETTLING_STEPS = 20  # at most
 RANK = 16  # of the adapter that is merged, whatever the run's own has
 SEED = 0
 
@@ -70,26 +72,28 @@ def build(params: RunParams, folder: Path) -> None:
     with torch_seed(SEED, "warm_start/adapter"):
         model = get_peft_model(model, adapter).train()
     supervised(model, encoded(tokenizer, _demonstrations(params)), tokenizer.pad_token_id or 0, RECIPE)
-    model = model.merge_and_unload()
+    model = model.merge_and_unload().cpu()  # a GPU need not hold it beside its quantised twin
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    model.load_state_dict(_settled_norms(params, folder, tokenizer), strict=False)
+    model.load_state_dict(_settled(params, folder, tokenizer), strict=False)
     model.save_pretrained(folder)
 
 
-def _settled_norms(params: RunParams, folder: Path, tokenizer) -> dict[str, torch.Tensor]:
-    """The weights of all norms, by name, trained as part of the model in `folder` as a run quantises it."""
+def _settled(params: RunParams, folder: Path, tokenizer) -> dict[str, torch.Tensor]:
+    """Norms and biases, by name, trained as part of the model in `folder` as a run quantises it."""
     dtype = precision(params.device).dtype
     model = AutoModelForCausalLM.from_pretrained(
         folder, quantization_config=nf4(dtype), dtype=dtype, device_map={"": params.device}
     ).train()
-    for name, weight in model.named_parameters():
-        weight.requires_grad_("norm" in name)
+    for weight in model.parameters():
+        weight.requires_grad_(weight.dim() == 1)
         if weight.requires_grad:
             weight.data = weight.data.float()  # in 16 bits small updates are lost, and cannot be unscaled
-    last = _demonstrations(params)[-SETTLING * OF_NORMS.batch :]
-    supervised(model, encoded(tokenizer, last), tokenizer.pad_token_id or 0, OF_NORMS)
-    return {name: weight.detach().to(dtype) for name, weight in model.named_parameters() if weight.requires_grad}
+    settling = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    if settling:  # a few models have neither
+        last = _demonstrations(params)[-SETTLING_STEPS * SETTLING.batch :]
+        supervised(model, encoded(tokenizer, last), tokenizer.pad_token_id or 0, SETTLING)
+    return {name: weight.detach().to(dtype) for name, weight in settling.items()}
 
 
 def _demonstrations(params: RunParams) -> list[tuple[dict, str]]:

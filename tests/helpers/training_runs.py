@@ -5,6 +5,8 @@ import json
 from replaced import replace_rewards
 
 from studylib.scenarios.selection import select
+from studylib.training import sampling
+from studylib.training.told import told
 from studylib.training.train import prepare
 
 
@@ -32,3 +34,13 @@ def tags_reward(response, scenario):
 def pay(monkeypatch, **rewards):
     """Rewards of these names pay what these functions of (response, scenario) say."""
     replace_rewards(monkeypatch, {name: (function, ()) for name, function in rewards.items()})
+
+
+def end_reasons(monkeypatch) -> None:
+    """The reasons of every answer that is to be told end: an untrained model's do not, and nothing could be told."""
+
+    def after_reasons(trainer, prompts, answers, ids):
+        own = trainer.processing_class("<think>so it is</think>", add_special_tokens=False)["input_ids"]
+        return told(trainer, prompts, [own] * len(answers), ids)
+
+    monkeypatch.setattr(sampling, "told", after_reasons)

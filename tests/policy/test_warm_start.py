@@ -171,13 +171,13 @@ def test_the_warm_start_is_a_model_like_any_other_that_knows_more_of_the_form(hu
 def test_norms_are_trained_last_with_the_rest_as_a_run_quantises_it(hub, monkeypatch, tmp_path):
     """Rounding to 4 bits moves a model, and a run keeps its norms as they are."""
     params, seen = hub(warm_start_steps=4), []
-    settled = instructed_start._settled_norms
+    settled = instructed_start._settled
 
     def watched(*given):
         seen.append(AutoModelForCausalLM.from_pretrained(given[1]).state_dict())
         return settled(*given)
 
-    monkeypatch.setattr(instructed_start, "_settled_norms", watched)
+    monkeypatch.setattr(instructed_start, "_settled", watched)
     (tmp_path / "built").mkdir()
     instructed_start.build(params, tmp_path / "built")
     after = AutoModelForCausalLM.from_pretrained(tmp_path / "built").state_dict()

@@ -6,12 +6,12 @@ import shutil
 import pytest
 import torch
 from answer_batches import C, batch
-from training_runs import adapter, pay, start, tags_reward
+from training_runs import adapter, end_reasons, pay, start, tags_reward
 
 from studylib.axes import read_axis
 from studylib.instruments import known_target as known
 from studylib.params import RunParams
-from studylib.training import matching, sampling
+from studylib.training import matching
 from studylib.training import objectives as o
 from studylib.training.batches import idle_groups, micro_batches, refill
 from studylib.training.checkpoints import COMPLETE
@@ -397,9 +397,7 @@ def of_condition(miniature, name, **given):
 def test_every_objective_trains_and_says_what_it_did(miniature, spaces, monkeypatch, name):
     params = of_condition(miniature, name)
     trainer = start(params)
-    if trainer.objective.told:  # an untrained model never ends its reasons, and after those nothing can be told
-        own = trainer.processing_class("<think>so it is</think>", add_special_tokens=False)["input_ids"]
-        monkeypatch.setattr(sampling, "rollout", lambda model, prompts, *_, **__: [own] * len(prompts))
+    end_reasons(monkeypatch)
     before = adapter(trainer)
     train(trainer, params)
     assert any(not torch.equal(value, before[key]) for key, value in adapter(trainer).items())

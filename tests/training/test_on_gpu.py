@@ -10,7 +10,7 @@ import pytest
 import torch
 from embedded_rows import scenarios
 from pretended_gpu import AMPERE, HOPPER, TURING, Card
-from training_runs import adapter, pay, start, tags_reward
+from training_runs import adapter, end_reasons, pay, start, tags_reward
 
 from studylib.axes import profile_names, read_profile
 from studylib.evaluation.answers import evaluate
@@ -103,7 +103,8 @@ def moved(fresh, ended) -> bool:
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_an_objective_takes_steps_evaluations_and_a_resume(gpu, miniature, differing, objective):
+def test_an_objective_takes_steps_evaluations_and_a_resume(gpu, miniature, differing, monkeypatch, objective):
+    end_reasons(monkeypatch)
     given = {"beta": 0.1 * OBJECTIVES[objective].reference}
     given |= {"base": {"steps": 0}, "dpo": {"generations": 2}}.get(objective, {})  # DPO: a pair of every two answers
     params = miniature(**SMALLEST | given, objective=objective)

@@ -71,16 +71,17 @@ def build(params: RunParams, folder: Path) -> None:
     adapter = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM")
     with torch_seed(SEED, "warm_start/adapter"):
         model = get_peft_model(model, adapter).train()
-    supervised(model, encoded(tokenizer, _demonstrations(params)), tokenizer.pad_token_id or 0, RECIPE)
+    pairs, pad = encoded(tokenizer, _demonstrations(params)), tokenizer.pad_token_id or 0
+    supervised(model, pairs, pad, RECIPE)
     model = model.merge_and_unload().cpu()  # a GPU need not hold it beside its quantised twin
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    model.load_state_dict(_settled(params, folder, tokenizer), strict=False)
+    model.load_state_dict(_settled(params, folder, pairs[-SETTLING_STEPS * SETTLING.batch :], pad), strict=False)
     model.save_pretrained(folder)
 
 
-def _settled(params: RunParams, folder: Path, tokenizer) -> dict[str, torch.Tensor]:
-    """Norms and biases, by name, trained as part of the model in `folder` as a run quantises it."""
+def _settled(params: RunParams, folder: Path, pairs: list[Pair], pad: int) -> dict[str, torch.Tensor]:
+    """Norms and biases, by name, trained on `pairs` as part of the model in `folder` as a run quantises it."""
     dtype = precision(params.device).dtype
     model = AutoModelForCausalLM.from_pretrained(
         folder, quantization_config=nf4(dtype), dtype=dtype, device_map={"": params.device}
@@ -91,8 +92,7 @@ def _settled(params: RunParams, folder: Path, tokenizer) -> dict[str, torch.Tens
             weight.data = weight.data.float()  # in 16 bits small updates are lost, and cannot be unscaled
     settling = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     if settling:  # a few models have neither
-        last = _demonstrations(params)[-SETTLING_STEPS * SETTLING.batch :]
-        supervised(model, encoded(tokenizer, last), tokenizer.pad_token_id or 0, SETTLING)
+        supervised(model, pairs, pad, SETTLING)
     return {name: weight.detach().to(dtype) for name, weight in settling.items()}
 
 

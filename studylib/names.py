@@ -105,7 +105,8 @@ class Objective:
     samples: bool = True  # at every step
     released: bool = False  # of a flow: as FlowRL's released code weighs answers and learns log Z
     raw: bool = False  # of a flow: it is fed the rewards themselves, and not the group-normalised ones
-    told: bool = False  # it trains on right answers after the policy's own reasons, whatever the policy answered
+    answer_only: bool = False  # only what comes after the policy's own reasons is trained on
+    told: bool = False  # a right answer is put after the policy's own reasons, whatever the policy answered
     gap: bool = False  # of a flow: GFlowRL's clipped gap on token sums
     promise: str = "none"  # where its name has it end: best, tempered, filtered, or none known
     heads: tuple[str, ...] = ()  # trained functions of the hidden state (`training/heads.py`)

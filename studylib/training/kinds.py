@@ -6,7 +6,7 @@
 import torch
 
 from studylib.training import matching, objectives
-from studylib.training.told import told_only
+from studylib.training.told import after_reasons
 
 
 def worth(trainer, answers: dict) -> dict:
@@ -15,9 +15,9 @@ def worth(trainer, answers: dict) -> dict:
     An answer that could not be scored (reward NaN) is worth 0 and in no mean.
     """
     objective, r, g = trainer.objective, answers["rewards"], trainer.group_size
-    if trainer.own_tokens:  # answers that were told; in an evaluation none is
+    if objective.answer_only:
         width = answers["completion_mask"].shape[1]
-        return {"advantages": told_only(objective.advantages(r, g), trainer.own_tokens, width)}
+        return {"advantages": after_reasons(objective.advantages(r, g), answers["reasons"], width)}
     if objective.advantages:
         return {"advantages": objective.advantages(r, g)}
     if objective.kind == "policy":

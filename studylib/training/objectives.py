@@ -249,6 +249,8 @@ for objective in (
     # grpo with a clip that never binds: beside it, several updates per batch and the clip are told apart
     Objective("grpo_unclipped", {"loss_type": "grpo", "epsilon": 1e9}, plain=True, **_BEST),
     # supervised on right answers after the policy's own reasons, which are not trained on; a token sum, clipped as rft
-    Objective("sft", {"loss_type": "dr_grpo"}, as_paid, told=True, samples=False),
+    Objective("sft", {"loss_type": "dr_grpo"}, as_paid, answer_only=True, told=True, samples=False),
+    # group-normalised advantage, but of the tokens after the reasons alone; a token sum, clipped
+    Objective("grpo_answer", {"loss_type": "dr_grpo"}, group_normalised, answer_only=True, promise="best"),
 ):
     OBJECTIVES.add(objective)

@@ -9,7 +9,7 @@ from studylib.policy.sampling import NoToken, Sampling
 from studylib.randomness import generator
 from studylib.training.batches import idle_groups, refill
 from studylib.training.measure import measuring
-from studylib.training.told import told
+from studylib.training.told import reasons_of, told
 
 
 def sample(trainer, prompts: list[list[int]], ids: list[str]) -> list[list[int]]:
@@ -42,10 +42,12 @@ def sample(trainer, prompts: list[list[int]], ids: list[str]) -> list[list[int]]
     trainer.drawn = list(drawn) if any(drawn) else None  # not every sampler tells
     trainer.model.training = training  # TRL reads here whether it evaluates, and sampling is always in train() mode
     trainer.generated += sum(map(len, answers))
-    trainer.own_tokens = []
+    trainer.reasons = []
     if trainer.objective.told and training:
         trainer.drawn = None  # what is told was not drawn
         return told(trainer, prompts, list(answers), ids)
+    if trainer.objective.answer_only and training:
+        trainer.reasons = reasons_of(trainer, prompts, answers)
     return list(answers)
 
 

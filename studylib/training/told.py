@@ -4,9 +4,13 @@ Labels come without reasons. Those that the policy gives itself are on-policy, s
 is 0 in the mean and only noise: they are read and not trained on, and what is taught is the answer alone. A run sees as
 many scenarios and samples as many answers as one that is rewarded. An answer whose reasons do not end is left as it is,
 and earns nothing.
+
+Rewards, too, can be made to count for the answer alone (`reasons_of`). That is a choice between noise and bias: reasons
+are most of the tokens, and so of the gradient's noise, but what they do to the answer is then not learnt.
 """
 
 import re
+from bisect import bisect_left
 
 import torch
 
@@ -15,7 +19,7 @@ from studylib.params import RunParams
 from studylib.randomness import generator
 from studylib.scenarios.rows import accepted
 from studylib.text.options import TAGS
-from studylib.text.tokens import answer_texts, opened
+from studylib.text.tokens import answer_text, answer_texts, opened
 
 REASONS = re.compile(r"\s*<think>(.*?)</think>", re.DOTALL)
 ANY_TAG = re.compile("|".join(TAGS))
@@ -38,7 +42,7 @@ def told(trainer, prompts: list[list[int]], answers: list[list[int]], ids: list[
     """The answers (token ids) with a right option in place of theirs; where several are right, one by chance. One that
     cannot be told stays.
 
-    ids: the scenario of each answer. `trainer.own_tokens` gets how many tokens of each the policy chose itself.
+    ids: the scenario of each answer. `trainer.reasons` gets how many tokens of each the policy chose itself.
     """
     tokenizer, step = trainer.processing_class, trainer.state.global_step
     right = dict(zip(trainer.train_dataset["id"], trainer.train_dataset["right"], strict=True))
@@ -49,7 +53,7 @@ def told(trainer, prompts: list[list[int]], answers: list[list[int]], ids: list[
         _written(tokenizer, own, text, opened(tokenizer, prompt), option)
         for own, text, prompt, option in zip(answers, texts, prompts, chosen, strict=True)
     ]
-    trainer.own_tokens = [n for _, n in written]
+    trainer.reasons = [n for _, n in written]
     return [tokens for tokens, _ in written]
 
 
@@ -64,10 +68,26 @@ def _written(tokenizer, answer: list[int], text: str, opened: str, option: str) 
     return [*tokens["input_ids"], tokenizer.eos_token_id], n
 
 
-def told_only(advantages: torch.Tensor, own_tokens: list[int], width: int) -> torch.Tensor:
-    """(B, T) from (B,): 0 for the tokens that the policy chose itself."""
-    own = torch.tensor(own_tokens, device=advantages.device)
-    return advantages[:, None] * (torch.arange(width, device=own.device) >= own[:, None])
+def reasons_of(trainer, prompts: list[list[int]], answers: list[list[int]]) -> list[int]:
+    """How many tokens of each answer are its reasons with their tags; 0 where they do not end, so that it is trained on
+    as a whole. A token that begins before the end of the last tag is the reasons'. prompts, answers: token ids.
+    """
+    tokenizer, stops = trainer.processing_class, trainer.eos_token_ids
+    texts = answer_texts(tokenizer, prompts, answers, stops)
+    ends = [with_answer(text, opened(tokenizer, prompt), "") for text, prompt in zip(texts, prompts, strict=True)]
+
+    def first(answer: list[int], letters: int) -> int:
+        """How many tokens make so many letters."""
+        return bisect_left(
+            range(len(answer)), letters, key=lambda n: len(answer_text(tokenizer, (), answer[:n], stops))
+        )
+
+    return [first(answer, end[1] if end else 0) for answer, end in zip(answers, ends, strict=True)]
+
+
+def after_reasons(advantages: torch.Tensor, reasons: torch.Tensor, width: int) -> torch.Tensor:
+    """(B, T) from (B,): 0 for the first `reasons` (B,) tokens of each answer."""
+    return advantages[:, None] * (torch.arange(width, device=reasons.device) >= reasons[:, None])
 
 
 def with_answer(text: str, opened: str, option: str) -> tuple[str, int] | None:

@@ -88,7 +88,7 @@ class StudyTrainer(LinearRate, WithHeads, GRPOTrainer):
         self.objective, self.attempt, self.generated = OBJECTIVES.of(params.objective), 0, 0
         self.update = Update()
         self.problems = shares([])  # of reading the last step's answers
-        self.drawn, self.own_tokens = None, []  # of the sampler: log-probabilities; of what is told: the policy's part
+        self.drawn, self.reasons = None, []  # of the sampler: log-probabilities; of an answer: tokens not trained on
         self.more = mixing.More() if params.combination == "more" else None
         if reason and self.objective.kind != "policy":
             raise ValueError(f"objective {params.objective!r} needs shared prompts: {reason}")
@@ -148,6 +148,7 @@ class StudyTrainer(LinearRate, WithHeads, GRPOTrainer):
             "rewards": self.last_rewards,
             "per_reward": self.per_reward,
             "scored": (has_tokens & ~self.last_rewards.isnan()).float(),
+            "reasons": torch.tensor(self.reasons or [0] * len(has_tokens), device=has_tokens.device),
         }
 
     @contextlib.contextmanager

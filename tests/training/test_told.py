@@ -1,17 +1,18 @@
-"""Objective sft: right answers are told after the policy's own reasons."""
+"""What comes after the policy's own reasons: right answers that are told (sft), or all that is paid (grpo_answer)."""
 
 import json
+from itertools import cycle, islice
 from types import SimpleNamespace
 
 import pytest
 import torch
-from training_runs import adapter, start
+from training_runs import adapter, pay, start
 
 from studylib.params import RunParams
 from studylib.scenarios.selection import select
 from studylib.text.answers import parse, read_answer
 from studylib.training import sampling
-from studylib.training.told import right_answers, told, told_only, with_answer
+from studylib.training.told import after_reasons, reasons_of, right_answers, told, with_answer
 from studylib.training.train import train
 
 OWN = "<think>She promised it.</think><answer>{}</answer>"
@@ -79,13 +80,13 @@ def test_the_reasons_are_the_policys_own_and_not_trained_on(miniature):
     texts = [OWN.format("wrong"), "<think></think>permissible", "<think>She promised, and"]
     answers = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
     found = told(trainer, [[] for _ in rows], answers, [row["id"] for row in rows])
-    kept = [tokenizer.decode(ids[:n]) for ids, n in zip(found, trainer.own_tokens, strict=True)]
+    kept = [tokenizer.decode(ids[:n]) for ids, n in zip(found, trainer.reasons, strict=True)]
     assert kept[0].replace(" ", "") == "<think>Shepromisedit.</think>"
     assert kept[1].replace(" ", "") == "<think></think>"
-    assert trainer.own_tokens[2] == len(found[2]), "what cannot be told is the policy's own as a whole"
-    worth = told_only(torch.tensor([1.0, 1.0, 1.0]), trainer.own_tokens, max(map(len, found)))
-    assert worth.sum(1).tolist() == [max(map(len, found)) - n for n in trainer.own_tokens]
-    assert not worth[0, : trainer.own_tokens[0]].any() and worth[0, trainer.own_tokens[0] :].all()
+    assert trainer.reasons[2] == len(found[2]), "what cannot be told is the policy's own as a whole"
+    worth = after_reasons(torch.ones(3), torch.tensor(trainer.reasons), max(map(len, found)))
+    assert worth.sum(1).tolist() == [max(map(len, found)) - n for n in trainer.reasons]
+    assert not worth[0, : trainer.reasons[0]].any() and worth[0, trainer.reasons[0] :].all()
 
 
 def test_where_several_answers_are_right_each_is_told_in_its_turn(miniature):
@@ -171,3 +172,74 @@ def test_a_scenario_without_a_right_answer_is_refused_before_a_model_is_loaded()
 def test_what_acts_on_rewards_of_groups_is_refused(given):
     with pytest.raises(ValueError, match="because objective 'sft' does not read it"):
         RunParams(objective="sft", **given)
+
+
+# --- rewards that count for the answer alone --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text, reasons",
+    [
+        (OWN.format("wrong"), "<think>Shepromisedit.</think>"),
+        ("<think></think>wrong", "<think></think>"),
+        ("<think>She promised, and", ""),
+        ("<think>one<answer>wrong</answer></think><answer>wrong</answer>", ""),
+        ("<answer>wrong</answer>", ""),
+        ("", ""),
+    ],
+)
+def test_the_reasons_of_an_answer_end_with_their_tag_and_without_it_there_are_none(miniature, text, reasons):
+    trainer = start(miniature(objective="grpo_answer", steps=2))
+    tokenizer = trainer.processing_class
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+    (n,) = reasons_of(trainer, [[]], [ids])
+    assert tokenizer.decode(ids[:n]).replace(" ", "") == reasons
+
+
+def by_turns(monkeypatch, trainer, texts: list[str]) -> None:
+    """The policy gives these answers in turn, whatever it is asked."""
+    tokenizer = trainer.processing_class
+    turns = cycle([tokenizer(text, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id] for text in texts])
+    monkeypatch.setattr(sampling, "rollout", lambda model, prompts, *_, **__: list(islice(turns, len(prompts))))
+
+
+ANSWERS = [
+    f"<think>{reasons}</think><answer>{answer}</answer>"
+    for reasons, answer in [("It hurts her.", "wrong"), ("He had promised it.", "maybe"), ("It is the rule.", "maybe")]
+]
+
+
+def test_only_what_follows_the_reasons_has_a_gradient(miniature, monkeypatch):
+    params = miniature(objective="grpo_answer", generations=4, answers_per_step=8, micro_batch=8, steps=2)
+    pay(monkeypatch, correct=lambda response, scenario: float("wrong" in response))
+    trainer = start(params)
+    by_turns(monkeypatch, trainer, ANSWERS)
+    batch = next(iter(trainer.get_train_dataloader()))
+    inputs = trainer._generate_and_score_completions(batch)
+    trained = inputs["advantages"] != 0
+    assert (trained.long().argmax(1) == inputs["reasons"]).all() and (inputs["reasons"] > 3).all()
+    assert (inputs["advantages"].sum(1).sign() == (2 * inputs["rewards"] - 1).sign()).all()
+
+
+def test_reasons_stay_with_their_answers_where_groups_are_drawn_anew(miniature, monkeypatch):
+    """Dynamic sampling asks twice: how long the reasons of the first answers were must not be lost."""
+    params = miniature(
+        objective="grpo_answer", generations=4, answers_per_step=8, micro_batch=8, steps=2, dynamic_sampling=2
+    )
+    pay(monkeypatch, correct=lambda response, scenario: float("wrong" in response))
+    trainer = start(params)
+    by_turns(monkeypatch, trainer, [*["<think>So it is.</think><answer>wrong</answer>"] * 4, *ANSWERS])
+    inputs = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+    tokenizer = trainer.processing_class
+    assert len(set(inputs["rewards"][:4].tolist())) == 2, "the first group was drawn anew"
+    for ids, n in zip(inputs["completion_ids"], inputs["reasons"].tolist(), strict=True):
+        assert tokenizer.decode(ids[:n]).replace(" ", "").endswith("</think>")
+
+
+def test_a_reward_for_the_answer_alone_still_punishes_reasons_that_do_not_end(miniature, monkeypatch):
+    params = miniature(objective="grpo_answer", generations=4, answers_per_step=8, micro_batch=8, steps=2)
+    pay(monkeypatch, correct=lambda response, scenario: float("wrong" in response))
+    trainer = start(params)
+    by_turns(monkeypatch, trainer, [OWN.format("wrong"), "<think>She promised, and"])
+    inputs = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+    assert (inputs["advantages"][1::2] < 0).all(), "every token of an answer without an end"

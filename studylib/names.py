@@ -147,6 +147,7 @@ class Source:
     demonstrations: Callable | None = None  # (n, seed, domains, styles) -> pairs for a warm start
     parameters: tuple[Option, ...] = ()  # that this source alone reads
     options: bool = True  # scenarios are answered with one of their options, else openly
+    rated: bool = False  # scenarios carry people's ratings, and their options are the levels of a scale
     splits: tuple[str, ...] = ("train", "held_out")
 
 

@@ -27,6 +27,9 @@ OF_SOME = {  # option -> who reads it
     "diversity_gate": "rewards diversity, ", "evaluator": "reward stance", "evaluator_noise": "reward stance",
     "train_sources": "sources ethics_justice, ", "accepted_stances": "source plural_norms",
     "instruction": "objective base", "few_shot": "objective base",
+    "population": "source rated_norms", "rating_form": "source rated_norms", "rater_pool": "sources rated_norms, ",
+    "rating_scale": "sources rated_norms, ", "raters_each": "sources rated_norms, ",
+    "disagreement": "sources rated_norms, ",
 }  # fmt: skip
 
 

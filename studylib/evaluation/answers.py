@@ -29,8 +29,8 @@ from studylib.runs.provenance import CODE
 from studylib.scenarios.prompts import USUAL, Asking, chat
 from studylib.scenarios.rows import accepted, digest
 from studylib.scenarios.selection import Splits
-from studylib.text.answers import read_answer
 from studylib.text.readable import shares, unreadable_note
+from studylib.text.stated import readable
 from studylib.text.tokens import answer_texts, cut_off, end_tokens, prompt_tokens
 
 COLUMNS = ["id", "split", "k", "response", "correct", "format", "readable", "cut_off", "forced"]
@@ -82,8 +82,7 @@ def _forced(model, tokenizer, rows: list[dict], prompts, texts: list[str], param
 def _judged(row: dict, k: int, response: str) -> tuple:
     if row["answer"] is None:  # an open response, for a rubric alone
         return row["id"], row["split"], k, response, math.nan, math.nan, True
-    readable = read_answer(response, row["options"]) is not None
-    return row["id"], row["split"], k, response, correct(response, row), format(response, row), readable
+    return row["id"], row["split"], k, response, correct(response, row), format(response, row), readable(response, row)
 
 
 def scored(answers: pd.DataFrame, rows: list[dict], params: RunParams, judge: Grader | None = None) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from studylib.evaluation import coverage, single
+from studylib.evaluation import coverage, pluralism, single
 from studylib.evaluation.diversity import GREEDY, decision_entropy
 from studylib.names import ENDPOINTS, Endpoint
 
@@ -70,3 +70,13 @@ for _name, _k in (("overton_coverage", coverage.DRAWN), ("overton_16", 16)):
 ENDPOINTS.add(Endpoint("groups_served", coverage.groups_served, unit="share of groups", needs=SEVERAL))
 for _k in (1, 2, 4, 8, 16):
     ENDPOINTS.add(Endpoint(f"pass_{_k}", coverage.pass_at(_k), unit="share of scenarios", needs=FACTS))
+
+# --- how well do the answers fit what people said? -------------------------------------------------------------------
+
+for _name, _fit, _unit in (
+    ("rating_fit", pluralism.rating_fit, "1 - total variation"),
+    ("rating_agreement", pluralism.rating_agreement, "chance to agree with a rater"),
+    ("worst_group_fit", pluralism.worst_group_fit, "1 - total variation"),
+    ("group_gap", pluralism.group_gap, "difference of fits"),
+):
+    ENDPOINTS.add(Endpoint(_name, _fit, unit=_unit, needs=("options", "ratings")))

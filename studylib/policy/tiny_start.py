@@ -14,7 +14,7 @@ from studylib.params import RunParams
 from studylib.policy import tiny
 from studylib.policy.supervised import Pair, Recipe, supervised
 from studylib.randomness import generator, torch_seed
-from studylib.scenarios import facts, plural, telling, vocabulary, worlds
+from studylib.scenarios import facts, plural, rated, raters, ratings, scale, telling, vocabulary, worlds
 from studylib.scenarios.prompts import chat
 from studylib.text.tokens import prompt_tokens
 
@@ -26,7 +26,12 @@ BELIEF = {"need": 0.6, "promise": 0.4, "consent": 0.4, "office": 0.6}  # chance 
 
 def code(params: RunParams) -> tuple:
     """Modules that the demonstrations and the model are made by."""
-    return (vocabulary, facts, telling, worlds, *([plural] if _own(params) else []), tiny)
+    return (vocabulary, facts, telling, worlds, *_made_by(params), tiny)
+
+
+def _made_by(params: RunParams) -> tuple:
+    """The modules behind the demonstrations that a world has of its own."""
+    return {plural.WORLD: (plural,), rated.WORLD: (rated, raters, ratings, scale)}.get(params.source, ())
 
 
 def inputs(params: RunParams) -> list:

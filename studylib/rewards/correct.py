@@ -4,6 +4,7 @@ from studylib.names import REWARDS
 from studylib.rewards import per_response
 from studylib.scenarios.rows import accepted
 from studylib.text.answers import parse, read_answer
+from studylib.text.stated import readable
 
 REWARDS.former["verdict"] = "correct"  # its name in the parameters of older runs
 
@@ -18,4 +19,4 @@ def correct(response: str, scenario: dict) -> float | None:
 def format(response: str, scenario: dict) -> float | None:
     """1.0 for a well-formed response with non-empty reasons and one of the options, right or wrong."""
     parsed = parse(response)
-    return float(bool(parsed and parsed[0]) and read_answer(response, scenario["options"]) is not None)
+    return float(bool(parsed and parsed[0]) and readable(response, scenario))

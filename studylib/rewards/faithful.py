@@ -7,9 +7,9 @@ that decides about it and no other; where it does not, it names none. Whether th
 itself and is left to the answer.
 """
 
-from studylib.rewards.checks import check
-from studylib.scenarios import plural
-from studylib.scenarios.facts import NORMS, decisive, facts_of
+from studylib.rewards.checks import check, own_words
+from studylib.scenarios import plural, rated, raters
+from studylib.scenarios.facts import NORMS, READINGS, decisive, facts_of, misreading, reading
 
 
 def faithful(response: str, row: dict) -> bool:
@@ -23,6 +23,8 @@ def faithful(response: str, row: dict) -> bool:
         return check("reads_fact", response, row) and _appeals_rightly(response, row)
     if row["source"] == plural.WORLD:
         return _holds_for_stance(response, row)
+    if row["source"] == rated.WORLD:
+        return _reads_all(response, row)
     raise ValueError(f"the reasons of scenario {row['id']} cannot be checked: no rule for the world {row['source']!r}")
 
 
@@ -30,6 +32,13 @@ def _appeals_rightly(response: str, row: dict) -> bool:
     if decisive(facts_of(row), row["framework"]):
         return check("names_circumstance", response, row) and check("names_community", response, row)
     return not check("invents_circumstance", response, row)
+
+
+def _reads_all(response: str, row: dict) -> bool:
+    """Of what people rate: whether the reasons state all facts that raters go by, and none wrongly."""
+    facts, reasons = facts_of(row), own_words(response, row)
+    true = all(reading(facts, framework).casefold() in reasons for framework in raters.FACTS)
+    return true and not any(misreading(facts, framework).casefold() in reasons for framework in READINGS)
 
 
 def _holds_for_stance(response: str, row: dict) -> bool:

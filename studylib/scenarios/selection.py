@@ -14,6 +14,7 @@ import pandas as pd
 from studylib.names import HELD_OUT_STYLES, SOURCES, TRAIN_DOMAINS, TRAIN_STYLES
 from studylib.params import RunParams
 from studylib.randomness import generator
+from studylib.scenarios import ratings
 from studylib.scenarios.prompts import BEST
 from studylib.scenarios.rows import accepted
 from studylib.scenarios.sources import load_source
@@ -44,7 +45,10 @@ def choose_inputs(params: RunParams) -> Inputs:
 
 def select(params: RunParams) -> Splits:
     """Split name -> scenario rows. Raises ValueError when a split that the run needs is empty."""
-    splits = _world_splits(params) if SOURCES.of(params.source).world else _real_splits(params)
+    source = SOURCES.of(params.source)
+    splits = _world_splits(params) if source.world else _real_splits(params)
+    if source.rated and params.steps:
+        splits["train"] = ratings.training_rows(splits["train"], params)
     for name, rows in splits.items():
         if not rows and (name != "train" or params.steps):
             raise ValueError(f"split {name!r} of source {params.source!r} is empty")
@@ -109,9 +113,9 @@ def _world_splits(params: RunParams) -> Splits:
     def split(name: str, n: int, seed: int, domains, styles) -> list[dict]:
         return source.load(name, n, seed, domains=domains, styles=styles, **inputs)
 
-    n = params.eval_scenarios
+    n, distinct = params.eval_scenarios, ratings.distinct(params) if source.rated else params.train_prompts
     return {
-        "train": split("train", params.train_prompts, params.seed, *choose_inputs(params)) if params.steps else [],
+        "train": split("train", distinct, params.seed, *choose_inputs(params)) if params.steps else [],
         "held_out": split("held_out", n, EVALUATION_SEED, TRAIN_DOMAINS, TRAIN_STYLES),
         "held_out_domains": split("held_out_domains", n, EVALUATION_SEED, HELD_OUT_DOMAINS, TRAIN_STYLES),
         "held_out_styles": split("held_out_styles", n, EVALUATION_SEED, TRAIN_DOMAINS, HELD_OUT_STYLES),

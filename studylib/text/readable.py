@@ -3,14 +3,16 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from studylib.text.answers import ANSWER, THINK, read_answer
+from studylib.text.answers import ANSWER, THINK
+from studylib.text.stated import stated
 
 FEW = 0.05  # share of readable answers up to which a run says that it cannot learn
 PROBLEMS = ("cut off", "no opening tag", "no answer", "no option")
 
 
 def problems(response: str, options: Sequence[str] | None, cut: bool) -> set[str]:
-    """What keeps an answer from being read. `no answer`: no answer tag; `no option`: it names none of the options."""
+    """What keeps an answer from being read. `no answer`: no answer tag; `no option`: it names none of the options, nor
+    shares of all."""
     present = {"cut off"} if cut else set()
     if not options:
         return present
@@ -18,7 +20,7 @@ def problems(response: str, options: Sequence[str] | None, cut: bool) -> set[str
         present.add("no opening tag")
     if ANSWER not in response:
         present.add("no answer")
-    return present if read_answer(response, options) is not None else present | {"no option"}
+    return present if stated(response, list(options)) is not None else present | {"no option"}
 
 
 def shares(answers: Iterable[tuple[str, Sequence[str] | None, bool]]) -> dict[str, float]:

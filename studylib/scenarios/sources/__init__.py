@@ -8,6 +8,7 @@
 | ethics_utilitarianism       | which of two experiences is more pleasant? | authors' train file | authors' test file |
 | moralchoice                 | which of two actions does morality favour? | none                | low ambiguity only |
 | contrastive_moral_stories   | does the action agree with the norm?       | train files, or 3/4 | dev files, or 1/4  |
+| `rated.py`: eight sources  | how do people rate it?                     | three quarters      | a quarter          |
 | morebench_public, _theory   | what should be done? (rubric, no answer)   | half of the file    | a quarter of it    |
 
 A source is a function that yields the fields of scenario rows (`rows.FEATURES`), registered by `source`; a published
@@ -28,17 +29,19 @@ JUDGE = "judge"  # a third split, set aside for training a judge; MoReBench only
 
 
 def source(
-    name: str, *, options: bool = True, splits: tuple[str, ...] = SPLITS, parameters: tuple[Option, ...] = ()
-) -> Callable:
+    name: str, *, options: bool = True, rated: bool = False, splits: tuple[str, ...] = SPLITS,
+    parameters: tuple[Option, ...] = (),
+) -> Callable:  # fmt: skip
     """Register a function (split, data_dir) -> fields of scenario rows as the source `name`.
 
     It yields mappings with `prompt` and any other of `rows.FEATURES` but id, source and split; `facts` may be a dict.
-    options: whether a scenario is answered with one of its options, or openly, to be scored by its rubric.
+    options: whether a scenario is answered with one of its options, or openly, to be scored by its rubric. rated:
+    whether it carries people's ratings, and its options are the levels of their scale.
     parameters: of a run, that sources such as this one read.
     """
 
     def register(load: Callable[[str, str], Iterable[dict]]):
-        SOURCES.add(Source(name, load, options=options, splits=splits, parameters=parameters))
+        SOURCES.add(Source(name, load, options=options, rated=rated, splits=splits, parameters=parameters))
         return load
 
     return register

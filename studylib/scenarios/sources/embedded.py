@@ -1,9 +1,10 @@
 """The embedded worlds as sources: their scenarios are made, with known truth, for a number and a seed."""
 
 from functools import partial
+from operator import attrgetter
 
 from studylib.names import SOURCES, Option, Source
-from studylib.scenarios import plural
+from studylib.scenarios import plural, rated, ratings
 from studylib.scenarios.facts import NORMS
 from studylib.scenarios.worlds import make_split
 from studylib.typed import between
@@ -22,4 +23,8 @@ ACCEPTED = Option(
 SOURCES.add(
     Source(plural.WORLD, plural.make_split, world=True, inputs=(ACCEPTED.name,), parameters=(ACCEPTED,),
            demonstrations=plural.demonstrations)
+)  # fmt: skip
+SOURCES.add(
+    Source(rated.WORLD, rated.make_split, world=True, inputs=tuple(map(attrgetter("name"), rated.INPUTS)),
+           parameters=(*rated.PARAMETERS, *ratings.OPTIONS), demonstrations=rated.demonstrations, rated=True)
 )  # fmt: skip

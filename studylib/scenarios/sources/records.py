@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from studylib.names import SOURCES, Option
 from studylib.paths import at_home
+from studylib.scenarios import ratings
 from studylib.scenarios.rows import digest
 from studylib.scenarios.sources import source
 from studylib.text.files import read_cells, read_objects
@@ -69,15 +70,19 @@ TRAIN_SOURCES = Option(
 ORIGINS: dict[str, Origin] = {}  # source -> where it is published
 
 
-def published(name: str, origin: Origin, *, read: Callable | None = None, options: bool = True) -> Callable:
+def published(
+    name: str, origin: Origin, *, read: Callable | None = None, options: bool = True, rated: bool = False
+) -> Callable:
     """Register a function of one record -> fields of a scenario row as the source `name`, published at `origin`.
 
-    read: (name, split, data_dir) -> records, where it takes more than reading the split's files.
+    read: (name, split, data_dir) -> records, where it takes more than reading the split's files. rated: whether its
+    scenarios carry people's ratings.
     """
     ORIGINS[name] = origin
+    parameters = ratings.OPTIONS if rated else (TRAIN_SOURCES,) if options else ()
 
     def register(ask: Callable[[Record], dict]):
-        @source(name, options=options, splits=tuple(origin.files), parameters=(TRAIN_SOURCES,) if options else ())
+        @source(name, options=options, rated=rated, splits=tuple(origin.files), parameters=parameters)
         def load(split: str, data_dir: str) -> Iterator[dict]:
             return map(ask, (read or records)(name, split, data_dir))
 
@@ -89,7 +94,7 @@ def published(name: str, origin: Origin, *, read: Callable | None = None, option
 def others(name: str) -> list[str]:
     """The other published sources with right answers and rows to train on."""
     known = (source for source in SOURCES.values() if source.name in ORIGINS and source.name != name)
-    return [source.name for source in known if source.options and "train" in source.splits]
+    return [source.name for source in known if TRAIN_SOURCES in source.parameters and "train" in source.splits]
 
 
 def lettered(record: Record, better_column: str, worse_column: str) -> tuple[str, str]:

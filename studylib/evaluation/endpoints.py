@@ -75,6 +75,7 @@ for _k in (1, 2, 4, 8, 16):
 
 for _name, _fit, _unit in (
     ("rating_fit", pluralism.rating_fit, "1 - total variation"),
+    ("decided_fit", pluralism.decided_fit, "1 - total variation"),
     ("rating_agreement", pluralism.rating_agreement, "chance to agree with a rater"),
     ("worst_group_fit", pluralism.worst_group_fit, "1 - total variation"),
     ("group_gap", pluralism.group_gap, "difference of fits"),

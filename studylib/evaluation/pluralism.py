@@ -29,6 +29,12 @@ def agreement(q: np.ndarray, p: np.ndarray) -> float:
     return float(q @ p)
 
 
+def decided(shares: np.ndarray) -> np.ndarray:
+    """(2,) the shares of a scale below and above its middle, which itself counts below: 5, 3 and 2 levels alike."""
+    above = 2 * np.arange(len(shares)) > len(shares) - 1
+    return np.array([shares[~above].sum(), shares[above].sum()])
+
+
 def said(answers: pd.DataFrame) -> Iterator[tuple[dict, np.ndarray]]:
     """(scenario, (levels,) mean of what its sampled answers state)."""
     for _, part in sampled(answers).groupby("id", sort=False):
@@ -50,6 +56,11 @@ def fit_by_group(answers: pd.DataFrame, fit: Callable = overlap) -> dict[str, fl
 def rating_fit(answers: pd.DataFrame) -> float:
     """1 - total variation between what the policy says and what all raters said, mean over scenarios."""
     return fit_by_group(answers)[EVERYBODY]
+
+
+def decided_fit(answers: pd.DataFrame) -> float:
+    """`rating_fit` on two levels, on which policies of all scales compare."""
+    return fit_by_group(answers, lambda q, p: overlap(decided(q), decided(p)))[EVERYBODY]
 
 
 def rating_agreement(answers: pd.DataFrame) -> float:

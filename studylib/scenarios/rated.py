@@ -25,7 +25,8 @@ from studylib.scenarios.worlds import SIDES, draw_facts, fresh, pick
 from studylib.typed import one_of
 
 WORLD = "rated_norms"
-QUESTIONS = {"level": "How do you rate this, from 1 to {0}?", "shares": "How do people rate this, from 1 to {0}?"}
+QUESTIONS = {"level": "How do you rate this on {0} levels?", "shares": "How do people rate this on {0} levels?"}
+IN_WORDS = {2: "two", 3: "three", 5: "five"}  # a digit would read like a level
 POPULATION = Option("population", "opposed", "the raters of rated_norms", *one_of(*POPULATIONS))
 FORM = Option("rating_form", "shares", "what a policy states in rated_norms: shares of all levels, or one level",
               *one_of(*QUESTIONS))  # fmt: skip
@@ -68,7 +69,7 @@ def _key(facts: Facts) -> str:
 
 def _row(facts: Facts, style: str, split: str, population: str, form: str, scale: str, rng) -> dict:
     clauses = [clause(facts, framework) for framework in rng.permutation(list(FACTS))]
-    question = QUESTIONS[form].format(SCALES[scale] or TOP)
+    question = QUESTIONS[form].format(IN_WORDS[SCALES[scale] or TOP])
     row = scenario_row(
         source=WORLD, split=split, prompt=f"{TELL[style](facts, clauses)} {question}",
         domain=facts.domain, style=style, options=LEVELS,

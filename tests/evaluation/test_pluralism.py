@@ -56,5 +56,13 @@ def test_fit_is_one_minus_total_variation_of_any_two_distributions():
 
 
 def test_they_are_endpoints_of_what_people_rated():
-    for name in ("rating_fit", "rating_agreement", "worst_group_fit", "group_gap"):
+    for name in ("rating_fit", "decided_fit", "rating_agreement", "worst_group_fit", "group_gap"):
         assert ENDPOINTS[name].needs == ("options", "ratings")
+
+
+def test_scales_are_compared_on_two_levels():
+    """The middle counts below, as it does where two levels are trained on."""
+    assert pluralism.decided(np.array([0.1, 0.2, 0.3, 0.25, 0.15])) == pytest.approx([0.6, 0.4])
+    assert pluralism.decided(np.array([0.1, 0.5, 0.4])) == pytest.approx([0.6, 0.4])
+    assert pluralism.decided(np.array([0.6, 0.4])) == pytest.approx([0.6, 0.4])
+    assert pluralism.decided_fit(answers("2")) == pytest.approx(0.5), "half of the raters are above the middle"

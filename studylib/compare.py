@@ -27,7 +27,9 @@ from studylib.claims import (
 )
 from studylib.claims.compared import Study, refuse_unknown
 from studylib.claims.manipulation import write_manipulation
+from studylib.claims.measured import write_measured
 from studylib.claims.plan import choose_plan
+from studylib.claims.plots_measured import draw_measured
 from studylib.claims.summary import Summary, read_summary, why_other_runs, why_stale
 from studylib.names import ENDPOINTS
 from studylib.paths import RUNS, from_root
@@ -73,6 +75,8 @@ def compare(
         write_reasons(study)
         write_exchanges(study)
         write_manipulation(study)
+        inputs = write_measured(study)
+        draw_measured(study, inputs)
         write_published(study)
     return study.out
 

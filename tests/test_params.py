@@ -25,7 +25,9 @@ OF_SOME = {  # option -> who reads it
     "embedder": "rewards dispersion, length_matched_dispersion",
     "embedder_revision": "rewards dispersion, length_matched_dispersion", "diversity_window": "rewards diversity, ",
     "diversity_gate": "rewards diversity, ", "evaluator": "reward stance", "evaluator_noise": "reward stance",
-    "train_sources": "sources ethics_justice, ", "accepted_stances": "source plural_norms",
+    "train_sources": "sources ethics_justice, ", "n_frameworks": "sources universal_norms, local_norms",
+    "chosen_by": "sources universal_norms, ", "repeats": "sources universal_norms, ",
+    "label_noise": "sources universal_norms, ", "accepted_stances": "source plural_norms",
     "instruction": "objective base", "few_shot": "objective base",
 }  # fmt: skip
 

@@ -10,8 +10,13 @@ from studylib.claims import plots
 from studylib.claims.compared import Study
 from studylib.claims.measured import slopes, varying
 
-DRAWN = ("source_entropy", "domain_entropy", "vendi_about", "distance_wording", "style_entropy")  # three at most
-UNITS = {"entropy": "bits", "vendi": "as many texts, Vendi score", "distance": "1 - mean cosine"}
+DRAWN = {  # measure -> its axis; three that vary are drawn
+    "source_entropy": "entropy of sources (bits)",
+    "domain_entropy": "entropy of domains (bits)",
+    "vendi_about": "Vendi score, by what texts are about",
+    "distance_wording": "mean distance, by wording (1 - cosine)",
+    "style_entropy": "entropy of styles (bits)",
+}
 
 
 def draw_measured(study: Study, table: pd.DataFrame | None) -> Figure | None:
@@ -22,7 +27,7 @@ def draw_measured(study: Study, table: pd.DataFrame | None) -> Figure | None:
         return None
     worlds, fitted = list(dict.fromkeys(table["world"])), slopes(table, study.endpoint)
     size = 6 * len(worlds), 4 * len(names) + 1
-    figure, axes = plt.subplots(len(names), len(worlds), figsize=size, layout="constrained", squeeze=False, sharey=True)
+    figure, axes = plt.subplots(len(names), len(worlds), figsize=size, layout="constrained", squeeze=False)
     for world, column in zip(worlds, axes.T, strict=True):
         for name, ax in zip(names, column, strict=True):
             fit = fitted[(fitted["world"] == world) & (fitted["measure"] == name)]
@@ -46,7 +51,7 @@ def plot_measured(runs: pd.DataFrame, fit: pd.DataFrame, ax: Axes, measure: str,
         z, middle = (x - runs[measure].mean()) / row["sd"], runs[endpoint].mean()
         ax.plot(x, middle + row["slope"] * z, color="black", linewidth=1.2)
         ax.fill_between(x, middle + row["low"] * z, middle + row["high"] * z, color="0.85", zorder=0)
-    kind = measure.partition("_")[0] if measure.startswith(("vendi", "distance")) else measure.rpartition("_")[2]
-    shown = f"{measure.replace('_', ' ')} of the training set ({UNITS[kind]})"
-    plots.label(ax, runs["world"].iloc[0], shown, f"{plots.in_words(endpoint)}\n({plots.unit(endpoint)})")
+    low, high = runs[endpoint].min(), runs[endpoint].max()
+    ax.set_ylim(low - 0.1 * (high - low) - 0.01, high + 0.1 * (high - low) + 0.01)  # the band may leave it
+    plots.label(ax, runs["world"].iloc[0], DRAWN[measure], f"{plots.in_words(endpoint)}\n({plots.unit(endpoint)})")
     return ax

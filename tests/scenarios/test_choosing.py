@@ -113,6 +113,7 @@ def test_every_condition_does_what_its_name_says(chosen, seed):
         assert found["distinct_share"] == (1 if condition == "all_different" else 1 / 8)
         assert found["label_noise"] == pytest.approx(0.2 if condition.endswith("_noisy") else 0)
     assert of["one_domain"]["domain_entropy"] == of["one_domain"]["community_entropy"] == 0
+    assert 0.9 < of["two_domains"]["domain_entropy"] <= 1
     assert 1.9 < of["four_domains"]["domain_entropy"] <= 2 and of["random"]["domain_entropy"] > 3.4
     assert of["one_style"]["style_entropy"] == 0 < 1.9 < of["random"]["style_entropy"]
     assert of["one_framework"]["framework_entropy"] == 0 < 0.9 < of["random"]["framework_entropy"]

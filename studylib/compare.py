@@ -27,7 +27,9 @@ from studylib.claims import (
 )
 from studylib.claims.compared import Study, refuse_unknown
 from studylib.claims.manipulation import write_manipulation
+from studylib.claims.measured import write_measured
 from studylib.claims.plan import choose_plan
+from studylib.claims.plots_measured import draw_measured
 from studylib.claims.rater_groups import write_groups
 from studylib.claims.summary import Summary, read_summary, why_other_runs, why_stale
 from studylib.names import ENDPOINTS
@@ -75,6 +77,8 @@ def compare(
         write_exchanges(study)
         write_manipulation(study)
         write_groups(study)
+        inputs = write_measured(study)
+        draw_measured(study, inputs)
         write_published(study)
     return study.out
 

@@ -40,6 +40,7 @@ FONT = 12
 # csv files beside figures
 TABLES = (
     "means", "claims", "runs", "notes", "power", "items", "rates", "iqm", "published", "saturation", "manipulation",
+    "inputs_measured", "inputs_regression",
 )  # fmt: skip
 
 

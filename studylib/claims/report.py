@@ -42,12 +42,14 @@ CAPTIONS = {  # of the figures, by file
     "detectable": "Differences that these seeds detect with 80 % power; bars: the 95 % interval of the seeds' spread.",
     "seed_sets": "The contrast again in sets of seeds that the study never used, each analysed on its own.",
     "pareto": "Quality against diversity of the right answers: seeds faint, means strong, and their front.",
+    "measured": "Every run against how diverse its training set is; slope and 95 % interval over conditions.",
 }
 TITLES = {  # of the further tables, by file
     "fairness": "What every condition was given in training",
     "power": "Power: what these seeds can tell",
     "items": "Item level: answers clustered by run and scenario, mixed model as a check",
     "iqm": "Interquartile mean over runs and tasks, stratified bootstrap",
+    "inputs_regression": "Accuracy against the measured diversity of the training set, per standard deviation",
     "published": "Published numbers",
 }
 

@@ -8,7 +8,6 @@ scenario's id is refused, because it would leave every mean over scenarios witho
 """
 
 import re
-from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -16,9 +15,9 @@ import pandas as pd
 from studylib.runs.keys import require_keys
 from studylib.text.answers import parse
 from studylib.text.spelling import folded, spelt
+from studylib.text.variety import BUDGET, distinct_n
 
 GREEDY = 0  # index k of the greedy answer; samples are 1..eval_samples
-BUDGET = 2000  # words per policy
 DIVERSITY = ("distinct_n", "words", "decision_entropy", "unscored")
 MALFORMED = "\n"  # a decision that no answer can say: folded text holds no line break
 _WORD = re.compile(r"\w+")
@@ -28,21 +27,6 @@ def words(response: str) -> list[str]:
     """Lower-case words of the reasons; of the whole response where it is malformed. Tags are no words."""
     parsed = parse(response)
     return _WORD.findall(spelt(parsed[0] if parsed else re.sub(r"<[^>]*>", " ", response)))
-
-
-def distinct_n(texts: Iterable[list[str]], n: int = 2, budget: int = BUDGET) -> float:
-    """Share of distinct n-grams among those of the first `budget` words (Li et al. 2016, distinct-n); NaN for fewer.
-
-    n-grams do not reach across texts.
-    """
-    if n < 1 or budget < n:
-        raise ValueError(f"n-grams need 1 <= n <= budget, not n = {n}, budget = {budget}")
-    grams, left = [], budget
-    for text in texts:
-        text = text[:left]
-        left -= len(text)
-        grams += [tuple(text[i : i + n]) for i in range(len(text) - n + 1)]
-    return len(set(grams)) / len(grams) if left == 0 and grams else np.nan
 
 
 def decision_entropy(responses: pd.DataFrame) -> float:

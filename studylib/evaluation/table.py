@@ -166,12 +166,20 @@ def read_responses(path: Path) -> pd.DataFrame:
 
 def read_scenarios(folder: Path) -> pd.DataFrame:
     """The evaluation scenarios of a run, a row each as `scenarios/rows.py` has them; lists are lists, not arrays."""
+    return pd.DataFrame(_rows(folder, "!="))
+
+
+def read_trained_on(folder: Path) -> list[dict]:
+    """The rows that a run was trained on, in their order."""
+    return _rows(folder, "==")
+
+
+def _rows(folder: Path, train: str) -> list[dict]:
     path = folder / SCENARIOS
     try:
-        rows = pyarrow.parquet.read_table(path, filters=[("split", "!=", "train")]).to_pylist()
+        return pyarrow.parquet.read_table(path, filters=[("split", train, "train")]).to_pylist()
     except (OSError, ValueError) as error:
         raise broken(path, error) from error
-    return pd.DataFrame(rows)
 
 
 def _present(phases: dict) -> list[str]:

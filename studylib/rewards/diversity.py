@@ -8,7 +8,6 @@ reward for variety pays for variety in wrong answers too. Each is registered wit
 import itertools
 import zlib
 from collections.abc import Callable
-from functools import lru_cache
 
 import numpy as np
 
@@ -16,13 +15,13 @@ from studylib.names import Option
 from studylib.randomness import generator
 from studylib.rewards import BatchReward, per_batch
 from studylib.rewards.correct import correct, format
-from studylib.rewards.surface import EDGE, STATISTICS, sentences, surfaces
+from studylib.rewards.surface import STATISTICS, sentences, surfaces
 from studylib.text.answers import parse
-from studylib.text.spelling import spelt
+from studylib.text.embedding import embed_words
+from studylib.text.spelling import EDGE
 
 Embed = Callable[[list[str]], np.ndarray]  # texts -> (texts, dimensions)
 
-HASHED = 4096  # dimensions of the embedding by words
 DRAWS = 4  # random texts per answer in a length-matched control
 LENGTH_MATCHED = "length_matched_"  # before the name of a diversity reward: its control, which knows the length alone
 
@@ -139,21 +138,6 @@ def embedder(name: str, revision: str = "") -> Embed:
         raise ValueError(f"embedder {name!r} needs the package sentence-transformers, which is not installed") from None
     model = SentenceTransformer(name, revision=revision or None)
     return lambda texts: model.encode(texts, convert_to_numpy=True, show_progress_bar=False)
-
-
-def embed_words(texts: list[str]) -> np.ndarray:
-    """(texts, 4096): how often each word comes, words hashed to dimensions."""
-    vectors = np.zeros((len(texts), HASHED + 1))
-    for vector, text in zip(vectors, texts, strict=True):
-        dimensions = np.fromiter(map(_dimension, spelt(text).split()), int)
-        vector += np.bincount(dimensions, minlength=HASHED + 1)
-    return vectors[:, :HASHED]
-
-
-@lru_cache(maxsize=2**14)
-def _dimension(piece: str) -> int:
-    word = piece.strip(EDGE)
-    return zlib.crc32(word.encode(errors="surrogatepass")) % HASHED if word else HASHED  # no word: beyond the others
 
 
 # --- length-matched controls -----------------------------------------------------------------------------------------

@@ -10,15 +10,13 @@ import hashlib
 import itertools
 import math
 import re
-import string
 from functools import lru_cache
 
 import numpy as np
 from scipy.special import entr
 
-from studylib.text.spelling import spelt
+from studylib.text.spelling import EDGE, spelt
 
-EDGE = string.punctuation + "…–—“”‘’«»。！？、，"  # stripped from the ends of words
 SENTENCE = re.compile(r"[^.?!\n]+[.?!]*")
 RUN = re.compile(r"[.?!]+(?=[.?!])")  # marks before the last of a run
 RUNS = ["".join(pair) for pair in itertools.product(".?!", repeat=2)]

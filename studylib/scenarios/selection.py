@@ -15,6 +15,7 @@ from studylib.names import HELD_OUT_STYLES, SOURCES, TRAIN_DOMAINS, TRAIN_STYLES
 from studylib.params import RunParams
 from studylib.randomness import generator
 from studylib.scenarios import ratings
+from studylib.scenarios.choosing import ALL, at_hand, choose
 from studylib.scenarios.prompts import BEST
 from studylib.scenarios.rows import accepted
 from studylib.scenarios.sources import load_source
@@ -110,16 +111,29 @@ def _world_splits(params: RunParams) -> Splits:
     source = SOURCES.of(params.source)
     inputs = {name: getattr(params, name) for name in source.inputs}
 
-    def split(name: str, n: int, seed: int, domains, styles) -> list[dict]:
-        return source.load(name, n, seed, domains=domains, styles=styles, **inputs)
+    def split(name: str, n: int, seed: int, domains, styles, **others) -> list[dict]:
+        return source.load(name, n, seed, domains=domains, styles=styles, **inputs | others)
+
+    def train(n: int) -> list[dict]:
+        rows = split("train", n, params.seed, *choose_inputs(params), **_fewer_frameworks(params))
+        return choose(rows, n, params)
 
     n, distinct = params.eval_scenarios, ratings.distinct(params) if source.rated else params.train_prompts
     return {
-        "train": split("train", distinct, params.seed, *choose_inputs(params)) if params.steps else [],
+        "train": train(distinct) if params.steps else [],
         "held_out": split("held_out", n, EVALUATION_SEED, TRAIN_DOMAINS, TRAIN_STYLES),
         "held_out_domains": split("held_out_domains", n, EVALUATION_SEED, HELD_OUT_DOMAINS, TRAIN_STYLES),
         "held_out_styles": split("held_out_styles", n, EVALUATION_SEED, TRAIN_DOMAINS, HELD_OUT_STYLES),
     }
+
+
+def _fewer_frameworks(params: RunParams) -> dict[str, str]:
+    """What training scenarios are asked by, where that is fewer frameworks than evaluation has."""
+    if not params.n_frameworks:
+        return {}
+    known = params.frameworks.split()
+    order = generator(params.seed, "selection/frameworks").permutation(len(known))
+    return {"frameworks": " ".join(known[i] for i in order[: params.n_frameworks])}
 
 
 def _real_splits(params: RunParams) -> Splits:
@@ -145,11 +159,13 @@ def _train_rows(params: RunParams, held_out: set[str]) -> list[dict]:
     """The rows of all sources in turn, so that each step has some of each; no prompt that is evaluated."""
     names, n = train_sources(params), params.train_prompts
     loaded = (load_source(name, "train", params.data_dir) for name in names)
-    kept = ([row for row in rows if row["prompt"] not in held_out] for rows in loaded)
-    parts = [_sample(rows, math.ceil(n / len(names)), params.seed) for rows in kept]
-    for name, rows in zip(names, parts, strict=True):
+    kept = [[row for row in rows if row["prompt"] not in held_out] for rows in loaded]
+    for name, rows in zip(names, kept, strict=True):
         if not rows:
             raise ValueError(f"{name} has no training row that {params.source} does not hold out")
+    if params.chosen_by != ALL:
+        return choose(at_hand([row for rows in kept for row in rows], n, params.seed), n, params)
+    parts = [_sample(rows, math.ceil(n / len(names)), params.seed) for rows in kept]
     return [row for turn in zip_longest(*parts) for row in turn if row][:n]
 
 

@@ -1,7 +1,10 @@
 """When two texts are spelt alike. What forgives an answer forgives an option, and what counts words counts them so."""
 
+import string
 import unicodedata
 from functools import lru_cache
+
+EDGE = string.punctuation + "…–—“”‘’«»。！？、，"  # stripped from the ends of words
 
 
 def spelt(text: str) -> str:

@@ -5,6 +5,7 @@ from operator import attrgetter
 
 from studylib.names import SOURCES, Option, Source
 from studylib.scenarios import plural, rated, ratings
+from studylib.scenarios.choosing import CHOICE
 from studylib.scenarios.facts import NORMS
 from studylib.scenarios.worlds import make_split
 from studylib.typed import between
@@ -14,8 +15,16 @@ def _make(world: str, split: str, n: int, seed: int, *, frameworks: str, **input
     return make_split(world, split, n, seed, frameworks=tuple(frameworks.split()), **inputs)
 
 
+N_FRAMEWORKS = Option(
+    "n_frameworks", 0, "frameworks to train on, the first n of `frameworks` in an order of the seed; 0: all",
+    lambda value: value >= 0, "0, or at most the number of frameworks",
+    fits=lambda params: params.n_frameworks <= len(params.frameworks.split()),
+)  # fmt: skip
 for _world in NORMS:
-    SOURCES.add(Source(_world, partial(_make, _world), world=True, inputs=("frameworks", "facts_told")))
+    SOURCES.add(
+        Source(_world, partial(_make, _world), world=True, inputs=("frameworks", "facts_told"),
+               parameters=(N_FRAMEWORKS, *CHOICE))
+    )  # fmt: skip
 ACCEPTED = Option(
     "accepted_stances", plural.MOST, "stances that are accepted in each scenario",
     *between(1, plural.MOST),

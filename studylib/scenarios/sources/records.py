@@ -12,6 +12,7 @@ from typing import NamedTuple
 from studylib.names import SOURCES, Option
 from studylib.paths import at_home
 from studylib.scenarios import ratings
+from studylib.scenarios.choosing import CHOICE
 from studylib.scenarios.rows import digest
 from studylib.scenarios.sources import source
 from studylib.text.files import read_cells, read_objects
@@ -79,7 +80,7 @@ def published(
     scenarios carry people's ratings.
     """
     ORIGINS[name] = origin
-    parameters = ratings.OPTIONS if rated else (TRAIN_SOURCES,) if options else ()
+    parameters = ratings.OPTIONS if rated else (TRAIN_SOURCES, *CHOICE) if options else ()
 
     def register(ask: Callable[[Record], dict]):
         @source(name, options=options, rated=rated, splits=tuple(origin.files), parameters=parameters)

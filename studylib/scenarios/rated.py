@@ -32,6 +32,7 @@ FORM = Option("rating_form", "shares", "what a policy states in rated_norms: sha
               *one_of(*QUESTIONS))  # fmt: skip
 PARAMETERS = (POPULATION, FORM)  # that this world alone reads
 INPUTS = (*PARAMETERS, SCALE)
+ASKED = ("own", "three", "two")  # scales of demonstrations
 LEVELS = [str(level) for level in range(1, TOP + 1)]
 PEOPLE = 5  # whose ratings a demonstration imagines, so that shares are stated in fifths
 
@@ -82,13 +83,13 @@ def _row(facts: Facts, style: str, split: str, population: str, form: str, scale
 
 
 def demonstrations(n: int, seed: int, *, domains, styles) -> list[tuple[str, str]]:
-    """`n` (prompt, response) pairs from the warm start's side: every form on every scale in turn."""
+    """`n` (prompt, response) pairs from the warm start's side, of every form on every scale by chance: in turns, a fact
+    would go with a scale.
+    """
     rng = generator(seed, "rated/warm_start")
-    asked = cycle(product(QUESTIONS, [scale for scale, levels in SCALES.items() if levels != 2 or scale == "two"]))
     stories = _stories(rng, "warm_start", n, domains, styles)
     pairs = [
-        _demonstration(facts, style, form, scale, rng)
-        for (facts, style), (form, scale) in zip(stories, asked, strict=False)
+        _demonstration(facts, style, pick(rng, tuple(QUESTIONS)), pick(rng, ASKED), rng) for facts, style in stories
     ]
     return [pairs[i] for i in rng.permutation(len(pairs))]
 

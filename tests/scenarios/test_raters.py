@@ -224,3 +224,10 @@ def test_no_consensus_is_refused():
 def test_options_of_ratings_are_refused_where_nobody_rates():
     with pytest.raises(ValueError, match="rater_pool"):
         RunParams(source="local_norms", rater_pool="balanced")
+
+
+def test_no_fact_goes_with_a_form_or_a_scale_in_the_demonstrations():
+    """Else the warm start teaches to state another scale where a fact is told."""
+    pairs = rated.demonstrations(2400, 0, domains=TRAIN_DOMAINS, styles=TRAIN_STYLES)
+    asked = Counter((prompt[prompt.rindex("How do") :], "One person bears" in said) for prompt, said in pairs)
+    assert len(asked) == 12 and all(abs(count - 200) < 60 for count in asked.values()), asked

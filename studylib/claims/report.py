@@ -50,6 +50,7 @@ TITLES = {  # of the further tables, by file
     "items": "Item level: answers clustered by run and scenario, mixed model as a check",
     "iqm": "Interquartile mean over runs and tasks, stratified bootstrap",
     "inputs_regression": "Accuracy against the measured diversity of the training set, per standard deviation",
+    "groups": "Fit of each condition to what each group of raters said",
     "published": "Published numbers",
 }
 

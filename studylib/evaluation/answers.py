@@ -13,6 +13,7 @@ import torch
 from studylib.evaluation.asking import asking_of
 from studylib.evaluation.diversity import GREEDY
 from studylib.evaluation.table import read_responses
+from studylib.names import SOURCES
 from studylib.params import RunParams
 from studylib.paths import CACHE
 from studylib.policy.forced import option_shares
@@ -82,7 +83,8 @@ def _forced(model, tokenizer, rows: list[dict], prompts, texts: list[str], param
 def _judged(row: dict, k: int, response: str) -> tuple:
     if row["answer"] is None:  # an open response, for a rubric alone
         return row["id"], row["split"], k, response, math.nan, math.nan, True
-    return row["id"], row["split"], k, response, correct(response, row), format(response, row), readable(response, row)
+    read = readable(response, row["options"], bool(row.get("ratings")))
+    return row["id"], row["split"], k, response, correct(response, row), format(response, row), read
 
 
 def scored(answers: pd.DataFrame, rows: list[dict], params: RunParams, judge: Grader | None = None) -> pd.DataFrame:
@@ -140,7 +142,7 @@ def _kept(path: Path, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
 def _say_if_unreadable(answers: pd.DataFrame, rows: list[dict], params: RunParams) -> None:
     options = {row["id"]: row["options"] for row in rows}
     read = ((a.response, options[a.id], a.cut_off) for a in answers.itertuples())
-    if message := unreadable_note(shares(read), params.max_new_tokens):
+    if message := unreadable_note(shares(read, SOURCES.of(params.source).rated), params.max_new_tokens):
         print(f"note: {message}")
 
 

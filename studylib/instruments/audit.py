@@ -79,12 +79,20 @@ def audit(
     chosen = {name: f for name, f in audit_rewards(rows, grader).items() if only is None or name in only}
     for name, reward in chosen.items():
         for row in rows:
-            values = _earned(name, reward, row, [response for *_, response in answers[row["id"]]])
+            values = _earned(name, reward, _scenario(name, row), [response for *_, response in answers[row["id"]]])
             labels = (label for *label, _ in answers[row["id"]])
             table += [(name, row["id"], *label, value) for label, value in zip(labels, values, strict=True)]
     return pd.DataFrame(table, columns=["reward", "scenario", "kind", "answer", "gives", "value"]).astype(
         {"value": float}
     )
+
+
+def _scenario(name: str, row: dict) -> dict:
+    """The scenario as the reward meets it in its own world: people's ratings, of which an even hedge is a reading, come
+    to the rewards of ratings alone."""
+    if name.startswith("rating_"):
+        return row
+    return {field: value for field, value in row.items() if field != "ratings"}
 
 
 def _earned(name: str, reward: BatchReward, row: dict, responses: list[str]) -> list[float | None]:

@@ -19,4 +19,4 @@ def correct(response: str, scenario: dict) -> float | None:
 def format(response: str, scenario: dict) -> float | None:
     """1.0 for a well-formed response with non-empty reasons and one of the options, right or wrong."""
     parsed = parse(response)
-    return float(bool(parsed and parsed[0]) and readable(response, scenario))
+    return float(bool(parsed and parsed[0]) and readable(response, scenario["options"], bool(scenario.get("ratings"))))

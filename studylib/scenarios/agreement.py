@@ -63,7 +63,8 @@ def _ordinal(marginal: np.ndarray) -> np.ndarray:
 
 def item_entropy(table: pd.DataFrame) -> float:
     """Entropy (bits) of the ratings of an item, mean over items."""
-    p = counts(table) / counts(table).sum(1, keepdims=True)
+    n = counts(table)
+    p = n / n.sum(1, keepdims=True)
     return float(-(p * np.log2(np.where(p > 0, p, 1))).sum(1).mean())
 
 

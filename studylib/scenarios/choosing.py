@@ -90,7 +90,9 @@ def choose(rows: list[dict], n: int, params) -> list[dict]:
     _refuse_too_few(kinds, wanted)
     chosen = _chosen(rows, kinds, wanted, params)
     told = {kind: _mislabelled(part, params, index) for index, (kind, part) in enumerate(chosen.items())}
-    in_turn = [_again(part, prompts[kind], params.seed, i) for i, (kind, part) in enumerate(told.items())]
+    in_turn = [
+        sample(part, prompts[kind], params.seed, f"choosing/order/{i}") for i, (kind, part) in enumerate(told.items())
+    ]
     return [row for turn in itertools.zip_longest(*in_turn) for row in turn if row]
 
 
@@ -156,9 +158,9 @@ def _wrong(row: dict, rng) -> dict:
     return row | {"answer": others[int(rng.integers(len(others)))], "rubric": None}
 
 
-def _again(rows: list[dict], n: int, seed: int, index: int) -> list[dict]:
+def sample(rows: list[dict], n: int, seed: int, purpose: str) -> list[dict]:
     """`n` rows in random order; all of them before any comes again."""
-    rng, order = generator(seed, "choosing/order", index), []
-    while len(order) < n:
-        order.extend(rng.permutation(len(rows)).tolist())
+    order: list[int] = []
+    while rows and len(order) < n:
+        order.extend(generator(seed, purpose, len(order)).permutation(len(rows)))
     return [rows[i] for i in order[:n]]

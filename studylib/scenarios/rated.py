@@ -69,14 +69,16 @@ def _key(facts: Facts) -> str:
 
 
 def _row(facts: Facts, style: str, split: str, population: str, form: str, scale: str, rng) -> dict:
-    clauses = [clause(facts, framework) for framework in rng.permutation(list(FACTS))]
-    question = QUESTIONS[form].format(IN_WORDS[SCALES[scale] or TOP])
     row = scenario_row(
-        source=WORLD, split=split, prompt=f"{TELL[style](facts, clauses)} {question}",
-        domain=facts.domain, style=style, options=LEVELS,
-        facts=json.dumps(dataclasses.asdict(facts)),
+        source=WORLD, split=split, prompt=_prompt(facts, style, form, scale, rng), domain=facts.domain, style=style,
+        options=LEVELS, facts=json.dumps(dataclasses.asdict(facts)),
     )  # fmt: skip
     return rescaled(with_ratings(row, ratings(facts, population, rng)), scale)
+
+
+def _prompt(facts: Facts, style: str, form: str, scale: str, rng) -> str:
+    clauses = [clause(facts, framework) for framework in rng.permutation(list(FACTS))]
+    return f"{TELL[style](facts, clauses)} {QUESTIONS[form].format(IN_WORDS[SCALES[scale] or TOP])}"
 
 
 # --- demonstrations --------------------------------------------------------------------------------------------------
@@ -95,12 +97,10 @@ def demonstrations(n: int, seed: int, *, domains, styles) -> list[tuple[str, str
 
 
 def _demonstration(facts: Facts, style: str, form: str, scale: str, rng) -> tuple[str, str]:
-    row = _row(facts, style, "warm_start", "alike", form, scale, rng)
-    believed = with_ratings(row | {"options": LEVELS}, _believed(facts, rng))
-    believed = rescaled(believed, scale)
-    if form == "level":
-        return row["prompt"], response(facts, f"{believed['ratings'][0]['value']:g}")
-    return row["prompt"], response(facts, statement(row["options"], shares(believed)))
+    prompt = _prompt(facts, style, form, scale, rng)
+    row = rescaled(with_ratings({"id": prompt, "options": LEVELS}, _believed(facts, rng)), scale)
+    said = f"{row['ratings'][0]['value']:g}" if form == "level" else statement(row["options"], shares(row))
+    return prompt, response(facts, said)
 
 
 def _believed(facts: Facts, rng) -> list[dict]:
@@ -110,9 +110,9 @@ def _believed(facts: Facts, rng) -> list[dict]:
     return [{"rater": "", "value": float(judged(facts, views[i])), "groups": []} for i in rng.choice(held, size=PEOPLE)]
 
 
-def statement(options: list[str], shares) -> str:
+def statement(options: list[str], p: list[float]) -> str:
     """The shares as an answer states them."""
-    return ", ".join(f"{option}: {share:g}" for option, share in zip(options, shares, strict=True))
+    return ", ".join(f"{option}: {share:g}" for option, share in zip(options, p, strict=True))
 
 
 def response(facts: Facts, answer: str) -> str:

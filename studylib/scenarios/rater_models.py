@@ -10,6 +10,7 @@ to tell them apart by. `choose` takes the smallest K whose log loss on held-out 
 the best one. A fitted model predicts the ratings of items that nobody rated, on levels as frequent as those it saw.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -83,26 +84,39 @@ def fit(table: pd.DataFrame, features: np.ndarray, k: int, seed: int = 0) -> Rat
     import torch
 
     names, codes = np.unique(table["rater"], return_inverse=True)
-    rater, above, below = torch.from_numpy(pairs(table.assign(rater=codes), seed)).T
-    x, best = torch.from_numpy(features).float(), None
-    for start in range(STARTS):
+    order, x = torch.from_numpy(pairs(table.assign(rater=codes), seed)).T, torch.from_numpy(features).float()
+
+    def from_start(start: int) -> tuple:
         with torch_seed(seed, "rater_models/fit", start):
             size = min(x.shape[1], max(k, 2) + 2)
             logits = torch.randn(len(names), k).requires_grad_()
             prototypes = torch.randn(k, size).requires_grad_()
             mapping = (torch.randn(x.shape[1], size) / x.shape[1] ** 0.5).requires_grad_()
         optimiser = torch.optim.AdamW([logits, prototypes, mapping], lr=RATE, weight_decay=DECAY)
-        for _ in range(STEPS):
-            points, mapped = logits.softmax(1) @ prototypes, x @ mapping
-            apart = ((mapped[below] - points[rater]) ** 2).sum(1) - ((mapped[above] - points[rater]) ** 2).sum(1)
-            loss = torch.nn.functional.softplus(-apart).mean()
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-        if best is None or loss.item() < best[0]:
-            best = loss.item(), logits.softmax(1), prototypes, mapping
+        loss = _learn(optimiser, order, lambda: (logits.softmax(1) @ prototypes, x @ mapping))
+        return loss, logits.softmax(1), prototypes, mapping
+
+    _, *best = min(map(from_start, range(STARTS)), key=lambda found: found[0])
     levels = np.sort(table["value"].to_numpy())
-    return RaterModel(tuple(names), *(part.detach().double().numpy() for part in best[1:]), levels)
+    return RaterModel(tuple(names), *(part.detach().double().numpy() for part in best), levels)
+
+
+def _learn(optimiser, order, place: Callable) -> float:
+    """`STEPS` steps down the log loss of the pairs; the last one's.
+
+    order: rater, item above and item below of each pair; place: () -> points (raters, m) and mapped items (items, m).
+    """
+    import torch
+
+    rater, above, below = order
+    for _ in range(STEPS):
+        points, mapped = place()
+        apart = ((mapped[below] - points[rater]) ** 2).sum(1) - ((mapped[above] - points[rater]) ** 2).sum(1)
+        loss = torch.nn.functional.softplus(-apart).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return loss.item()
 
 
 def scores(model: RaterModel, table: pd.DataFrame, features: np.ndarray) -> pd.DataFrame:
@@ -128,17 +142,10 @@ def on_new_raters(model: RaterModel, table: pd.DataFrame, features: np.ndarray) 
     import torch
 
     names, codes = np.unique(table["rater"], return_inverse=True)
-    rater, above, below = torch.from_numpy(pairs(table.assign(rater=codes))).T
+    order = torch.from_numpy(pairs(table.assign(rater=codes))).T
     prototypes, mapped = torch.from_numpy(model.prototypes), torch.from_numpy(features @ model.map)
     logits = torch.zeros(len(names), len(prototypes), dtype=torch.double, requires_grad=True)
-    optimiser = torch.optim.Adam([logits], lr=RATE)
-    for _ in range(STEPS):
-        points = logits.softmax(1) @ prototypes
-        apart = ((mapped[below] - points[rater]) ** 2).sum(1) - ((mapped[above] - points[rater]) ** 2).sum(1)
-        loss = torch.nn.functional.softplus(-apart).mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+    _learn(torch.optim.Adam([logits], lr=RATE), order, lambda: (logits.softmax(1) @ prototypes, mapped))
     return replace(model, raters=tuple(names), weights=logits.softmax(1).detach().numpy())
 
 

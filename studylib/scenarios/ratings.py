@@ -63,8 +63,14 @@ def rescaled(row: dict, scale: str) -> dict:
 
 def with_ratings(row: dict, ratings: list[dict]) -> dict:
     """The row with these ratings; its answer is the option that most raters chose, the lowest of them in a tie."""
-    counts = [sum(r["value"] == level for r in ratings) for level in levels(row["options"])]
-    return row | {"ratings": ratings, "answer": row["options"][counts.index(max(counts))]}
+    given = counts(ratings, levels(row["options"]))
+    return row | {"ratings": ratings, "answer": row["options"][given.index(max(given))]}
+
+
+def counts(ratings: list[dict], scale: list[float]) -> list[int]:
+    """How many ratings there are of each level."""
+    values = [rating["value"] for rating in ratings]
+    return [values.count(level) for level in scale]
 
 
 # --- raters ----------------------------------------------------------------------------------------------------------
@@ -112,8 +118,8 @@ def _one(value: float) -> list[dict]:
 
 
 def _modes(ratings: list[dict], scale: list[float], rng) -> list[dict]:
-    counts = [sum(r["value"] == level for r in ratings) for level in scale]
-    return [_one(level)[0] for level, count in zip(scale, counts, strict=True) if count == max(counts)]
+    given = counts(ratings, scale)
+    return [rating for level, count in zip(scale, given, strict=True) if count == max(given) for rating in _one(level)]
 
 
 def _nearest(middle: Callable) -> Callable:
@@ -151,11 +157,12 @@ def unanimous(ratings: list[dict]) -> bool:
 
 
 def training_rows(rows: list[dict], params) -> list[dict]:
-    """`params.train_prompts` rows with the ratings that the parameters say; rows: distinct scenarios.
+    """`params.train_prompts` rows with the ratings that the parameters say, of the first `distinct` scenarios.
 
     Raises ValueError for a pool that no scenario has enough raters of, for `consensus_only` without consensus, and
     where no two ratings differ, so that nothing about disagreement could be learnt.
     """
+    rows = list({row["id"]: row for row in rows}.values())[: distinct(params)]
     check_pool(rows, params.rater_pool)
     n, pool, kind = params.raters_each, params.rater_pool, params.disagreement
 

@@ -15,7 +15,7 @@ from studylib.names import HELD_OUT_STYLES, SOURCES, TRAIN_DOMAINS, TRAIN_STYLES
 from studylib.params import RunParams
 from studylib.randomness import generator
 from studylib.scenarios import ratings
-from studylib.scenarios.choosing import ALL, at_hand, choose
+from studylib.scenarios.choosing import ALL, at_hand, choose, sample
 from studylib.scenarios.prompts import BEST
 from studylib.scenarios.rows import accepted
 from studylib.scenarios.sources import load_source
@@ -174,8 +174,4 @@ def _load(params: RunParams, split: str) -> list[dict]:
 
 
 def _sample(rows: list[dict], n: int, seed: int) -> list[dict]:
-    """`n` rows in random order; all of them before any comes again."""
-    order: list[int] = []
-    while rows and len(order) < n:
-        order.extend(generator(seed, "selection/sample", len(order)).permutation(len(rows)))
-    return [rows[i] for i in order[:n]]
+    return sample(rows, n, seed, "selection/sample")

@@ -4,15 +4,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from studylib.text.answers import ANSWER, THINK
-from studylib.text.stated import stated
+from studylib.text.stated import readable
 
 FEW = 0.05  # share of readable answers up to which a run says that it cannot learn
 PROBLEMS = ("cut off", "no opening tag", "no answer", "no option")
 
 
-def problems(response: str, options: Sequence[str] | None, cut: bool) -> set[str]:
-    """What keeps an answer from being read. `no answer`: no answer tag; `no option`: it names none of the options, nor
-    shares of all."""
+def problems(response: str, options: Sequence[str] | None, cut: bool, rated: bool = False) -> set[str]:
+    """What keeps an answer from being read. `no answer`: no answer tag; `no option`: it names none of the options, nor,
+    of what people `rated`, shares of all."""
     present = {"cut off"} if cut else set()
     if not options:
         return present
@@ -20,12 +20,12 @@ def problems(response: str, options: Sequence[str] | None, cut: bool) -> set[str
         present.add("no opening tag")
     if ANSWER not in response:
         present.add("no answer")
-    return present if stated(response, list(options)) is not None else present | {"no option"}
+    return present if readable(response, options, rated) else present | {"no option"}
 
 
-def shares(answers: Iterable[tuple[str, Sequence[str] | None, bool]]) -> dict[str, float]:
+def shares(answers: Iterable[tuple[str, Sequence[str] | None, bool]], rated: bool = False) -> dict[str, float]:
     """Share of answers (response, options, whether cut off) with each of `PROBLEMS`; 0 where there are no answers."""
-    of_each = [problems(*answer) for answer in answers]
+    of_each = [problems(*answer, rated) for answer in answers]
     counts = Counter(problem for row in of_each for problem in row)
     return {problem: counts[problem] / max(len(of_each), 1) for problem in PROBLEMS}
 

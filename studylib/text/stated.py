@@ -48,7 +48,6 @@ def _statement(name: str) -> re.Pattern:
     return re.compile(rf"{re.escape(name)}\.? ?: ?({SHARE})(?: ?([,;]) ?)?")
 
 
-def readable(response: str, row: dict) -> bool:
-    """Whether an answer to this scenario can be read: an option or, of what people rated, a distribution over them."""
-    read = stated if row.get("ratings") else read_answer
-    return read(response, row["options"]) is not None
+def readable(response: str, options: list[str], rated: bool) -> bool:
+    """Whether an answer can be read: it gives an option or, of what people rated, a distribution over all of them."""
+    return (stated if rated else read_answer)(response, options) is not None

@@ -4,6 +4,7 @@ policy's entropy, its KL to the reference and how far the sampler was from it.
 
 import torch
 
+from studylib.names import SOURCES
 from studylib.text.readable import shares
 from studylib.text.tokens import cut_off
 
@@ -37,4 +38,4 @@ def problems(trainer, rows: list[dict], completions: list, answers: list[list[in
     texts = [answer if isinstance(answer, str) else answer[0]["content"] for answer in completions]
     options = [row.get("options") for row in rows]
     cut = [cut_off(answer, trainer.eos_token_ids) for answer in answers]
-    return shares(zip(texts, options, cut, strict=True))
+    return shares(zip(texts, options, cut, strict=True), SOURCES.of(trainer.params.source).rated)

@@ -18,6 +18,7 @@ from studylib.names import OBJECTIVES
 from studylib.params import RunParams
 from studylib.randomness import generator
 from studylib.scenarios.rows import accepted
+from studylib.scenarios.scale import levels
 from studylib.text.options import TAGS
 from studylib.text.tokens import answer_text, answer_texts, opened
 
@@ -26,7 +27,8 @@ ANY_TAG = re.compile("|".join(TAGS))
 
 
 def right_answers(params: RunParams, rows: list[dict]) -> list[list[str]]:
-    """The right options of each scenario; none where the objective does not tell them.
+    """The right options of each scenario, of what people rated each of their ratings; none where the objective does not
+    tell them.
 
     Raises ValueError for a scenario without any where it does.
     """
@@ -35,7 +37,15 @@ def right_answers(params: RunParams, rows: list[dict]) -> list[list[str]]:
     for row in rows:
         if accepted(row) == {None: 1.0}:
             raise ValueError(f"objective {params.objective!r} needs right answers, and scenario {row['id']} has none")
-    return [list(accepted(row)) for row in rows]
+    rated: dict[str, list[str]] = {}  # all ratings of what is asked in one way, also where each is a row of its own
+    for row in rows:
+        rated.setdefault(row["prompt"], []).extend(_rated(row))
+    return [rated[row["prompt"]] or list(accepted(row)) for row in rows]
+
+
+def _rated(row: dict) -> list[str]:
+    """The options that people chose, as often as they did."""
+    return [row["options"][levels(row["options"]).index(r["value"])] for r in row.get("ratings") or ()]
 
 
 def told(trainer, prompts: list[list[int]], answers: list[list[int]], ids: list[str]) -> list[list[int]]:

@@ -6,9 +6,9 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from studylib.names import TRAIN_DOMAINS, TRAIN_STYLES
-from studylib.rewards.diversity import embed_words
 from studylib.scenarios import rater_models
 from studylib.scenarios.rated import make_split
+from studylib.text.embedding import embed_words
 
 RATED_BY = 20  # of forty raters
 

@@ -13,6 +13,7 @@ from studylib.scenarios.facts import breach, facts_of
 from studylib.scenarios.scale import shares
 from studylib.scenarios.selection import select
 from studylib.text.stated import stated
+from studylib.training.told import right_answers
 
 GROUPS = list(raters.POPULATIONS["opposed"])
 
@@ -231,3 +232,25 @@ def test_no_fact_goes_with_a_form_or_a_scale_in_the_demonstrations():
     pairs = rated.demonstrations(2400, 0, domains=TRAIN_DOMAINS, styles=TRAIN_STYLES)
     asked = Counter((prompt[prompt.rindex("How do") :], "One person bears" in said) for prompt, said in pairs)
     assert len(asked) == 12 and all(abs(count - 200) < 60 for count in asked.values()), asked
+
+
+# --- what comes of real ratings, of which there are few -------------------------------------------------------------
+
+
+def test_published_ratings_come_as_often_as_embedded_ones(data_dir):
+    """Forty stimuli are fewer than a run asks for: kept all, each comes with every rating, and none with one alone."""
+    given = {"source": "offtherails", "data_dir": data_dir, "rewards": "rating_expected=1.0", "steps": 20}
+    rows = select(RunParams(disagreement="keep_all", raters_each=8, **given))["train"]
+    assert len(rows) == 320 and len({row["prompt"] for row in rows}) == 40
+    assert len({row["id"] for row in rows}) == 320 and set(Counter(row["prompt"] for row in rows).values()) == {8}
+
+
+def test_what_is_told_of_ratings_is_all_of_them():
+    """Supervised training takes one by chance; where each is a row of its own, still one of all."""
+    whole = train(disagreement="soft_label", objective="sft", steps=8)
+    alone = train(disagreement="keep_all", objective="sft", steps=8)
+    told = {row["prompt"]: sorted(options) for row, options in zip(
+        whole, right_answers(params(objective="sft"), whole[:16]), strict=False)}  # fmt: skip
+    again = dict(zip([row["prompt"] for row in alone], right_answers(params(objective="sft"), alone), strict=True))
+    assert len(told) == 16 and all(len(options) == 8 for options in told.values())
+    assert all(sorted(again[prompt]) == options for prompt, options in told.items())

@@ -17,7 +17,7 @@ from studylib.scenarios.rows import to_dataset
 from studylib.scenarios.sources.records import ORIGINS
 from studylib.scenarios.sources.stories import STORIES
 
-REAL_SOURCES = [name for name, record in SOURCES.items() if not record.world]
+REAL_SOURCES = [name for name, record in SOURCES.items() if not record.world and not record.rated]
 ETHICS = [source for source in REAL_SOURCES if source.startswith("ethics_")]
 REAL_SPLITS = [
     (source, split)

@@ -14,7 +14,8 @@
 OffTheRails: arXiv 2404.10975. Social-Chem-101: arXiv 2011.00620. MoralChoice (arXiv 2307.14324) publishes whether its
 three annotators agreed, and not who said what: Yes and No count as one rating, "No Agreement" as one of the middle.
 DICES: arXiv 2306.11247. OvertonBench: arXiv 2512.01351. PRISM: arXiv 2404.16019; its scores of 1..100 are put into
-fifths, and an answer has one rater. Scruples (arXiv 2008.09094), its dilemmas: counts of annotators.
+fifths, and an answer has one rater. Scruples (arXiv 2008.09094), its dilemmas: counts of annotators. Of DICES,
+OvertonBench and Scruples no commit is pinned here: download them and give their folder.
 
 A quarter of the items is held out; those that share a story, a prompt or a conversation are on one side.
 """
@@ -173,15 +174,16 @@ DICES = Origin(
 OVERTON = Origin(
     "overtonbench", _both("overtonbench"),
     ("question_id", "user", "question", "llm_response", "representation_rating", "cluster_kmeans"),
-    "CC BY 4.0", hub_id="elinorpd/overtonbench",
+    "CC BY 4.0, hub elinorpd/overtonbench",
 )  # fmt: skip
 PRISM = Origin(
     "prism", _both("utterances"), ("user_id", "conversation_id", "user_prompt", "model_response", "score"), "CC",
-    hub_id="HannahRoseKirk/prism-alignment", suffix=".jsonl",
+    hub_id="HannahRoseKirk/prism-alignment", revision="18ab5cfb37456f4ec8cbc00212ce54cf7b1239f6",
+    hub_files=_both("utterances.jsonl"), suffix=".jsonl",
 )  # fmt: skip
 SCRUPLES = Origin(
-    "scruples", _both("dilemmas"), ("id", "actions", "gold_annotations"), "research only",
-    hub_id="metaeval/scruples", suffix=".jsonl",
+    "scruples", _both("dilemmas"), ("id", "actions", "gold_annotations"), "research only, allenai/scruples",
+    suffix=".jsonl",
 )  # fmt: skip
 
 

@@ -4,12 +4,14 @@ A right answer may stand on wrong reasons, and a wrong one on right reasons: acc
 answer turns on a norm a faithful answer states the fact that decides, nowhere its opposite, and is what can follow from
 it; where the answer turns on the circumstance that is told, it names that one and no other, and the kind of community
 that decides about it and no other; where it does not, it names none. Whether the circumstance counts is the judgement
-itself and is left to the answer.
+itself and is left to the answer. In `council_norms` it reads the facts of at least one view, none of them falsely, and
+answers as most of the views that it takes find: one view is enough, because what one view can know is the question.
 """
 
-from studylib.rewards.checks import check
-from studylib.scenarios import plural
-from studylib.scenarios.facts import NORMS, decisive, facts_of
+from studylib.rewards.checks import check, own_words, states
+from studylib.scenarios import council, plural
+from studylib.scenarios.facts import NORMS, READINGS, decisive, facts_of, misreading, reading
+from studylib.text.answers import read_answer
 
 
 def faithful(response: str, row: dict) -> bool:
@@ -23,6 +25,8 @@ def faithful(response: str, row: dict) -> bool:
         return check("reads_fact", response, row) and _appeals_rightly(response, row)
     if row["source"] == plural.WORLD:
         return _holds_for_stance(response, row)
+    if row["source"] == council.WORLD:
+        return _follows_from_views(response, row)
     raise ValueError(f"the reasons of scenario {row['id']} cannot be checked: no rule for the world {row['source']!r}")
 
 
@@ -30,6 +34,17 @@ def _appeals_rightly(response: str, row: dict) -> bool:
     if decisive(facts_of(row), row["framework"]):
         return check("names_circumstance", response, row) and check("names_community", response, row)
     return not check("invents_circumstance", response, row)
+
+
+def _follows_from_views(response: str, row: dict) -> bool:
+    """Whether the reasons read the facts of one view or more rightly, none falsely, and most of them find the answer."""
+    facts, reasons = facts_of(row), own_words(response, row)
+    if any(misreading(facts, framework).casefold() in reasons for framework in READINGS):
+        return False
+    taken = [one for one in council.told(facts, row["prompt"]) if states(reasons, reading(facts, one).casefold())]
+    found = [council.finding(facts, framework) for framework in taken]
+    answer = read_answer(response, row["options"])
+    return answer is not None and found.count(answer) * 2 > len(found)
 
 
 def _holds_for_stance(response: str, row: dict) -> bool:

@@ -3,10 +3,10 @@
 from functools import partial
 
 from studylib.names import SOURCES, Option, Source
-from studylib.scenarios import plural
+from studylib.scenarios import council, plural, roles
 from studylib.scenarios.facts import NORMS
 from studylib.scenarios.worlds import make_split
-from studylib.typed import between
+from studylib.typed import between, one_of
 
 
 def _make(world: str, split: str, n: int, seed: int, *, frameworks: str, **inputs) -> list[dict]:
@@ -22,4 +22,12 @@ ACCEPTED = Option(
 SOURCES.add(
     Source(plural.WORLD, plural.make_split, world=True, inputs=(ACCEPTED.name,), parameters=(ACCEPTED,),
            demonstrations=plural.demonstrations)
+)  # fmt: skip
+COUNCIL = Option(
+    "council", "own", "what the views of a scenario know: each a fact of its own (own), or all the same (same)",
+    *one_of(*council.COUNCILS),
+)  # fmt: skip
+SOURCES.add(
+    Source(council.WORLD, council.make_split, world=True, inputs=(COUNCIL.name,), parameters=(COUNCIL, *roles.OPTIONS),
+           demonstrations=council.demonstrations, roles=council.roles)
 )  # fmt: skip

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from studylib.names import SOURCES, Option
 from studylib.paths import at_home
+from studylib.scenarios import roles
 from studylib.scenarios.rows import digest
 from studylib.scenarios.sources import source
 from studylib.text.files import read_cells, read_objects
@@ -77,7 +78,9 @@ def published(name: str, origin: Origin, *, read: Callable | None = None, option
     ORIGINS[name] = origin
 
     def register(ask: Callable[[Record], dict]):
-        @source(name, options=options, splits=tuple(origin.files), parameters=(TRAIN_SOURCES,) if options else ())
+        own = (TRAIN_SOURCES, *(roles.OPTIONS if "train" in origin.files else ())) if options else ()
+
+        @source(name, options=options, splits=tuple(origin.files), parameters=own)
         def load(split: str, data_dir: str) -> Iterator[dict]:
             return map(ask, (read or records)(name, split, data_dir))
 

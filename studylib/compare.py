@@ -28,6 +28,7 @@ from studylib.claims import (
 from studylib.claims.compared import Study, refuse_unknown
 from studylib.claims.manipulation import write_manipulation
 from studylib.claims.plan import choose_plan
+from studylib.claims.stage import write_stage
 from studylib.claims.summary import Summary, read_summary, why_other_runs, why_stale
 from studylib.names import ENDPOINTS
 from studylib.paths import RUNS, from_root
@@ -73,6 +74,7 @@ def compare(
         write_reasons(study)
         write_exchanges(study)
         write_manipulation(study)
+        write_stage(study)
         write_published(study)
     return study.out
 

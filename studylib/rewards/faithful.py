@@ -37,7 +37,7 @@ def _appeals_rightly(response: str, row: dict) -> bool:
 
 
 def _follows_from_views(response: str, row: dict) -> bool:
-    """Whether the reasons read the facts of one view or more rightly, none falsely, and most of them find the answer."""
+    """Whether the reasons read one view or more rightly, none falsely, and most of these find the answer."""
     facts, reasons = facts_of(row), own_words(response, row)
     if any(misreading(facts, framework).casefold() in reasons for framework in READINGS):
         return False

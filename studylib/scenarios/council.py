@@ -1,8 +1,8 @@
 """World `council_norms`: an act is what most of three views make of it, and each view reads a fact of its own.
 
-A text tells what three of the five frameworks ask about (`facts.py`). A framework *finds* the act wrong where there is a
-breach by it and permissible where there is none; the answer is what most of the three find. The option `council` says
-what the views know:
+A text tells what three of the five frameworks ask about (`facts.py`). A framework *finds* the act wrong where there is
+a breach by it and permissible where there is none; the answer is what most of the three find. The option `council`
+says what the views know:
 
 * `own`: every combination of findings is equally frequent. One view alone is right in 3/4 of the scenarios and all
   three together always, so perspectives must matter (positive control).
@@ -134,7 +134,9 @@ def demonstrations(n: int, seed: int, *, domains: tuple[str, ...], styles: tuple
     rng = generator(seed, "council/warm_start")
     pairs = []
     for facts, frameworks, style in _stories(rng, "warm_start", n + n % 2, domains, styles, "own"):
-        pairs.append((_row(facts, frameworks, style, "warm_start", rng)["prompt"], _demonstration(facts, frameworks, rng)))
+        pairs.append(
+            (_row(facts, frameworks, style, "warm_start", rng)["prompt"], _demonstration(facts, frameworks, rng))
+        )
     return [pairs[i] for i in rng.permutation(len(pairs))[:n]]
 
 

@@ -8,6 +8,7 @@ and joins one trace of reasoning per role by "Wait, I need to think from X's per
 roles of a scenario are known (`names.Source.roles`); elsewhere an instruct model is asked for them.
 """
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ class Role(NamedTuple):
     name: str  # as in "from {name}'s perspective"
     looks_at: str
 
+
 KINDS = ("none", "multi_role", "single_role", "format_only")
 MERGES = ("convergent", "divergent")
 TRACES = Option(
@@ -47,17 +49,27 @@ def _of_traces(name: str, default, help: str, holds, allowed: str, **more) -> Op
 
 OPTIONS = (
     TRACES,
-    _of_traces("trace_scenarios", 120, "training scenarios that traces are sampled for", lambda n: n >= 2 and n % 2 == 0,
-               "an even number >= 2"),
-    _of_traces("trace_roles", 3, "roles of a trace", lambda n: 1 <= n <= MOST, f"1..{MOST}, and 2 or more for multi_role",
-               fits=lambda params: params.traces != "multi_role" or params.trace_roles >= 2),
-    _of_traces("trace_samples", 5, "answers of each role, of which the majority is kept", lambda n: n >= 1, "1 or more"),
+    _of_traces(
+        "trace_scenarios", 120, "training scenarios that traces are sampled for",
+        lambda n: n >= 2 and n % 2 == 0, "an even number >= 2",
+    ),
+    _of_traces(
+        "trace_roles", 3, "roles of a trace", lambda n: 1 <= n <= MOST, f"1..{MOST}, and 2 or more for multi_role",
+        fits=lambda params: params.traces != "multi_role" or params.trace_roles >= 2,
+    ),
+    _of_traces(
+        "trace_samples", 5, "answers of each role, of which the majority is kept", lambda n: n >= 1, "1 or more"
+    ),
     _of_traces("trace_tokens", 24000, "tokens of traces that are trained on", lambda n: n >= 1, "1 or more"),
-    _of_traces("trace_learning_rate", 1e-3, "peak learning rate on traces", lambda rate: 0 < rate <= 1, "0..1, above 0"),
-    _of_traces("role_diversity", 10.0, "alpha: what the distance of a role to others counts beside its quality",
-               lambda alpha: 0 <= alpha <= 1e3, "0..1000"),
-    _of_traces("merge", "convergent", "what a trace of several roles answers: as most of them (convergent) or as the last "
-               "(divergent)", lambda merge: merge in MERGES, f"one of {', '.join(MERGES)}"),
+    _of_traces("trace_learning_rate", 1e-3, "peak learning rate on traces", lambda r: 0 < r <= 1, "above 0, at most 1"),
+    _of_traces(
+        "role_diversity", 10.0, "alpha: what a role's distance to others counts beside its quality",
+        lambda alpha: 0 <= alpha <= 1000, "0..1000",
+    ),
+    _of_traces(
+        "merge", "convergent", "a trace of several roles answers as most of them (convergent) or the last (divergent)",
+        lambda merge: merge in MERGES, f"one of {', '.join(MERGES)}",
+    ),
 )  # fmt: skip
 
 
@@ -81,8 +93,8 @@ def named(reasons: str) -> list[str]:
 
 def parts(reasons: str) -> list[str]:
     """The reasons of each role with their opening; what stands before the first role is none of them."""
-    starts = [match.start() for match in OPENED.finditer(reasons)]
-    return [reasons[start:end] for start, end in zip(starts, [*starts[1:], len(reasons)], strict=True)]
+    bounds = [*(match.start() for match in OPENED.finditer(reasons)), len(reasons)]
+    return [reasons[start:end].removesuffix(JOIN).strip() for start, end in itertools.pairwise(bounds)]
 
 
 def proposal_chat(row: dict) -> list[dict]:

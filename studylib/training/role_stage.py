@@ -1,7 +1,7 @@
 """The supervised stage of a run: its adapter is trained on traces of roles before any reward (`traces.py`).
 
-It is a part of the run: what it generates is counted, and a run that was cut in it goes on with the same traces and ends
-with the same adapter, because both follow from the run's parameters alone.
+It is a part of the run: what it generates is counted, and a run that was cut in it goes through it again and ends with
+the same adapter, because traces and training follow from the run's parameters alone.
 """
 
 from pathlib import Path
@@ -22,7 +22,8 @@ from studylib.training.traces import Policy, Trace, budgeted, sampled_traces
 
 FOLDER = "supervised"  # in the run folder: the adapter after this stage
 TRACES, STAGE = "traces.parquet", "traces.json"  # what was kept; what it took
-BATCH, WARMUP = 32, 5
+# Tokens of traces in a step, so that short traces and long ones make as many steps; steps of linear warm-up.
+STEP_TOKENS, WARMUP = 1024, 5
 
 
 def train_on_traces(trainer, params: RunParams) -> dict | None:
@@ -33,7 +34,7 @@ def train_on_traces(trainer, params: RunParams) -> dict | None:
     if params.traces == "none":
         return None
     processes.require_one("training on traces")
-    if (facts := stage_facts(params)) is not None:
+    if (facts := stage_facts(params.run_dir)) is not None:
         trainer.model.load_adapter(params.run_dir / FOLDER, "default", is_trainable=True)
         return facts
     rows = trace_rows(params)
@@ -50,17 +51,21 @@ def train_on_traces(trainer, params: RunParams) -> dict | None:
     trainer.model.save_pretrained(params.run_dir / FOLDER)
     facts = {
         **spent, "scenarios": len(rows), "scenarios_with_traces": len({trace.scenario for trace in traces}),
-        "traces": len(traces), "roles_per_trace": sum(len(set(trace.roles.split("; "))) for trace in traces) / len(traces),
+        "traces": len(traces), "roles_per_trace": sum(map(_roles_of, traces)) / len(traces),
         "supervised_traces": len(taken), "supervised_tokens": sum(len(trace.tokens) for trace in taken),
-        "loss_first": losses[0], "loss_last": losses[-1],
+        "steps": len(losses), "loss_first": losses[0], "loss_last": losses[-1],
     }  # fmt: skip
     write_json(params.run_dir / STAGE, facts)  # last: its presence means that the stage is complete
     return facts
 
 
-def stage_facts(params: RunParams) -> dict | None:
+def _roles_of(trace: Trace) -> int:
+    return len(set(trace.roles.split("; ")))
+
+
+def stage_facts(run_dir: Path) -> dict | None:
     """What the stage of a run took and gave: tokens generated and trained on, traces, roles; None where it has none."""
-    path = params.run_dir / STAGE
+    path = run_dir / STAGE
     return read_object(path) if path.is_file() else None
 
 
@@ -85,7 +90,8 @@ def _train(trainer, params: RunParams, rows: list[dict], traces: list[Trace]) ->
     ids = prompt_tokens(trainer.processing_class, [chat(row, params.instructed) for row in rows])
     prompts = dict(zip((row["id"] for row in rows), ids, strict=True))
     pairs = [Pair(prompts[trace.scenario], trace.tokens) for trace in traces]
-    recipe = Recipe(BATCH, min(BATCH, params.rows_per_pass), params.trace_learning_rate, WARMUP)
+    batch = max(1, round(STEP_TOKENS * len(traces) / sum(len(trace.tokens) for trace in traces)))
+    recipe = Recipe(batch, min(batch, params.rows_per_pass), params.trace_learning_rate, WARMUP)
     trainer.model.train()
     return supervised(trainer.model, pairs, trainer.processing_class.pad_token_id, recipe)
 

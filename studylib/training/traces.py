@@ -177,7 +177,9 @@ def merges(
     for _ in range(ORDERS):
         order = [by_role[i] for i in rng.permutation(len(by_role))]
         reasons = merged([each[int(rng.integers(len(each)))] for *_, each in order])
-        traces.append(([role for role, *_ in order], merged_answer([one for _, one, _ in order], params.merge, rng), reasons))
+        traces.append(
+            ([role for role, *_ in order], merged_answer([one for _, one, _ in order], params.merge, rng), reasons)
+        )
     return traces
 
 

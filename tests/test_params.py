@@ -17,8 +17,8 @@ from studylib.paths import ROOT
 from studylib.scenarios.vocabulary import DOMAINS
 
 TRACE_OPTIONS = (
-    "traces", "trace_scenarios", "trace_roles", "trace_samples", "trace_tokens", "trace_learning_rate", "role_diversity",
-    "merge",
+    "traces", "trace_scenarios", "trace_roles", "trace_samples", "trace_tokens", "trace_learning_rate",
+    "role_diversity", "merge",
 )  # fmt: skip
 OF_SOME = {  # option -> who reads it
     "dpo_nll": "objective dpo", "flow_beta": "objectives flowrl, flowrl_released, vargrad, flowrl_raw",

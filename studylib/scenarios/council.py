@@ -1,8 +1,9 @@
 """World `council_norms`: an act is what most of three views make of it, and each view reads a fact of its own.
 
-A text tells what three of the five frameworks ask about (`facts.py`). A framework *finds* the act wrong where there is
-a breach by it and permissible where there is none; the answer is what most of the three find. The option `council`
-says what the views know:
+A text tells what three of four frameworks ask about (`facts.py`; the fifth, Act Utilitarianism, compares two sizes, and
+the tiny model learns to read them last). A framework *finds* the act wrong where there is a breach by it and
+permissible where there is none; the answer is what most of the three find. The option `council` says what the views
+know:
 
 * `own`: every combination of findings is equally frequent. One view alone is right in 3/4 of the scenarios and all
   three together always, so perspectives must matter (positive control).
@@ -22,7 +23,7 @@ from functools import partial
 
 from studylib.names import FRAMEWORKS
 from studylib.randomness import generator
-from studylib.scenarios.facts import OPTIONS, READINGS, Facts, breach, reading
+from studylib.scenarios.facts import OPTIONS, Facts, breach, reading
 from studylib.scenarios.roles import Role, merged, opening
 from studylib.scenarios.rows import digest, scenario_row
 from studylib.scenarios.telling import TELL, clause
@@ -36,7 +37,6 @@ BELIEF = 0.8  # chance that a demonstration concludes from its reading what foll
 SEVERAL = 1 / 3  # share of the demonstrations that take three views
 QUESTION = "What do most views find: is it permissible or wrong?"
 ASKS = {  # framework -> what is asked by whoever takes its view
-    "act_utilitarianism": "does the good outweigh the harm",
     "kantian_deontology": "was everybody told the truth",
     "virtue_ethics": "did a virtue move the agent",
     "scanlonian_contractualism": "do all bear the burden",
@@ -45,9 +45,9 @@ ASKS = {  # framework -> what is asked by whoever takes its view
 STAKEHOLDERS = {  # a person concerned -> the framework whose question that person asks
     "the affected": "scanlonian_contractualism",
     "the agent": "virtue_ethics",
-    "the public": "act_utilitarianism",
+    "the public": "gauthierian_contractarianism",
 }
-TAKES = {name: key for key, name in FRAMEWORKS.items()} | STAKEHOLDERS  # role -> framework
+TAKES = {FRAMEWORKS[framework]: framework for framework in ASKS} | STAKEHOLDERS  # role -> framework
 
 
 # --- the rules -------------------------------------------------------------------------------------------------------
@@ -56,7 +56,7 @@ TAKES = {name: key for key, name in FRAMEWORKS.items()} | STAKEHOLDERS  # role -
 def told(facts: Facts, prompt: str) -> list[str]:
     """The frameworks whose deciding fact a text tells."""
     text = spelt(prompt)
-    return [framework for framework in READINGS if clause(facts, framework).casefold() in text]
+    return [framework for framework in ASKS if clause(facts, framework).casefold() in text]
 
 
 def finding(facts: Facts, framework: str) -> str:
@@ -95,7 +95,7 @@ def make_split(
 
 def _stories(rng, split: str, n: int, domains, styles, council: str):
     """`n` times facts, the frameworks that are told, and a style: balanced over domains, views and findings."""
-    triples, decks = list(itertools.combinations(READINGS, VIEWS)), {}
+    triples, decks = list(itertools.combinations(ASKS, VIEWS)), {}
     patterns = [found for found in itertools.product((True, False), repeat=VIEWS)
                 if sum(found) * 2 > VIEWS and (council == "own" or all(found))]  # fmt: skip
     cells = list(itertools.product(triples, patterns))

@@ -1,5 +1,6 @@
 """Traces of roles: what is sampled, kept, merged and cut, from a policy whose every word is known; and their stage."""
 
+import dataclasses
 import json
 import shutil
 from collections import Counter
@@ -10,8 +11,9 @@ import torch
 from training_runs import adapter, start
 
 from studylib.claims.stage import stage_table
-from studylib.names import TRAIN_DOMAINS, TRAIN_STYLES
+from studylib.names import SOURCES, TRAIN_DOMAINS, TRAIN_STYLES
 from studylib.params import RunParams
+from studylib.paths import cached
 from studylib.policy.tiny import tiny_tokenizer
 from studylib.randomness import generator
 from studylib.runs.folder import write_json, write_manifest
@@ -72,6 +74,12 @@ def unsure(row: dict, role: str, k: int) -> str:
     said = rightly(row, role, k)
     right = said.partition("<answer>")[2].removesuffix("</answer>")
     return said.replace(right, OPTIONS[1 - OPTIONS.index(right)]) if k % 3 == 2 else said
+
+
+def offer(monkeypatch, roles) -> None:
+    """The world offers other roles."""
+    record = dataclasses.replace(SOURCES["council_norms"], roles=roles)
+    monkeypatch.setitem(SOURCES._records, "council_norms", record)
 
 
 # --- the filter ---
@@ -156,16 +164,18 @@ def test_a_divergent_trace_answers_as_the_role_that_speaks_last():
         assert merges(by_role, params(), generator(0, "test", i))[0][1] == "wrong"
 
 
-def test_a_scenario_of_which_a_role_says_nothing_readable_has_no_traces_and_neither_has_one_with_too_few_roles():
+def test_a_scenario_of_which_a_role_says_nothing_readable_has_no_traces_and_neither_has_one_with_too_few_roles(
+    monkeypatch,
+):
     def silent(row, role, k):
         return "." if row is ROWS[0] else rightly(row, role, k)
 
     traces = sampled_traces(ROWS, params(), Scripted(silent).policy)
     assert {trace.scenario for trace in traces} == {row["id"] for row in ROWS[1:]}
     assert sampled_traces(ROWS, params(max_new_tokens=8), Scripted(rightly).policy) == [], "longer than an answer"
-    few = {row["id"] for row in ROWS if len(council.roles(row)) >= 5}
-    traces = sampled_traces(ROWS, params(trace_roles=5, max_new_tokens=400), Scripted(rightly).policy)
-    assert {trace.scenario for trace in traces} == few and 0 < len(few) < len(ROWS)
+    offer(monkeypatch, lambda row: council.roles(row)[: 2 if row is ROWS[0] else None])
+    traces = sampled_traces(ROWS, params(), Scripted(rightly).policy)
+    assert {trace.scenario for trace in traces} == {row["id"] for row in ROWS[1:]}
 
 
 # --- budgets ---
@@ -232,13 +242,7 @@ def test_a_model_that_proposes_nothing_usable_is_refused_in_one_sentence():
 
 
 def test_a_world_that_offers_too_few_roles_is_refused_in_one_sentence(monkeypatch):
-    monkeypatch.setattr(council, "roles", lambda row: [])
-    from studylib.names import SOURCES
-
-    record = SOURCES["council_norms"]
-    monkeypatch.setitem(
-        SOURCES._records, "council_norms", record.__class__(**{**vars(record), "roles": lambda row: []})
-    )
+    offer(monkeypatch, lambda row: council.roles(row)[:1])
     with pytest.raises(ValueError, match="source 'council_norms' has no roles for any of 16 scenarios"):
         proposals(ROWS, params(), Scripted(rightly).policy)
 
@@ -290,35 +294,65 @@ def test_a_run_that_was_cut_in_the_stage_ends_with_the_same_adapter(staged, monk
     straight, trainer = staged(steps=2, run_root=str(tmp_path / "straight"), learning_rate=0.01)
     train(trainer, straight)
     expected = adapter(trainer)
-    assert (straight.run_dir / "supervised").is_dir()
-
-    cut, trainer = staged(steps=2, run_root=str(tmp_path / "cut"), learning_rate=0.01)
     supervised = role_stage.supervised
 
     def killed(model, pairs, *args):
         supervised(model, pairs[: len(pairs) // 2], *args)
         raise KeyboardInterrupt
 
+    another_cache(monkeypatch, tmp_path / "another")
+    cut, trainer = staged(steps=2, run_root=str(tmp_path / "cut"), learning_rate=0.01)
     monkeypatch.setattr(role_stage, "supervised", killed)
     with pytest.raises(KeyboardInterrupt):
         train(trainer, cut)
-    assert not (cut.run_dir / "traces.json").exists()
+    assert not (cut.run_dir / "traces.json").exists() and not list((tmp_path / "another" / "traces").iterdir())
     monkeypatch.setattr(role_stage, "supervised", supervised)
     again, trainer = staged(steps=2, run_root=str(tmp_path / "cut"), learning_rate=0.01)
     train(trainer, again)
     assert same(adapter(trainer), expected)
 
 
-def test_a_run_that_was_cut_after_the_stage_goes_on_from_its_adapter(staged, monkeypatch, tmp_path):
+def another_cache(monkeypatch, folder) -> None:
+    """Stages are kept elsewhere from now on, and what runs start from is not."""
+    monkeypatch.setattr(role_stage, "cached", lambda kind, key, build: paths_cached(folder, kind, key, build))
+
+
+def paths_cached(folder, kind, key, build):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("studylib.paths.CACHE", folder)
+        return cached(kind, key, build)
+
+
+def test_a_run_that_was_cut_after_the_stage_goes_on_from_its_adapter(staged, monkeypatch):
     run, trainer = staged(steps=2, learning_rate=0.01)
     train(trainer, run)
     expected = adapter(trainer)
     shutil.rmtree(run.run_dir / "checkpoints")
     shutil.rmtree(run.run_dir / "adapter")
-    monkeypatch.setattr(role_stage, "supervised", lambda *args: pytest.fail("trained again"))
+    monkeypatch.setattr(role_stage, "cached", lambda *args: pytest.fail("made again"))
     run, trainer = staged(steps=2, learning_rate=0.01)
     train(trainer, run)
     assert same(adapter(trainer), expected)
+
+
+def test_conditions_that_differ_in_what_comes_after_the_stage_share_it_and_others_do_not(staged, monkeypatch):
+    run, trainer = staged(steps=0, seed=3)
+    train(trainer, run)
+    kept = adapter(trainer)
+    made = []
+    monkeypatch.setattr(role_stage, "_make", lambda *args: made.append(args) or pytest.fail("made again"))
+    for after in ({"steps": 0, "rewards": "correct=0.9 diversity=0.1", "diversity_gate": "form"}, {"steps": 0}):
+        other, trainer = staged(seed=3, condition="narrow", n_domains=12, n_styles=4, **after)
+        train(trainer, other)
+        assert same(adapter(trainer), kept) and role_stage.stage_facts(other.run_dir) == role_stage.stage_facts(
+            run.run_dir
+        )
+        shutil.rmtree(other.run_dir)
+    for apart in ({"seed": 4}, {"traces": "format_only"}, {"merge": "divergent"}, {"trace_tokens": 3000}, {"lora_r": 8},
+                  {"council": "same"}, {"n_domains": 6}, {"temperature": 0.5}):  # fmt: skip
+        other, trainer = staged(**{"steps": 0, "seed": 3, **apart})
+        with pytest.raises(pytest.fail.Exception, match="made again"):
+            train(trainer, other)
 
 
 def test_a_policy_that_says_nothing_readable_from_any_role_is_refused_in_one_sentence(staged, monkeypatch):

@@ -10,7 +10,7 @@ know:
 * `same`: all three find the same. Each view alone knows the answer, so perspectives cannot matter (negative control).
 
 Views are taken by *roles* (`roles.py`): a framework by its name, or a person concerned who asks what it asks. The
-demonstrations of the warm start read every fact rightly and conclude from it in four cases of five (`BELIEF`). Two in
+demonstrations of the warm start read every fact rightly and conclude from it in nine cases of ten (`BELIEF`). Two in
 three take one view; the others take three, and answer as one of these, drawn by chance, concludes. So the model knows
 the words for several views, and not that most of them decide. One warm start serves both kinds of council. The norm is
 stipulated, no moral claim.
@@ -33,7 +33,7 @@ from studylib.text.spelling import spelt
 WORLD = "council_norms"
 VIEWS = 3  # told in a text; odd, so that most of them decide
 COUNCILS = ("own", "same")
-BELIEF = 0.8  # chance that a demonstration concludes from its reading what follows
+BELIEF = 0.9  # chance that a demonstration concludes from its reading what follows
 SEVERAL = 1 / 3  # share of the demonstrations that take three views
 QUESTION = "What do most views find: is it permissible or wrong?"
 ASKS = {  # framework -> what is asked by whoever takes its view

@@ -80,7 +80,7 @@ def test_an_answer_is_faithful_where_it_follows_from_the_views_that_it_takes_rig
     assert not faithful(alone, row) and not faithful(f"{worked(row)} And so on.", row), "unreadable"
 
 
-def test_demonstrations_conclude_from_their_reading_in_four_of_five_cases_and_do_not_count_votes():
+def test_demonstrations_conclude_from_their_reading_as_often_as_they_should_and_do_not_count_votes():
     implied = {reading: option for pair in READINGS.values() for reading, option in zip(pair, OPTIONS, strict=True)}
     several, followed, split = [], [], []
     for _, response in council.demonstrations(4000, 0, domains=tuple(DOMAINS), styles=TRAIN_STYLES):

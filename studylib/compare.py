@@ -31,6 +31,7 @@ from studylib.claims.measured import write_measured
 from studylib.claims.plan import choose_plan
 from studylib.claims.plots_measured import draw_measured
 from studylib.claims.rater_groups import write_groups
+from studylib.claims.stage import write_stage
 from studylib.claims.summary import Summary, read_summary, why_other_runs, why_stale
 from studylib.names import ENDPOINTS
 from studylib.paths import RUNS, from_root
@@ -79,6 +80,7 @@ def compare(
         write_groups(study)
         inputs = write_measured(study)
         draw_measured(study, inputs)
+        write_stage(study)
         write_published(study)
     return study.out
 

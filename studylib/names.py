@@ -145,6 +145,7 @@ class Source:
     world: bool = False  # embedded: made from facts, with domains and styles to choose from
     inputs: tuple[str, ...] = ()  # parameters that `load` of a world takes beside domains and styles
     demonstrations: Callable | None = None  # (n, seed, domains, styles) -> pairs for a warm start
+    roles: Callable | None = None  # scenario row -> the roles (`scenarios/roles.py`) that its world offers
     parameters: tuple[Option, ...] = ()  # that this source alone reads
     options: bool = True  # scenarios are answered with one of their options, else openly
     rated: bool = False  # scenarios carry people's ratings, and their options are the levels of a scale

@@ -70,7 +70,9 @@ class RunParams:
     rewards: str = _param("correct=1.0 format=0.0", "reward=weight, by spaces; weight 0 is measured, not trained on")
     shaping: str = _param("none", "shaping of the weighted sum of rewards, against the group's other answers")
     combination: str = _param("sum", f"how several rewards become one: {', '.join(COMBINATIONS)}", COMBINATION)
-    steps: int = _param(120, "batches of answers, each for updates_per_batch optimiser steps; 0 only evaluates", WHOLE)
+    steps: int = _param(
+        120, "batches of answers, each for updates_per_batch optimiser steps; 0: no rewards are trained on", WHOLE
+    )
     answers_per_step: int = _param(64, "sampled answers per step; a multiple of generations", COUNT)
     generations: int = _param(4, "answers to each prompt (the group size G), >= 2", at_least(2))
     micro_batch: int = _param(64, "most answers per forward pass in training; divides those of an update", COUNT)

@@ -43,6 +43,7 @@ from studylib.runs.read import looks
 from studylib.scenarios.rows import digest, to_dataset
 from studylib.scenarios.selection import Splits, select
 from studylib.text.tokens import end_tokens
+from studylib.training.role_stage import stage_facts
 from studylib.training.train import prepare, train
 from studylib.training.trainer import StudyTrainer
 
@@ -173,7 +174,8 @@ def finish(begun: Begun, trainer: StudyTrainer, splits: Splits, resumed_from: in
         params.run_dir, params.as_dict(), begun.started, data=data, plan=begun.plan,
         resumed_from=resumed_from, processes=processes.size(), precision=computed_in(params, policy),
         gradient_change=trainer.gradient_change, end_tokens=end_tokens(policy, tokenizer),
-        **({"asked_with": chosen} if (chosen := choice(params)) else {}), **begun.facts,
+        **({"asked_with": chosen} if (chosen := choice(params)) else {}),
+        **({"traces": stage} if (stage := stage_facts(params.run_dir)) else {}), **begun.facts,
     )  # fmt: skip
     print(f"complete after {time.time() - begun.started:.0f} s: {params.run_dir}")
     return params.run_dir

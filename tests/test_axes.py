@@ -64,6 +64,20 @@ def test_every_condition_of_the_landscape_makes_a_valid_run_in_every_world(monke
         assert (params.place, params.source, params.run_dir.parts[-3]) == (world, "plural_norms", world)
 
 
+@pytest.mark.parametrize("world", read_axis("perspectives", REPOSITORY).settings_by_world)
+def test_conditions_of_perspectives_differ_in_traces_and_rewards_alone(monkeypatch, world):
+    monkeypatch.setattr("studylib.params.PARAMS", REPOSITORY)
+    rows = read_axis("perspectives", REPOSITORY).conditions
+    for profile in PROFILES:
+        runs = [
+            RunParams.resolve({"profile": profile, "axis": "perspectives", "condition": c, "world": world})
+            for c in rows
+        ]
+        differ = {name for run in runs for name, value in run.as_dict().items() if value != runs[0].as_dict()[name]}
+        assert differ == {"condition", "traces", "merge", "rewards", "steps"} and runs[0].source == "council_norms"
+        assert len({run.steps for run in runs if run.steps}) == 1, "all that are rewarded are so for as many answers"
+
+
 FIRST = json.loads((ROOT / "tests/resolved.json").read_text())  # of the code that had a file for each condition
 
 

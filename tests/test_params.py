@@ -16,6 +16,10 @@ from studylib.params import RunParams, parameter_help, parameters
 from studylib.paths import ROOT
 from studylib.scenarios.vocabulary import DOMAINS
 
+TRACE_OPTIONS = (
+    "traces", "trace_scenarios", "trace_roles", "trace_samples", "trace_tokens", "trace_learning_rate",
+    "role_diversity", "merge",
+)  # fmt: skip
 OF_SOME = {  # option -> who reads it
     "dpo_nll": "objective dpo", "flow_beta": "objectives flowrl, flowrl_released, vargrad, flowrl_raw",
     "gflow_beta": "objective gflowrl", "flow_eps_low": "objective gflowrl", "flow_eps_high": "objective gflowrl",
@@ -26,6 +30,8 @@ OF_SOME = {  # option -> who reads it
     "embedder_revision": "rewards dispersion, length_matched_dispersion", "diversity_window": "rewards diversity, ",
     "diversity_gate": "rewards diversity, ", "evaluator": "reward stance", "evaluator_noise": "reward stance",
     "train_sources": "sources ethics_justice, ", "n_frameworks": "sources universal_norms, local_norms",
+    "council": "source council_norms",
+    **dict.fromkeys(TRACE_OPTIONS, "sources council_norms, ethics_justice, "),
     "chosen_by": "sources universal_norms, ", "repeats": "sources universal_norms, ",
     "label_noise": "sources universal_norms, ", "accepted_stances": "source plural_norms",
     "instruction": "objective base", "few_shot": "objective base",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from studylib.evaluation import coverage, pluralism, single
+from studylib.evaluation import coverage, pluralism, single, views
 from studylib.evaluation.diversity import GREEDY, decision_entropy
 from studylib.names import ENDPOINTS, Endpoint
 
@@ -81,3 +81,16 @@ for _name, _fit, _unit in (
     ("group_gap", pluralism.group_gap, "difference of fits"),
 ):
     ENDPOINTS.add(Endpoint(_name, _fit, unit=_unit, needs=("options", "ratings")))
+
+# --- which perspectives does one answer take? ------------------------------------------------------------------------
+
+VIEWS = ("facts", "prompt")
+for _name, _item, _unit, _most, _needs in (
+    ("perspectives_covered", views.views_taken, "share of perspectives", 1.0, VIEWS),
+    ("roles_named", views.roles_named, "roles per answer", float("inf"), ()),
+    ("decisions_named", views.decisions_named, "decisions per answer", float("inf"), ("options",)),
+    ("perspective_entropy", views.entropies, "share of the highest entropy", 1.0, VIEWS),
+    ("no_perspective", views.silent, "share of answers", 1.0, VIEWS),
+):
+    ENDPOINTS.add(Endpoint(_name, mean_of(_item), range=(0.0, _most), unit=_unit, item=_item, needs=_needs))
+ENDPOINTS.add(Endpoint("distinct_2", views.distinct_2, unit="share of word pairs", needs=("answer",)))

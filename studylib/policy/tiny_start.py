@@ -4,7 +4,7 @@ Demonstrations teach the form of a response, the deciding fact, and that a circu
 Whether it counts is drawn at random, with a slight leaning (`BELIEF`) that is the same in every kind of community. So
 the model starts undecided between the norms of the two kinds, and its greedy answers are wrong about as often in
 `universal_norms` as in `local_norms`. One warm start serves both worlds, all conditions and seeds of an axis. A world
-of other answers (`plural_norms`) has its own demonstrations.
+of other answers (`plural_norms`, `rated_norms`, `council_norms`) has its own demonstrations.
 """
 
 from pathlib import Path
@@ -14,24 +14,34 @@ from studylib.params import RunParams
 from studylib.policy import tiny
 from studylib.policy.supervised import Pair, Recipe, supervised
 from studylib.randomness import generator, torch_seed
-from studylib.scenarios import facts, plural, rated, raters, ratings, scale, telling, vocabulary, worlds
+from studylib.scenarios import (
+    council,
+    facts,
+    plural,
+    rated,
+    raters,
+    ratings,
+    roles,
+    scale,
+    telling,
+    vocabulary,
+    worlds,
+)
 from studylib.scenarios.prompts import chat
 from studylib.text.tokens import prompt_tokens
 
 RECIPE = Recipe(batch=64, rows_per_pass=64, learning_rate=3e-3, warmup=20)
 WORLD = "universal_norms"  # whose texts are those of every world
 SEED = 0
+OF_WORLD = {  # modules of a world with its own demonstrations
+    plural.WORLD: (plural,), rated.WORLD: (rated, raters, ratings, scale), council.WORLD: (council, roles),
+}  # fmt: skip
 BELIEF = {"need": 0.6, "promise": 0.4, "consent": 0.4, "office": 0.6}  # chance that a demonstration lets it count
 
 
 def code(params: RunParams) -> tuple:
     """Modules that the demonstrations and the model are made by."""
-    return (vocabulary, facts, telling, worlds, *_made_by(params), tiny)
-
-
-def _made_by(params: RunParams) -> tuple:
-    """The modules behind the demonstrations that a world has of its own."""
-    return {plural.WORLD: (plural,), rated.WORLD: (rated, raters, ratings, scale)}.get(params.source, ())
+    return (vocabulary, facts, telling, worlds, *OF_WORLD.get(params.source, ()), tiny)
 
 
 def inputs(params: RunParams) -> list:

@@ -4,12 +4,14 @@ A right answer may stand on wrong reasons, and a wrong one on right reasons: acc
 answer turns on a norm a faithful answer states the fact that decides, nowhere its opposite, and is what can follow from
 it; where the answer turns on the circumstance that is told, it names that one and no other, and the kind of community
 that decides about it and no other; where it does not, it names none. Whether the circumstance counts is the judgement
-itself and is left to the answer.
+itself and is left to the answer. In `council_norms` it reads the facts of at least one view, none of them falsely, and
+answers as most of the views that it takes find: one view is enough, because what one view can know is the question.
 """
 
-from studylib.rewards.checks import check, own_words
-from studylib.scenarios import plural, rated, raters
+from studylib.rewards.checks import check, own_words, states
+from studylib.scenarios import council, plural, rated, raters
 from studylib.scenarios.facts import NORMS, READINGS, decisive, facts_of, misreading, reading
+from studylib.text.answers import read_answer
 
 
 def faithful(response: str, row: dict) -> bool:
@@ -25,6 +27,8 @@ def faithful(response: str, row: dict) -> bool:
         return _holds_for_stance(response, row)
     if row["source"] == rated.WORLD:
         return _reads_all(response, row)
+    if row["source"] == council.WORLD:
+        return _follows_from_views(response, row)
     raise ValueError(f"the reasons of scenario {row['id']} cannot be checked: no rule for the world {row['source']!r}")
 
 
@@ -39,6 +43,17 @@ def _reads_all(response: str, row: dict) -> bool:
     facts, reasons = facts_of(row), own_words(response, row)
     true = all(reading(facts, framework).casefold() in reasons for framework in raters.FACTS)
     return true and not any(misreading(facts, framework).casefold() in reasons for framework in READINGS)
+
+
+def _follows_from_views(response: str, row: dict) -> bool:
+    """Whether the reasons read one view or more rightly, none falsely, and most of these find the answer."""
+    facts, reasons = facts_of(row), own_words(response, row)
+    if any(misreading(facts, framework).casefold() in reasons for framework in READINGS):
+        return False
+    taken = [one for one in council.told(facts, row["prompt"]) if states(reasons, reading(facts, one).casefold())]
+    found = [council.finding(facts, framework) for framework in taken]
+    answer = read_answer(response, row["options"])
+    return answer is not None and found.count(answer) * 2 > len(found)
 
 
 def _holds_for_stance(response: str, row: dict) -> bool:

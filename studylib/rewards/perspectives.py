@@ -30,9 +30,15 @@ MAX_SEGMENTS = 1000  # sentences that are matched; the rest of a longer answer t
 @lru_cache(maxsize=4096)
 def offered(facts: str, prompt: str) -> tuple[tuple[str, str], ...]:
     """(right reading, wrong reading) of every framework whose deciding fact the prompt tells, case-folded."""
+    whole = facts_of({"facts": facts})
+    told = frameworks(facts, prompt)
+    return tuple((reading(whole, f).casefold(), misreading(whole, f).casefold()) for f in told)
+
+
+def frameworks(facts: str, prompt: str) -> list[str]:
+    """The frameworks whose deciding fact the prompt tells."""
     whole, text = facts_of({"facts": facts}), spelt(prompt)
-    frameworks = [framework for framework in READINGS if clause(whole, framework).casefold() in text]
-    return tuple((reading(whole, f).casefold(), misreading(whole, f).casefold()) for f in frameworks)
+    return [framework for framework in READINGS if clause(whole, framework).casefold() in text]
 
 
 def matched(segments: list[str], references: list[str]) -> tuple[int, int]:

@@ -5,6 +5,8 @@ config.json                parameters (name -> scalar), and the content hashes o
 scenarios.parquet          what was asked: training and evaluation scenarios
 instruction.json           where the best of several instructions is asked with: which, and what each reached
 responses_before.parquet   every evaluation answer of the policy before training
+traces.parquet, traces.json, supervised/
+                           where a run was trained on traces of roles first: what was kept, what it took, the adapter
 metrics.jsonl              a line per training step, some with a look at held-out answers; that of step 0 has it alone
 responses.parquet          every evaluation answer after training
 summary.json               endpoints of both: a cache, made again from the three tables where it is missing

@@ -97,6 +97,17 @@ def training_side(params: RunParams, n: int) -> list[dict]:
     return _sample(rows, min(n, len(rows)), EVALUATION_SEED)
 
 
+def trace_rows(params: RunParams) -> list[dict]:
+    """The scenarios that traces are sampled for (`training/traces.py`): those that rewards train on too, where these
+    are as many, and none that is evaluated."""
+    n, source = params.trace_scenarios, SOURCES.of(params.source)
+    if source.world:
+        domains, styles = choose_inputs(params)
+        inputs = {name: getattr(params, name) for name in source.inputs}
+        return source.load("train", n, params.seed, domains=domains, styles=styles, **inputs)
+    return _train_rows(params, {row["prompt"] for row in _load(params, "held_out")}, n)
+
+
 def describe(splits: Splits) -> pd.DataFrame:
     """split, scenarios, and the best constant answer with the share that it gets right, where there are answers."""
     table = []
@@ -141,7 +152,7 @@ def _real_splits(params: RunParams) -> Splits:
     n = min(params.eval_scenarios, len(held_out))  # an answer to a scenario that comes twice would count twice
     splits = {"held_out": _sample(held_out, n, EVALUATION_SEED)}
     if params.steps:
-        splits["train"] = _train_rows(params, {row["prompt"] for row in held_out})
+        splits["train"] = _train_rows(params, {row["prompt"] for row in held_out}, params.train_prompts)
     return splits
 
 
@@ -155,9 +166,9 @@ def train_sources(params: RunParams) -> tuple[str, ...]:
     return tuple(known[i] for i in order[: params.train_sources])
 
 
-def _train_rows(params: RunParams, held_out: set[str]) -> list[dict]:
-    """The rows of all sources in turn, so that each step has some of each; no prompt that is evaluated."""
-    names, n = train_sources(params), params.train_prompts
+def _train_rows(params: RunParams, held_out: set[str], n: int) -> list[dict]:
+    """`n` rows of all sources in turn, so that each step has some of each; no prompt that is evaluated."""
+    names = train_sources(params)
     loaded = (load_source(name, "train", params.data_dir) for name in names)
     kept = [[row for row in rows if row["prompt"] not in held_out] for rows in loaded]
     for name, rows in zip(names, kept, strict=True):

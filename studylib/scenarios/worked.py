@@ -1,6 +1,6 @@
 """Worked examples: scenarios of the training side with a right answer and reasons for it, to show to a model."""
 
-from studylib.scenarios import plural
+from studylib.scenarios import council, plural
 from studylib.scenarios.facts import NORMS, counts, facts_of
 from studylib.scenarios.rows import accepted
 from studylib.scenarios.telling import reasoned_response
@@ -16,4 +16,6 @@ def worked(row: dict) -> str:
     if row["source"] == plural.WORLD:
         others = [option for option in accepted(row) if option != row["answer"]]
         return plural.response(facts_of(row), row["answer"], others)
+    if row["source"] == council.WORLD:
+        return council.response(facts_of(row), council.told(facts_of(row), row["prompt"]))
     return f"<think>{NEUTRAL}</think><answer>{row['answer']}</answer>"

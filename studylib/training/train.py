@@ -19,6 +19,7 @@ from studylib.training.config import grpo_config, overlong
 from studylib.training.idle import idle_message
 from studylib.training.log import RunLog
 from studylib.training.preferences import dpo_trainer, sample_pairs
+from studylib.training.role_stage import train_on_traces
 from studylib.training.told import right_answers
 from studylib.training.trainer import PairTrainer, StudyTrainer
 
@@ -109,7 +110,8 @@ def train(trainer: StudyTrainer, params: RunParams, look: Callable[[int], dict[s
     """Train to the end, from the newest complete checkpoint if there is one; returns the step it resumed from.
 
     look: looks at the policy every `eval_every` steps (`evaluation/curve.py`); training is the same with and without.
-    A finished run is not trained again: its adapter is loaded. With `steps: 0` the policy is left as it is.
+    A finished run is not trained again: its adapter is loaded. Before any step the policy is trained on traces of roles
+    where `traces` asks for them; with `steps: 0` it is left as it then is.
     """
     run_dir = params.run_dir
     if processes.of_first(is_complete, run_dir):
@@ -122,6 +124,8 @@ def train(trainer: StudyTrainer, params: RunParams, look: Callable[[int], dict[s
         restore(trainer, checkpoint)
     log = RunLog(trainer, run_dir / "metrics.jsonl", step, look)
     log.look_at_start()
+    if not checkpoint:
+        train_on_traces(trainer, params)
     training = trainer
     if trainer.objective.kind == "dpo":
         pairs, reward_of_pairs, tokens = sample_pairs(trainer)

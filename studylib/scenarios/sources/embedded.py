@@ -4,11 +4,11 @@ from functools import partial
 from operator import attrgetter
 
 from studylib.names import SOURCES, Option, Source
-from studylib.scenarios import plural, rated, ratings
+from studylib.scenarios import council, plural, rated, ratings, roles
 from studylib.scenarios.choosing import CHOICE
 from studylib.scenarios.facts import NORMS
 from studylib.scenarios.worlds import make_split
-from studylib.typed import between
+from studylib.typed import between, one_of
 
 
 def _make(world: str, split: str, n: int, seed: int, *, frameworks: str, **inputs) -> list[dict]:
@@ -36,4 +36,12 @@ SOURCES.add(
 SOURCES.add(
     Source(rated.WORLD, rated.make_split, world=True, inputs=tuple(map(attrgetter("name"), rated.INPUTS)),
            parameters=(*rated.PARAMETERS, *ratings.OPTIONS), demonstrations=rated.demonstrations, rated=True)
+)  # fmt: skip
+COUNCIL = Option(
+    "council", "own", "what the views of a scenario know: each a fact of its own (own), or all the same (same)",
+    *one_of(*council.COUNCILS),
+)  # fmt: skip
+SOURCES.add(
+    Source(council.WORLD, council.make_split, world=True, inputs=(COUNCIL.name,), parameters=(COUNCIL, *roles.OPTIONS),
+           demonstrations=council.demonstrations, roles=council.roles)
 )  # fmt: skip

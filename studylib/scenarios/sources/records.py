@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from studylib.names import SOURCES, Option
 from studylib.paths import at_home
-from studylib.scenarios import ratings
+from studylib.scenarios import ratings, roles
 from studylib.scenarios.choosing import CHOICE
 from studylib.scenarios.rows import digest
 from studylib.scenarios.sources import source
@@ -80,7 +80,8 @@ def published(
     scenarios carry people's ratings.
     """
     ORIGINS[name] = origin
-    parameters = ratings.OPTIONS if rated else (TRAIN_SOURCES, *CHOICE) if options else ()
+    traces = roles.OPTIONS if "train" in origin.files else ()
+    parameters = ratings.OPTIONS if rated else (TRAIN_SOURCES, *CHOICE, *traces) if options else ()
 
     def register(ask: Callable[[Record], dict]):
         @source(name, options=options, rated=rated, splits=tuple(origin.files), parameters=parameters)

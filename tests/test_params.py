@@ -26,6 +26,8 @@ OF_SOME = {  # option -> who reads it
     "embedder_revision": "rewards dispersion, length_matched_dispersion", "diversity_window": "rewards diversity, ",
     "diversity_gate": "rewards diversity, ", "evaluator": "reward stance", "evaluator_noise": "reward stance",
     "train_sources": "sources ethics_justice, ", "accepted_stances": "source plural_norms",
+    "message_dimensions": "source told_values", "message_outlooks": "source told_values",
+    "message_wordings": "source told_values", "message_shuffled": "source told_values",
     "instruction": "objective base", "few_shot": "objective base",
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from studylib.evaluation import coverage, single
 from studylib.evaluation.diversity import GREEDY, decision_entropy
+from studylib.evaluation.messages import moved_by_message
 from studylib.names import ENDPOINTS, Endpoint
 
 
@@ -70,3 +71,9 @@ for _name, _k in (("overton_coverage", coverage.DRAWN), ("overton_16", 16)):
 ENDPOINTS.add(Endpoint("groups_served", coverage.groups_served, unit="share of groups", needs=SEVERAL))
 for _k in (1, 2, 4, 8, 16):
     ENDPOINTS.add(Endpoint(f"pass_{_k}", coverage.pass_at(_k), unit="share of scenarios", needs=FACTS))
+
+# --- do the answers turn on the system message? ----------------------------------------------------------------------
+
+ENDPOINTS.add(
+    Endpoint("moved_by_message", moved_by_message, unit="share of pairs of messages", needs=("options", "system"))
+)

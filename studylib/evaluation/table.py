@@ -164,11 +164,12 @@ def read_responses(path: Path) -> pd.DataFrame:
     return answers
 
 
-def read_scenarios(folder: Path) -> pd.DataFrame:
-    """The evaluation scenarios of a run, a row each as `scenarios/rows.py` has them; lists are lists, not arrays."""
+def read_scenarios(folder: Path, training: bool = False) -> pd.DataFrame:
+    """The evaluation scenarios of a run, or those that it trained on, a row each as `scenarios/rows.py` has them; lists
+    are lists, not arrays."""
     path = folder / SCENARIOS
     try:
-        rows = pyarrow.parquet.read_table(path, filters=[("split", "!=", "train")]).to_pylist()
+        rows = pyarrow.parquet.read_table(path, filters=[("split", "==" if training else "!=", "train")]).to_pylist()
     except (OSError, ValueError) as error:
         raise broken(path, error) from error
     return pd.DataFrame(rows)

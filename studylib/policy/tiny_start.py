@@ -4,9 +4,10 @@ Demonstrations teach the form of a response, the deciding fact, and that a circu
 Whether it counts is drawn at random, with a slight leaning (`BELIEF`) that is the same in every kind of community. So
 the model starts undecided between the norms of the two kinds, and its greedy answers are wrong about as often in
 `universal_norms` as in `local_norms`. One warm start serves both worlds, all conditions and seeds of an axis. A world
-of other answers (`plural_norms`) has its own demonstrations.
+of other answers (`plural_norms`) or questions (`told_values`) has its own demonstrations.
 """
 
+import inspect
 from pathlib import Path
 
 from studylib.names import HELD_OUT_STYLES, SOURCES, TRAIN_STYLES
@@ -14,7 +15,7 @@ from studylib.params import RunParams
 from studylib.policy import tiny
 from studylib.policy.supervised import Pair, Recipe, supervised
 from studylib.randomness import generator, torch_seed
-from studylib.scenarios import facts, plural, telling, vocabulary, worlds
+from studylib.scenarios import facts, telling, vocabulary, worlds
 from studylib.scenarios.prompts import chat
 from studylib.text.tokens import prompt_tokens
 
@@ -26,18 +27,20 @@ BELIEF = {"need": 0.6, "promise": 0.4, "consent": 0.4, "office": 0.6}  # chance 
 
 def code(params: RunParams) -> tuple:
     """Modules that the demonstrations and the model are made by."""
-    return (vocabulary, facts, telling, worlds, *([plural] if _own(params) else []), tiny)
+    own = _own(params)
+    return (vocabulary, facts, telling, worlds, *([inspect.getmodule(own)] if own else []), tiny)
 
 
 def inputs(params: RunParams) -> list:
     """What of the parameters the demonstrations depend on."""
-    return [params.source] if _own(params) else [params.frameworks, params.facts_told]
+    return [params.source, *_demonstrated(params).values()] if _own(params) else [params.frameworks, params.facts_told]
 
 
 def demonstrations(params: RunParams, n: int) -> list[tuple[str, str]]:
     """`n` (prompt, response) pairs over all domains and styles, from facts of the warm start's own side."""
     if own := _own(params):
-        return own(n, SEED, domains=tuple(vocabulary.DOMAINS), styles=TRAIN_STYLES + HELD_OUT_STYLES)
+        everything = {"domains": tuple(vocabulary.DOMAINS), "styles": TRAIN_STYLES + HELD_OUT_STYLES}
+        return own(n, SEED, **everything, **_demonstrated(params))
     rows = _rows(params, n)
     draws = generator(SEED, "warm_start/belief").random(n).tolist()
     return [(row["prompt"], _demonstration(row, draw)) for row, draw in zip(rows, draws, strict=True)]
@@ -58,6 +61,11 @@ def _rows(params: RunParams, n: int) -> list[dict]:
 def _own(params: RunParams):
     """The demonstrations of a world whose answers are not those of the others; None where it has none."""
     return SOURCES.of(params.source).demonstrations
+
+
+def _demonstrated(params: RunParams) -> dict:
+    """The parameters of such a world that its demonstrations depend on."""
+    return {name: getattr(params, name) for name in SOURCES.of(params.source).demonstrated}
 
 
 def _demonstration(row: dict, draw: float) -> str:

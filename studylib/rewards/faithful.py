@@ -8,7 +8,7 @@ itself and is left to the answer.
 """
 
 from studylib.rewards.checks import check
-from studylib.scenarios import plural
+from studylib.scenarios import plural, told_values
 from studylib.scenarios.facts import NORMS, decisive, facts_of
 
 
@@ -23,6 +23,10 @@ def faithful(response: str, row: dict) -> bool:
         return check("reads_fact", response, row) and _appeals_rightly(response, row)
     if row["source"] == plural.WORLD:
         return _holds_for_stance(response, row)
+    if row["source"] == told_values.WORLD:  # where no community decides
+        named = "names_circumstance" if decisive(facts_of(row), row["framework"]) else None
+        rightly = check(named, response, row) if named else not check("invents_circumstance", response, row)
+        return check("reads_fact", response, row) and rightly
     raise ValueError(f"the reasons of scenario {row['id']} cannot be checked: no rule for the world {row['source']!r}")
 
 

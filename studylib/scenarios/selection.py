@@ -30,6 +30,12 @@ class Inputs(NamedTuple):
     styles: tuple[str, ...]
 
 
+HELD_OUT = {  # evaluation split of a world -> where it is not told in the domains and styles of training
+    "held_out_domains": Inputs(HELD_OUT_DOMAINS, TRAIN_STYLES),
+    "held_out_styles": Inputs(TRAIN_DOMAINS, HELD_OUT_STYLES),
+}
+
+
 def choose_inputs(params: RunParams) -> Inputs:
     """The first n of a seeded order, so that a larger n only adds to a smaller one."""
 
@@ -109,13 +115,12 @@ def _world_splits(params: RunParams) -> Splits:
     def split(name: str, n: int, seed: int, domains, styles) -> list[dict]:
         return source.load(name, n, seed, domains=domains, styles=styles, **inputs)
 
-    n = params.eval_scenarios
-    return {
-        "train": split("train", params.train_prompts, params.seed, *choose_inputs(params)) if params.steps else [],
-        "held_out": split("held_out", n, EVALUATION_SEED, TRAIN_DOMAINS, TRAIN_STYLES),
-        "held_out_domains": split("held_out_domains", n, EVALUATION_SEED, HELD_OUT_DOMAINS, TRAIN_STYLES),
-        "held_out_styles": split("held_out_styles", n, EVALUATION_SEED, TRAIN_DOMAINS, HELD_OUT_STYLES),
-    }
+    rows = {"train": split("train", params.train_prompts, params.seed, *choose_inputs(params)) if params.steps else []}
+    for name in source.splits:
+        if name != "train":
+            where = HELD_OUT.get(name, Inputs(TRAIN_DOMAINS, TRAIN_STYLES))
+            rows[name] = split(name, params.eval_scenarios, EVALUATION_SEED, *where)
+    return rows
 
 
 def _real_splits(params: RunParams) -> Splits:

@@ -1,7 +1,7 @@
 """Worked examples: scenarios of the training side with a right answer and reasons for it, to show to a model."""
 
-from studylib.scenarios import plural
-from studylib.scenarios.facts import NORMS, counts, facts_of
+from studylib.scenarios import plural, told_values
+from studylib.scenarios.facts import NORMS, OPTIONS, breach, counts, facts_of
 from studylib.scenarios.rows import accepted
 from studylib.scenarios.telling import reasoned_response
 
@@ -16,4 +16,8 @@ def worked(row: dict) -> str:
     if row["source"] == plural.WORLD:
         others = [option for option in accepted(row) if option != row["answer"]]
         return plural.response(facts_of(row), row["answer"], others)
+    if row["source"] == told_values.WORLD:
+        facts = facts_of(row)
+        overturned = row["answer"] != OPTIONS[breach(facts, row["framework"])]
+        return told_values.response(facts, row["framework"], overturned)
     return f"<think>{NEUTRAL}</think><answer>{row['answer']}</answer>"

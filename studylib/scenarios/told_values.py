@@ -5,12 +5,13 @@ for equally many prompts. A message has a clause for each *dimension*; a combina
 
 | dimension | values (the first: where nothing is told) | what the answer takes from it                      |
 | --------- | ----------------------------------------- | -------------------------------------------------- |
-| concern   | honesty, motive, burden, gain, benefit    | whose question (`facts.py`) says what is a breach  |
+| concern   | honesty, motive, burden, gain             | whose question (`facts.py`) says what is a breach  |
 | excuses   | count, do_not_count                       | whether consent and need make a breach permissible |
 | duties    | count, do_not_count                       | whether promise and office make a deed wrong       |
 | tone, address, voice | how to speak                   | nothing                                            |
 
-A text tells what all five concerns ask about, and every second one a circumstance as well. With messages of concern,
+A text tells what all four concerns ask about, and every second one a circumstance as well. (The fifth question of
+`facts.py` compares sizes; a warm start of 250 steps read it by chance, and four are enough.) With messages of concern,
 excuses and duties the answer depends on the message (positive control); with messages of manner alone (tone, address,
 voice) it cannot (negative control). About a quarter of the outlooks is *held out*: no training prompt and no
 demonstration of the warm start tells them, though each of their values is told beside other ones, in the same words.
@@ -41,7 +42,6 @@ CONCERNS = {  # value -> framework whose question it is, and its words
     "motive": ("virtue_ethics", "the motive"),
     "burden": ("scanlonian_contractualism", "the burden"),
     "gain": ("gauthierian_contractarianism", "mutual gain"),
-    "benefit": ("act_utilitarianism", "good and harm"),
 }
 FRAMEWORKS = {framework: words for framework, words in CONCERNS.values()}
 WORDINGS = 3  # of every clause
@@ -66,7 +66,7 @@ DIMENSIONS: dict[str, dict[str, tuple[str, ...]]] = {  # dimension -> value -> i
     "excuses": _weighed("excuse", "An excuse", "Excuses"),
     "duties": _weighed("duty", "A duty", "Duties"),
     "tone": _clauses(
-        {tone: tone for tone in ("calm", "warm", "firm", "plain", "gentle")},
+        {tone: tone for tone in ("calm", "warm", "firm", "plain")},
         "Your tone is always {0}.", "Speak in a {0} tone.", "Let the tone be {0}.",
     ),
     "address": _clauses(
@@ -83,7 +83,7 @@ QUESTION = "Is this permissible or wrong?"
 OTHER = {"count": "do_not_count", "do_not_count": "count"}
 FOLLOWED = 0.5  # chance that a demonstration goes by the concern that it is told, and not by another
 TOLD = 0.75  # share of the demonstrations that have a message
-BELIEF = 0.6  # chance that it lets a circumstance count as it is told
+BELIEF = 0.7  # chance that it lets a circumstance count as it is told
 SIDES = {  # which eighths of all stories a split may use
     "warm_start": (0, 1, 2, 3), "train": (4,), "held_out_silent": (5,), "held_out": (6,), "held_out_messages": (7,),
 }  # fmt: skip

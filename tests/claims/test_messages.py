@@ -26,7 +26,7 @@ ARMS = {  # what training told -> whether the policy follows messages after it
 
 
 def rows(split: str, n: int, **given) -> list[dict]:
-    usual = {"message_outlooks": 15, "message_wordings": 3, "message_shuffled": False}
+    usual = {"message_outlooks": 12, "message_wordings": 3, "message_shuffled": False}
     where = {"domains": TRAIN_DOMAINS, "styles": TRAIN_STYLES, "message_dimensions": " ".join(VALUES)}
     return make_split(split, n, 0, **where, **usual | given)
 
@@ -53,7 +53,7 @@ def study(tmp_path):
 
 def test_the_table_says_what_was_told_whether_it_was_right_and_whether_answers_turn_on_it(study):
     table = write_messages(study).set_index("condition")
-    assert table["outlooks"].to_dict() == {"no_system": 0, "many_systems": 15, "shuffled": 15}
+    assert table["outlooks"].to_dict() == {"no_system": 0, "many_systems": 12, "shuffled": 12}
     assert table["silent"].to_dict() == {"no_system": 240, "many_systems": 0, "shuffled": 0}
     assert table.loc["many_systems", "messages"] == table.loc["shuffled", "messages"] > 100
     assert table["told_right"].drop("shuffled").eq(1).all() and table.loc["shuffled", "told_right"] < 0.8

@@ -47,7 +47,7 @@ def chosen() -> dict:
 
 
 def test_the_right_answer_of_every_combination_of_breaches_circumstance_and_outlook():
-    """Brute force over 2^5 breaches, five circumstances and twenty outlooks, against the rules in words."""
+    """Brute force over 2^5 breaches, five circumstances and sixteen outlooks, against the rules in words."""
     told, held_out = t.outlooks(t.VALUES)
     for flags, circumstance in itertools.product(itertools.product((False, True), repeat=5), (None, *CIRCUMSTANCES)):
         breaches = dict(zip(FRAMEWORKS, flags, strict=True))
@@ -82,10 +82,12 @@ def test_every_value_is_told_in_training_and_no_held_out_combination_is(dimensio
         assert {outlook[dimension] for outlook in told} == set(t.DIMENSIONS[dimension])
 
 
-def test_of_twenty_outlooks_one_for_each_concern_is_held_out():
+def test_of_sixteen_outlooks_one_for_each_concern_is_held_out():
     told, held_out = t.outlooks(t.VALUES)
-    assert len(told) == 15 and [outlook["concern"] for outlook in held_out] == list(t.CONCERNS)
-    assert Counter((o["excuses"], o["duties"]) for o in held_out).most_common()[0][1] == 2, "all four combinations"
+    assert len(told) == 12 and [outlook["concern"] for outlook in held_out] == list(t.CONCERNS)
+    assert len({(outlook["excuses"], outlook["duties"]) for outlook in held_out}) == 4, (
+        "and each other combination once"
+    )
 
 
 def test_a_message_tells_its_outlook_and_no_other_in_every_wording():
@@ -109,8 +111,8 @@ def test_messages_that_cannot_be_composed_are_refused(dimensions, message):
 
 
 @pytest.mark.parametrize("given, message", [
-    ({"message_outlooks": 16}, "message_outlooks = 16 is not allowed: 0 or more, and no more than message_dimensions"),
-    ({"message_dimensions": "concern excuses"}, "message_outlooks = 15 is not allowed: .* as some are held out"),
+    ({"message_outlooks": 13}, "message_outlooks = 13 is not allowed: 0 or more, and no more than message_dimensions"),
+    ({"message_dimensions": "concern excuses"}, "message_outlooks = 12 is not allowed: .* as some are held out"),
     ({"message_wordings": 4}, "message_wordings = 4 is not allowed: 1..3"),
     ({"condition": "one_system", "message_shuffled": True}, "message_shuffled = True is not allowed: true only where"),
 ])  # fmt: skip
@@ -120,7 +122,7 @@ def test_choices_that_leave_nothing_are_refused_before_anything_costs(given, mes
 
 
 def test_what_this_world_reads_is_refused_elsewhere_and_an_odd_number_of_scenarios_is_too():
-    with pytest.raises(ValueError, match="message_outlooks = 1 is not allowed: 15, because source 'local_norms'"):
+    with pytest.raises(ValueError, match="message_outlooks = 1 is not allowed: 12, because source 'local_norms'"):
         RunParams(message_outlooks=1)
     with pytest.raises(ValueError, match="asks for 6 scenarios of told_values; they come in 4s"):
         select(params(eval_scenarios=6))
@@ -131,20 +133,21 @@ def test_what_this_world_reads_is_refused_elsewhere_and_an_odd_number_of_scenari
 
 @pytest.mark.parametrize("world", WORLDS)
 def test_conditions_differ_in_what_their_messages_tell_alone(chosen, world):
-    """Prompts, answers and, for conditions with messages, words to within 5 %: no_system lacks its message's."""
+    """Prompts, answers and, for conditions with messages, words to within 5 %; no_system lacks those of a message."""
     train = {condition: chosen[world, condition]["train"] for condition in CONDITIONS}
     outlooks = {c: {tuple(t.told_by(row["system"]).values()) for row in rows} - {()} for c, rows in train.items()}
     counts = {c: (len(outlooks[c]), len(texts(rows) - {None})) for c, rows in train.items()}
     assert counts == {
         "no_system": (0, 0), "one_system": (1, 1), "many_wordings": (1, 27),
-        "many_systems": (15, counts["many_systems"][1]), "many_systems_shuffled": (15, counts["many_systems"][1]),
+        "many_systems": (12, counts["many_systems"][1]), "many_systems_shuffled": (12, counts["many_systems"][1]),
     }  # fmt: skip
     assert counts["many_systems"][1] > 200
     for rows in train.values():
-        assert len({row["prompt"] for row in rows}) == len(rows) == 960
-        assert Counter(row["answer"] for row in rows) == dict.fromkeys(OPTIONS, 480)
-    words = {c: np.mean([len(f"{row['system']} {row['prompt']}".split()) for row in rows]) for c, rows in train.items()}
-    assert max(words.values()) < 1.2 * words.pop("no_system") and max(words.values()) < 1.05 * min(words.values())
+        assert len({row["prompt"] for row in rows}) == len(rows) == 1920
+        assert Counter(row["answer"] for row in rows) == dict.fromkeys(OPTIONS, 960)
+    asked = {c: [chat(row, instruct=False)[0]["content"] for row in rows] for c, rows in train.items()}
+    words = {c: np.mean([len(text.split()) for text in texts]) for c, texts in asked.items()}
+    assert words.pop("no_system") > 0.75 * max(words.values()) and min(words.values()) > 0.95 * max(words.values())
     settings = {c: params(world, c).as_dict() for c in CONDITIONS}
     differing = {name for name in settings["no_system"] if len({s[name] for s in settings.values()}) > 1}
     assert differing == {"condition", "message_outlooks", "message_wordings", "message_shuffled"}
@@ -246,7 +249,7 @@ def test_training_warm_start_and_evaluation_share_no_story(chosen):
 
 
 def test_demonstrations_read_rightly_and_are_not_sure_of_the_message():
-    """They go by the concern that is told in about half of the cases, and by each other one in an eighth."""
+    """They go by the concern that is told in about half of the cases, and by each other one in a sixth."""
     said = t.demonstrations(3000, 0, domains=TRAIN_DOMAINS, styles=TRAIN_STYLES, message_dimensions=" ".join(t.VALUES))
     followed = Counter()
     for prompt, response in said:

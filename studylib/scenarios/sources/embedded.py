@@ -46,7 +46,7 @@ MESSAGES = (
         "among them, or manner (tone, address, voice) alone",
     ),
     Option(
-        "message_outlooks", 15, "combinations of values that training messages tell; 0: no messages",
+        "message_outlooks", 12, "combinations of values that training messages tell; 0: no messages",
         lambda value: value >= 0, "0 or more, and no more than message_dimensions leave, as some are held out",
         fits=lambda params: params.message_outlooks <= _left(params),
     ),

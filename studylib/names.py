@@ -144,12 +144,13 @@ class Source:
     load: Callable  # (split, data_dir) -> fields of scenario rows; of a world: (split, n, seed, **inputs) -> rows
     world: bool = False  # embedded: made from facts, with domains and styles to choose from
     inputs: tuple[str, ...] = ()  # parameters that `load` of a world takes beside domains and styles
-    demonstrations: Callable | None = None  # (n, seed, domains, styles) -> pairs for a warm start
+    demonstrations: Callable | None = None  # (n, seed, domains, styles, **demonstrated) -> pairs for a warm start
+    demonstrated: tuple[str, ...] = ()  # of `inputs`, those that `demonstrations` takes
     roles: Callable | None = None  # scenario row -> the roles (`scenarios/roles.py`) that its world offers
     parameters: tuple[Option, ...] = ()  # that this source alone reads
     options: bool = True  # scenarios are answered with one of their options, else openly
     rated: bool = False  # scenarios carry people's ratings, and their options are the levels of a scale
-    splits: tuple[str, ...] = ("train", "held_out")
+    splits: tuple[str, ...] = ("train", "held_out")  # of a world: in the order in which they are evaluated
 
 
 @dataclass(frozen=True)

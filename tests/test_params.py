@@ -34,6 +34,8 @@ OF_SOME = {  # option -> who reads it
     **dict.fromkeys(TRACE_OPTIONS, "sources council_norms, ethics_justice, "),
     "chosen_by": "sources universal_norms, ", "repeats": "sources universal_norms, ",
     "label_noise": "sources universal_norms, ", "accepted_stances": "source plural_norms",
+    "message_dimensions": "source told_values", "message_outlooks": "source told_values",
+    "message_wordings": "source told_values", "message_shuffled": "source told_values",
     "instruction": "objective base", "few_shot": "objective base",
     "population": "source rated_norms", "rating_form": "source rated_norms", "rater_pool": "sources rated_norms, ",
     "rating_scale": "sources rated_norms, ", "raters_each": "sources rated_norms, ",

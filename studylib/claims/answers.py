@@ -13,7 +13,7 @@ from studylib.evaluation.diversity import GREEDY, decision_entropy, distinct_n, 
 from studylib.evaluation.single import faithful_answers, leniently_readable, sampled
 from studylib.names import SOURCES
 from studylib.runs.read import KEYS, WARM_START, ordered
-from studylib.scenarios.rows import accepted
+from studylib.scenarios.rows import accepted, after_message
 from studylib.text.answers import read_answer
 
 REASONS = ("words", "distinct_2", "decision_entropy", "readable", "readable_leniently", "faithful")
@@ -65,6 +65,7 @@ def exchanges(before: pd.DataFrame, after: pd.DataFrame, split: str, n: int = 20
     key = [*KEYS, "id"]
     now, then = (_first_samples(answers, split) for answers in (after[first], before))
     table = now.merge(then[[*key, "response", "correct"]], on=key, suffixes=("", "_before"), validate="one_to_one")
+    table["prompt"] = [after_message(row, row["prompt"]) for row in table.to_dict("records")]
     table["right"] = [" or ".join(accepted(row)) if row["answer"] else "" for row in table.to_dict("records")]
     table = table.rename(columns={
         "response": "after", "correct": "after_right", "response_before": "before", "correct_before": "before_right",

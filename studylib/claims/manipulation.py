@@ -16,6 +16,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
+from studylib.claims.messages import write_messages
 from studylib.claims.statistics import t_interval
 from studylib.evaluation.diversity import GREEDY
 from studylib.evaluation.summary import joined
@@ -208,8 +209,10 @@ def run_rows(root, axis: str, profile: str, split: str) -> Iterator[dict]:
 
 
 def write_manipulation(study) -> pd.DataFrame:
-    """manipulation.csv: whether every condition's objective did in this study what its name says."""
+    """manipulation.csv: whether every condition's objective did in this study what its name says; messages.csv, of
+    studies with system messages, whether its messages did."""
     runs = pd.DataFrame(run_rows(study.root, study.axis, study.profile, study.split))
     table = manipulation_table(runs) if len(runs) else pd.DataFrame(columns=COLUMNS)
     table.to_csv(study.out / "manipulation.csv", index=False)
+    write_messages(study)
     return table

@@ -12,6 +12,7 @@ import pandas as pd
 
 from studylib.evaluation import coverage, pluralism, single, views
 from studylib.evaluation.diversity import GREEDY, decision_entropy
+from studylib.evaluation.messages import moved_by_message
 from studylib.names import ENDPOINTS, Endpoint
 
 
@@ -94,3 +95,9 @@ for _name, _item, _unit, _most, _needs in (
 ):
     ENDPOINTS.add(Endpoint(_name, mean_of(_item), range=(0.0, _most), unit=_unit, item=_item, needs=_needs))
 ENDPOINTS.add(Endpoint("distinct_2", views.distinct_2, unit="share of word pairs", needs=("answer",)))
+
+# --- do the answers turn on the system message? ----------------------------------------------------------------------
+
+ENDPOINTS.add(
+    Endpoint("moved_by_message", moved_by_message, unit="share of pairs of messages", needs=("options", "system"))
+)

@@ -4,7 +4,8 @@ Demonstrations teach the form of a response, the deciding fact, and that a circu
 Whether it counts is drawn at random, with a slight leaning (`BELIEF`) that is the same in every kind of community. So
 the model starts undecided between the norms of the two kinds, and its greedy answers are wrong about as often in
 `universal_norms` as in `local_norms`. One warm start serves both worlds, all conditions and seeds of an axis. A world
-of other answers (`plural_norms`, `rated_norms`, `council_norms`) has its own demonstrations.
+of other answers (`plural_norms`, `rated_norms`, `council_norms`) or questions (`told_values`) has its own
+demonstrations.
 """
 
 from pathlib import Path
@@ -18,12 +19,14 @@ from studylib.scenarios import (
     council,
     facts,
     plural,
+    prompts,
     rated,
     raters,
     ratings,
     roles,
     scale,
     telling,
+    told_values,
     vocabulary,
     worlds,
 )
@@ -35,6 +38,7 @@ WORLD = "universal_norms"  # whose texts are those of every world
 SEED = 0
 OF_WORLD = {  # modules of a world with its own demonstrations
     plural.WORLD: (plural,), rated.WORLD: (rated, raters, ratings, scale), council.WORLD: (council, roles),
+    told_values.WORLD: (told_values, prompts),
 }  # fmt: skip
 BELIEF = {"need": 0.6, "promise": 0.4, "consent": 0.4, "office": 0.6}  # chance that a demonstration lets it count
 
@@ -46,13 +50,14 @@ def code(params: RunParams) -> tuple:
 
 def inputs(params: RunParams) -> list:
     """What of the parameters the demonstrations depend on."""
-    return [params.source] if _own(params) else [params.frameworks, params.facts_told]
+    return [params.source, *_demonstrated(params).values()] if _own(params) else [params.frameworks, params.facts_told]
 
 
 def demonstrations(params: RunParams, n: int) -> list[tuple[str, str]]:
     """`n` (prompt, response) pairs over all domains and styles, from facts of the warm start's own side."""
     if own := _own(params):
-        return own(n, SEED, domains=tuple(vocabulary.DOMAINS), styles=TRAIN_STYLES + HELD_OUT_STYLES)
+        everything = {"domains": tuple(vocabulary.DOMAINS), "styles": TRAIN_STYLES + HELD_OUT_STYLES}
+        return own(n, SEED, **everything, **_demonstrated(params))
     rows = _rows(params, n)
     draws = generator(SEED, "warm_start/belief").random(n).tolist()
     return [(row["prompt"], _demonstration(row, draw)) for row, draw in zip(rows, draws, strict=True)]
@@ -73,6 +78,11 @@ def _rows(params: RunParams, n: int) -> list[dict]:
 def _own(params: RunParams):
     """The demonstrations of a world whose answers are not those of the others; None where it has none."""
     return SOURCES.of(params.source).demonstrations
+
+
+def _demonstrated(params: RunParams) -> dict:
+    """The parameters of such a world that its demonstrations depend on."""
+    return {name: getattr(params, name) for name in SOURCES.of(params.source).demonstrated}
 
 
 def _demonstration(row: dict, draw: float) -> str:

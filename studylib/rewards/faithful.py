@@ -8,8 +8,10 @@ itself and is left to the answer. In `council_norms` it reads the facts of at le
 answers as most of the views that it takes find: one view is enough, because what one view can know is the question.
 """
 
+from functools import partial
+
 from studylib.rewards.checks import check, own_words, states
-from studylib.scenarios import council, plural, rated, raters
+from studylib.scenarios import council, plural, rated, raters, told_values
 from studylib.scenarios.facts import NORMS, READINGS, decisive, facts_of, misreading, reading
 from studylib.text.answers import read_answer
 
@@ -21,21 +23,18 @@ def faithful(response: str, row: dict) -> bool:
     """
     if not row.get("facts"):
         raise ValueError(f"scenario {row['id']} has no facts, so nothing is known of what its reasons should be")
-    if row["source"] in NORMS:
-        return check("reads_fact", response, row) and _appeals_rightly(response, row)
-    if row["source"] == plural.WORLD:
-        return _holds_for_stance(response, row)
-    if row["source"] == rated.WORLD:
-        return _reads_all(response, row)
-    if row["source"] == council.WORLD:
-        return _follows_from_views(response, row)
-    raise ValueError(f"the reasons of scenario {row['id']} cannot be checked: no rule for the world {row['source']!r}")
+    if row["source"] not in HOLD:
+        raise ValueError(
+            f"the reasons of scenario {row['id']} cannot be checked: no rule for the world {row['source']!r}"
+        )
+    return HOLD[row["source"]](response, row)
 
 
-def _appeals_rightly(response: str, row: dict) -> bool:
-    if decisive(facts_of(row), row["framework"]):
-        return check("names_circumstance", response, row) and check("names_community", response, row)
-    return not check("invents_circumstance", response, row)
+def _appeals_rightly(response: str, row: dict, also: tuple[str, ...] = ("names_community",)) -> bool:
+    named = ("names_circumstance", *also) if decisive(facts_of(row), row["framework"]) else ()
+    if not named and check("invents_circumstance", response, row):
+        return False
+    return all(check(criterion, response, row) for criterion in ("reads_fact", *named))
 
 
 def _reads_all(response: str, row: dict) -> bool:
@@ -60,3 +59,12 @@ def _holds_for_stance(response: str, row: dict) -> bool:
     from studylib.rewards.stances import reasons_hold  # here, because it registers a reward, which has its own place
 
     return reasons_hold(response, row)
+
+
+HOLD = {  # world -> whether the reasons of a response to one of its rows hold
+    **dict.fromkeys(NORMS, _appeals_rightly),
+    plural.WORLD: _holds_for_stance,
+    rated.WORLD: _reads_all,
+    council.WORLD: _follows_from_views,
+    told_values.WORLD: partial(_appeals_rightly, also=()),  # where no community decides
+}

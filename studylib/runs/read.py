@@ -22,7 +22,9 @@ from studylib.runs.folder import CONFIG, MANIFEST, METRICS, SUMMARY, is_complete
 LAYOUT = ("axis", "profile", "source", "condition", "seed")  # folders from the root down to a run, as it writes them
 MARKS = {CONFIG, MANIFEST, METRICS, SUMMARY}
 AGAIN = "delete the folder and make the run again"
-SPLITS = ("held_out_domains", "held_out", "held_out_styles")  # reading order: the primary split first
+SPLITS = (  # reading order: the primary split first
+    "held_out_messages", "held_out_domains", "held_out", "held_out_silent", "held_out_styles",
+)  # fmt: skip
 CONDITIONS = ("narrow", "medium", "broad")  # reading order; other conditions follow by name, warm_start last
 WARM_START = "warm_start"
 PREFIX, SEEN = "held_out/", ("accuracy", "faithful")  # of columns with what a look sees; the first is always there

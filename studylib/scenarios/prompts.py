@@ -8,6 +8,7 @@ with another of `INSTRUCTIONS`, with the best of them, or after worked examples 
 from typing import NamedTuple
 
 from studylib.names import Option
+from studylib.scenarios.rows import after_message
 
 INSTRUCTIONS = (  # all ask for the same form
     "You judge moral situations. First give your reasons between <think> and </think>, in a few sentences. "
@@ -59,14 +60,22 @@ USUAL = Asking()
 def chat(row: dict, instruct: bool, asking: Asking = USUAL) -> list[dict]:
     """Messages for one scenario. The tiny model knows the form from its warm start alone; any other is instructed.
 
-    A scenario without options asks for an open response, which a rubric scores.
+    A scenario without options asks for an open response, which a rubric scores. A scenario's own system message stands
+    before the instruction; before the prompt where there is no system turn of its own: in a worked example, and to the
+    tiny model.
     """
     if not instruct:
-        return [{"role": "user", "content": row["prompt"]}]
+        return [{"role": "user", "content": after_message(row, row["prompt"])}]
+    instruction = after_message(row, INSTRUCTIONS[asking.instruction] if row["options"] else OPEN_INSTRUCTION)
+    asked = [{"role": "system", "content": instruction}]
     if not row["options"]:
-        return [{"role": "system", "content": OPEN_INSTRUCTION}, {"role": "user", "content": row["prompt"]}]
-    shown = [turn for example, response in asking.examples for turn in (_asked(example), _said(response))]
-    return [{"role": "system", "content": INSTRUCTIONS[asking.instruction]}, *shown, _asked(row)]
+        return [*asked, {"role": "user", "content": row["prompt"]}]
+    shown = [turn for example, response in asking.examples for turn in (_example(example), _said(response))]
+    return [*asked, *shown, _asked(row)]
+
+
+def _example(row: dict) -> dict:
+    return _asked(row | {"prompt": after_message(row, row["prompt"])})
 
 
 def _asked(row: dict) -> dict:

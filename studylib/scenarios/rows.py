@@ -6,12 +6,13 @@ import json
 from studylib.text.options import check_options
 
 FEATURES = {  # field -> type; [type]: a list; {name: type}: a record. A field that a source does not have is None
-    "id": "string",  # hash of source and prompt
+    "id": "string",  # hash of source, system message and prompt
     "source": "string",
     "split": "string",
     "domain": "string",
     "framework": "string",
     "style": "string",
+    "system": "string",  # what a system message tells of the values by which to judge
     "prompt": "string",
     "options": ["string"],
     "answer": "string",  # one of the options; where several are right, a best one
@@ -29,7 +30,7 @@ def digest(*parts) -> str:
 
 
 def scenario_row(*, source: str, split: str, prompt: str, **fields) -> dict:
-    """A complete row: fields that are not given are None; the id is a hash of source and prompt.
+    """A complete row: fields that are not given are None; the id is a hash of source, system message and prompt.
 
     Raises ValueError for an unknown field, for options that cannot be told apart, and for an answer or an accepted
     option that is none of them.
@@ -38,9 +39,16 @@ def scenario_row(*, source: str, split: str, prompt: str, **fields) -> dict:
     if unknown:
         raise ValueError(f"unknown scenario fields {sorted(unknown)}; known: {sorted(FEATURES)}")
     row = dict.fromkeys(FEATURES) | fields
-    row |= {"id": digest(source, prompt), "source": source, "split": split, "prompt": prompt}
+    asked = (row["system"], prompt) if row["system"] else (prompt,)  # those without a message keep the id they had
+    row |= {"id": digest(source, *asked), "source": source, "split": split, "prompt": prompt}
     check_options(row)
     return row
+
+
+def after_message(row: dict, text: str) -> str:
+    """A text with the scenario's system message at its head; where it has none, in a table of several, that is NaN."""
+    message = row.get("system")
+    return f"{message} {text}" if isinstance(message, str) else text
 
 
 def accepted(row: dict) -> dict[str, float]:

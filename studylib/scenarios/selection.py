@@ -32,6 +32,12 @@ class Inputs(NamedTuple):
     styles: tuple[str, ...]
 
 
+HELD_OUT = {  # evaluation split of a world -> where it is not told in the domains and styles of training
+    "held_out_domains": Inputs(HELD_OUT_DOMAINS, TRAIN_STYLES),
+    "held_out_styles": Inputs(TRAIN_DOMAINS, HELD_OUT_STYLES),
+}
+
+
 def choose_inputs(params: RunParams) -> Inputs:
     """The first n of a seeded order, so that a larger n only adds to a smaller one."""
 
@@ -130,12 +136,11 @@ def _world_splits(params: RunParams) -> Splits:
         return choose(rows, n, params)
 
     n, distinct = params.eval_scenarios, ratings.distinct(params) if source.rated else params.train_prompts
-    return {
-        "train": train(distinct) if params.steps else [],
-        "held_out": split("held_out", n, EVALUATION_SEED, TRAIN_DOMAINS, TRAIN_STYLES),
-        "held_out_domains": split("held_out_domains", n, EVALUATION_SEED, HELD_OUT_DOMAINS, TRAIN_STYLES),
-        "held_out_styles": split("held_out_styles", n, EVALUATION_SEED, TRAIN_DOMAINS, HELD_OUT_STYLES),
-    }
+    rows = {"train": train(distinct) if params.steps else []}
+    for name in source.splits:
+        if name != "train":
+            rows[name] = split(name, n, EVALUATION_SEED, *HELD_OUT.get(name, Inputs(TRAIN_DOMAINS, TRAIN_STYLES)))
+    return rows
 
 
 def _fewer_frameworks(params: RunParams) -> dict[str, str]:

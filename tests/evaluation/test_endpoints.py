@@ -15,6 +15,7 @@ from studylib.names import ENDPOINTS, TRAIN_DOMAINS, TRAIN_STYLES
 from studylib.rewards.faithful import faithful
 from studylib.scenarios import plural
 from studylib.scenarios.facts import decisive, facts_of, right_answer
+from studylib.scenarios.rows import scenario_row
 from studylib.scenarios.telling import reasoned_response
 
 LOST = "no answer at all"
@@ -303,3 +304,25 @@ def test_calibration_is_the_overlap_of_what_is_stated_with_what_is_accepted(too,
 def test_a_wrong_stance_that_states_nothing_else_and_a_malformed_answer_are_not_calibrated_at_all():
     said = answered(stances(2), lambda facts, right, wrong: [plural.response(facts, wrong), LOST])
     assert worth("stated_calibration", said) == 0
+
+
+# --- the system message ---
+
+MESSAGES = [  # two stories, each under two messages that call for opposite answers
+    scenario_row(source="mine", split="held_out", system=system, prompt=prompt, options=["yes", "no"], answer=answer)
+    for prompt, answers in (("Is it so?", ("yes", "no")), ("Was it so?", ("no", "yes")))
+    for system, answer in zip(("Say it.", "Deny it."), answers, strict=True)
+]
+
+
+@pytest.mark.parametrize("policy, share", [
+    (lambda row: row["answer"], 1.0), (lambda row: "yes", 0.0), (lambda row: "?", 0.0),
+    (lambda row: row["answer"] if row["prompt"] == "Is it so?" else "no", 0.5),
+], ids=["follows", "ignores", "unreadable", "follows in one story"])  # fmt: skip
+def test_answers_are_moved_by_the_message_where_the_policy_follows_it(policy, share):
+    said = {row["id"]: [says(policy(row)), says("no"), says("no")] for row in MESSAGES}
+    assert worth("moved_by_message", table(MESSAGES, said)) == share
+
+
+def test_a_story_under_one_message_says_nothing_of_what_moves():
+    assert math.isnan(worth("moved_by_message", table(MESSAGES[:1], [says("no")])))

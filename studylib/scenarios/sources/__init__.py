@@ -82,11 +82,16 @@ def _checked(name: str, split: str) -> Source:
 
 def _without_repeats(rows: list[dict]) -> list[dict]:
     """The first row of each prompt, in order, without the prompts that have two answers or two rubrics."""
-    answers: dict[str, set] = {}
+    answers: dict[tuple, set] = {}
     for row in rows:
-        answers.setdefault(row["prompt"], set()).add((row.get("answer"), _asked(row.get("rubric"))))
-    first = {row["prompt"]: row for row in reversed(rows)}
+        answers.setdefault(_whole(row), set()).add((row.get("answer"), _asked(row.get("rubric"))))
+    first = {_whole(row): row for row in reversed(rows)}
     return [first[prompt] for prompt, given in answers.items() if len(given) == 1]
+
+
+def _whole(row: dict) -> tuple:
+    """What is asked, with the system message before it: the same prompt under two messages is no repeat."""
+    return row.get("system"), row["prompt"]
 
 
 def _asked(rubric: list[dict] | None) -> tuple:

@@ -26,6 +26,7 @@ from studylib.claims import (
     tables,
 )
 from studylib.claims.compared import Study, refuse_unknown
+from studylib.claims.factorial import write_interactions
 from studylib.claims.manipulation import write_manipulation
 from studylib.claims.measured import write_measured
 from studylib.claims.plan import choose_plan
@@ -78,6 +79,7 @@ def compare(
         write_exchanges(study)
         write_manipulation(study)
         write_groups(study)
+        write_interactions(study)
         inputs = write_measured(study)
         draw_measured(study, inputs)
         write_stage(study)

@@ -44,7 +44,7 @@ def test_the_notebook_calls_the_stages_of_the_function_in_its_order():
     cells = json.loads(NOTEBOOK.read_text())["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     called = [name for source in code if "!git" not in source for name in stages(source)]
-    assert called == stages(inspect.getsource(compare.compare)) and len(called) == 22
+    assert called == stages(inspect.getsource(compare.compare)) and len(called) == 23
     assert set(called) == {name for name in vars(compare) if name.startswith(("open_study", "write_", "draw_"))}
 
 

@@ -39,7 +39,7 @@ OF_SOME = {  # option -> who reads it
     "instruction": "objective base", "few_shot": "objective base",
     "population": "source rated_norms", "rating_form": "source rated_norms", "rater_pool": "sources rated_norms, ",
     "rating_scale": "sources rated_norms, ", "raters_each": "sources rated_norms, ",
-    "disagreement": "sources rated_norms, ",
+    "disagreement": "sources rated_norms, ", "rater_model": "sources rated_norms, ",
 }  # fmt: skip
 
 

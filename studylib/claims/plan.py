@@ -43,6 +43,7 @@ class Plan:
     max_seeds: int = 5  # seeds of the last look
     looks: int = 1  # comparisons at most, from `seeds` to `max_seeds` seeds; each at alpha / looks (Bonferroni)
     control: str = ""  # a condition that every other one is held against too, in a family of its own
+    factors: str = ""  # run parameters that the conditions cross, two values of each (`factorial.py`)
     secondary: str = ""  # endpoints that are compared beside the primary one; their claims are exploratory
 
     def __post_init__(self):
@@ -89,10 +90,10 @@ class Plan:
     def digest(self) -> str:
         """Short hash of the values; comments, the order of lines and the conditions in the file do not count.
 
-        Neither do secondary endpoints, whose claims are exploratory whenever they are named, nor a control where there
-        is none: plans that were written before these fields have the hash that they always had.
+        Neither do secondary endpoints, whose claims are exploratory whenever they are named, nor a control and factors
+        where there are none: plans that were written before these fields have the hash that they always had.
         """
-        left_out = {"secondary"} | (set() if self.control else {"control"})
+        left_out = {"secondary", *(name for name in ("control", "factors") if not getattr(self, name))}
         values = {name: value for name, value in dataclasses.asdict(self).items() if name not in left_out}
         text = json.dumps(values, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

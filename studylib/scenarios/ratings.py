@@ -11,6 +11,8 @@ Ratings come as `{rater, value, groups}` on the levels of a scenario's options. 
    row of its own, `random_one` one of them; `majority`, `mean` and `median` are one value, of a tied majority all of
    them. `consensus_only` leaves out the scenarios on which raters differ, `consensus_matched` as many by chance.
 
+Before all of these, a model of raters may speak in their place (`modelled.py`).
+
 Every treatment of a seed begins with the same scenarios, and each comes as often as any other: `raters_each` times, as
 `keep_all` has rows. Evaluation scenarios keep all their ratings, on the scale of the run.
 """
@@ -173,7 +175,8 @@ def training_rows(rows: list[dict], params) -> list[dict]:
     rated = [row | {"ratings": ratings} for row, ratings in found if ratings]
     if not rated:
         raise ValueError(f"rater_pool = {pool!r} has no scenario with raters_each = {n} ratings or more")
-    if all(unanimous(row["ratings"]) for row in rated):
+    people = params.rater_model == "none"  # a model may find that raters do not differ
+    if people and all(unanimous(row["ratings"]) for row in rated):
         raise ValueError(f"disagreement = {kind!r} can make no difference: all ratings of each scenario are equal")
     if kind.startswith("consensus"):
         agreed = [row for row in rated if unanimous(row["ratings"])]

@@ -14,7 +14,7 @@ import pandas as pd
 from studylib.names import HELD_OUT_STYLES, SOURCES, TRAIN_DOMAINS, TRAIN_STYLES
 from studylib.params import RunParams
 from studylib.randomness import generator
-from studylib.scenarios import ratings
+from studylib.scenarios import modelled, ratings
 from studylib.scenarios.choosing import ALL, at_hand, choose, sample
 from studylib.scenarios.prompts import BEST
 from studylib.scenarios.rows import accepted
@@ -55,7 +55,7 @@ def select(params: RunParams) -> Splits:
     source = SOURCES.of(params.source)
     splits = _world_splits(params) if source.world else _real_splits(params)
     if source.rated and params.steps:
-        splits["train"] = ratings.training_rows(splits["train"], params)
+        splits["train"] = _rated(splits["train"], params)
     for name, rows in splits.items():
         if not rows and (name != "train" or params.steps):
             raise ValueError(f"split {name!r} of source {params.source!r} is empty")
@@ -63,6 +63,13 @@ def select(params: RunParams) -> Splits:
         splits["train"] = spread(splits["train"])
     chosen_on(params)  # a source without such scenarios is refused before a model is loaded
     return splits
+
+
+def _rated(rows: list[dict], params: RunParams) -> list[dict]:
+    """The rows with the ratings that are trained on: people's, or those of a model of them."""
+    if params.rater_model != modelled.NONE:
+        rows = modelled.modelled(rows, training_side(params, modelled.SURVEYED), params.rater_model)
+    return ratings.training_rows(rows, params)
 
 
 def spread(rows: list[dict]) -> list[dict]:

@@ -42,7 +42,7 @@ def levels_of(settings: pd.DataFrame, plan: Plan) -> pd.DataFrame:
 
 
 def effects(values: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """(seed, effect) -> difference; values: (seed, condition); second: `levels_of`. Effects by names, joined by " x "."""
+    """(seed, effect) -> difference; values: (seed, condition); second: `levels_of`. Names are joined by " x "."""
     signs = second.loc[values.columns].astype(int) * 2 - 1
     names = list(second)
     wanted = chain.from_iterable(combinations(names, n) for n in range(1, len(names) + 1))

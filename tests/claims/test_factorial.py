@@ -89,9 +89,11 @@ def test_conditions_that_do_not_cross_are_refused():
 def test_a_study_writes_its_table_where_its_plan_crosses_factors(tmp_path):
     for condition, seed in product(("plain", "kept"), range(2)):
         write_run(tmp_path, condition=condition, seed=seed, after=0.5 + seed / 10, disagreement=condition)
-    runs = pd.DataFrame([("local_norms", c, s, "held_out_domains", "accuracy_sampled", 0.5 + (c == "kept") * (s + 1) / 10)
-                         for c, s in product(("plain", "kept"), range(2))],
-                        columns=["world", "condition", "seed", "split", "endpoint", "after"])  # fmt: skip
+    cells = pd.DataFrame(product(("plain", "kept"), range(2)), columns=["condition", "seed"])
+    runs = cells.assign(
+        world="local_norms", split="held_out_domains", endpoint="accuracy_sampled",
+        after=0.5 + (cells["condition"] == "kept") * (cells["seed"] + 1) / 10,
+    )  # fmt: skip
     place = {name: STUDY[name] for name in ("axis", "profile")}
     plan = Plan(axis="a", question="?", worlds="local_norms", baseline="plain", factors="disagreement")
     study = SimpleNamespace(root=tmp_path, out=tmp_path, plan=plan, runs=runs, **place)

@@ -69,7 +69,7 @@ def looks(logged: pd.DataFrame) -> pd.DataFrame:
 def read_provenance(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.DataFrame:
     """One row per complete run: world, condition, seed, `plan` (hash of the analysis plan when it was made, "" for
     none), commit, whether tracked files differed from it, `code` (hash of the package's files, "" where none was
-    kept), versions, device, wall time in seconds, and its folder."""
+    kept), versions, device, wall time in seconds of all its sittings, and its folder."""
     rows = []
     for folder, key in complete_runs(root, axis, profile):
         made = read_json(folder / MANIFEST)
@@ -77,10 +77,19 @@ def read_provenance(root: Path | str = RUNS, *, axis: str, profile: str) -> pd.D
         rows.append({
             **key, "plan": made.get("plan") or "", "commit": (git.get("commit") or "")[:12], "dirty": git.get("dirty"),
             "code": made.get("code") or "", "torch": versions.get("torch"), "trl": versions.get("trl"),
-            "gpu": (made.get("machine") or {}).get("gpu"), "wall_seconds": made.get("wall_seconds"),
+            "gpu": (made.get("machine") or {}).get("gpu"), "wall_seconds": _seconds(folder, made),
             "folder": str(folder.relative_to(root)),
         })  # fmt: skip
     return pd.DataFrame(rows).sort_values(KEYS, ignore_index=True)
+
+
+def _seconds(folder: Path, made: dict) -> float | None:
+    """Wall time of a run; of one that was resumed, the steps before its last start as long as they took."""
+    seconds, resumed_from = made.get("wall_seconds"), made.get("resumed_from") or 0
+    if seconds is None or not resumed_from:
+        return seconds
+    earlier = {line.get("step") or 0: line.get("step_time") or 0.0 for line in _read_lines(folder / METRICS)}
+    return seconds + sum(taken for step, taken in earlier.items() if step <= resumed_from)
 
 
 def profiles_of(made: pd.DataFrame) -> set[str]:

@@ -20,7 +20,7 @@ from studylib.claims.statistics import holm, paired_contrast, t_interval
 from studylib.compare import summarise
 from studylib.evaluation.rates import wilson
 from studylib.evaluation.table import read_runs
-from studylib.runs.read import incomplete_runs, other_profiles, read_curves
+from studylib.runs.read import incomplete_runs, other_profiles, read_curves, read_provenance
 
 STUDY = {"axis": "inputs", "profile": "tiny_cpu"}
 PLAN = read_plan("inputs")
@@ -464,3 +464,15 @@ def test_conditions_whose_rewards_cannot_differ_are_refused(tmp_path):
         write_run(tmp_path, condition="broad", seed=seed, rewards="verdict=3.0")
     with pytest.raises(ValueError, match="and .* cannot be compared: whatever the rewards, their advantages are"):
         tables.write_tables(tmp_path, tmp_path / "out", STUDY["axis"], "tiny_cpu")
+
+
+def test_a_run_that_was_resumed_took_as_long_as_all_its_sittings(tmp_path):
+    folder = write_run(tmp_path)
+    steps = [{"step": step, "reward": 0.5, "step_time": 60.0} for step in range(1, 11)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in steps))
+    path = folder / "manifest.json"
+    for resumed_from, seconds in ((0, 100.0), (6, 100.0 + 6 * 60)):
+        path.write_text(
+            json.dumps(json.loads(path.read_text()) | {"wall_seconds": 100.0, "resumed_from": resumed_from})
+        )
+        assert read_provenance(tmp_path, **STUDY)["wall_seconds"].tolist() == [seconds]

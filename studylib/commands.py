@@ -147,7 +147,7 @@ def report(args) -> Result:
     Reads figures/<axis>/ and writes figures/<axis>/report.html.
 
       python -m studylib report --axis inputs
-      python -m studylib report --results        writes docs/results.md, landscape.md, real_model.md from all tables
+      python -m studylib report --results        writes every page of docs/ that is made of tables
     """
     if args.results:
         from studylib.claims.results import write_results

@@ -12,6 +12,7 @@ import pandas as pd
 from studylib.claims.decisions import sentence
 from studylib.claims.markdown import claims_of, counted, difference_cell, markdown_table, mean_cell, means_of, rendered
 from studylib.claims.plan import read_plan
+from studylib.claims.results_axes import filled_pages
 from studylib.claims.results_landscape import PAGE as LANDSCAPE
 from studylib.claims.results_landscape import landscape_page
 from studylib.claims.results_real import PAGE as REAL_MODEL
@@ -37,7 +38,7 @@ VALIDATED = {  # row of the page -> start of the rows of validate.csv, which hav
 def write_results() -> list[Path]:
     """Writes all pages and returns where they are."""
     PAGE.parent.mkdir(exist_ok=True)
-    pages = {PAGE: results_page(), LANDSCAPE: landscape_page(), REAL_MODEL: real_model_page()}
+    pages = {PAGE: results_page(), LANDSCAPE: landscape_page(), REAL_MODEL: real_model_page(), **filled_pages()}
     for path, text in pages.items():
         path.write_text(text, encoding="utf-8")
     return list(pages)

@@ -187,6 +187,7 @@ OPTIONS = {  # command -> its options
         number("--seeds", "policies per arm of the gap", 5),
         JSON,
     ],
+    "notebooks": [option("folder", "where they are to lie"), JSON],
 }
 
 

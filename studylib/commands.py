@@ -5,10 +5,12 @@ Docstrings are what --help prints. A command imports what it needs when it runs,
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from studylib.paths import at_home
+from studylib.command_parts import listed, records, setting, wide
+from studylib.paths import HOME, at_home
 
 
 class Result(NamedTuple):
@@ -66,26 +68,6 @@ def given_to_run(args) -> dict:
         | {name: value for name, value in named.items() if value is not None}
         | dict(map(setting, args.set + seed))
     )
-
-
-def listed(rows: list[tuple]) -> str:
-    """(group, name, default, help) of every parameter as text, group by group."""
-    lines, last = [], ""
-    for group, name, default, help in rows:
-        lines += [] if group == last else [f"\n{group}"]
-        lines.append(f"  {name:22} {help} [{default if default != '' else 'empty'}]")
-        last = group
-    return "\n".join(lines).strip()
-
-
-def setting(text: str) -> tuple[str, str | int | float | bool]:
-    """(name, value) of `name=value`, the value read as YAML 1.2 reads it; nothing after the = is the empty text."""
-    from studylib.text.files import read_scalar
-
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise ValueError(f"--set needs name=value, not {text!r}")
-    return name, "" if value == "" else read_scalar(value)
 
 
 STUDY = ("axis", "profile", "worlds", "conditions", "first_seed", "seeds", "steps", "run_root", "data_dir")
@@ -285,11 +267,16 @@ def judge(args) -> Result:
     return Result(wide(growth), {"judge": str(folder), "gap": records(growth)})
 
 
-def wide(table) -> str:
-    """Every row and column of a table, to three digits."""
-    return table.round(3).to_string(index=any(table.index.names))
+def notebooks(args) -> Result:
+    """Copy the notebooks into a folder of yours, to open and change them there.
 
+    They find the package wherever they lie. A file that is there already is left as it is.
 
-def records(table) -> list[dict]:
-    """A row for each line of a table, as JSON has it: null where there is no number."""
-    return json.loads(table.to_json(orient="records", double_precision=15))
+      python -m studylib notebooks my_notebooks
+    """
+    folder, copied = at_home(args.folder), []
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted((HOME / "notebooks").glob("*.ipynb")):
+        if not (folder / path.name).exists():
+            copied.append(str(shutil.copy(path, folder)))
+    return Result("\n".join(copied) or f"{folder} has them all", {"copied": copied})

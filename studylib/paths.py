@@ -1,4 +1,9 @@
-"""Where things lie, whatever the working directory: notebooks run from their own folder, papermill from the root."""
+"""Where things lie, whatever the working directory: notebooks run from their own folder, papermill from the root.
+
+In a copy of the repository everything lies there. A package that was installed from a wheel brings params, notebooks
+and the workflow along (`HOME`); its runs and figures are written below the folder in which Python was started, and its
+cache lies in the user's.
+"""
 
 import contextlib
 import os
@@ -16,11 +21,14 @@ def at_home(path: Path | str) -> Path:
         raise ValueError(f"path {str(path)!r} is not allowed: there is no home folder {Path(path).parts[0]}") from None
 
 
-ROOT = at_home(os.environ.get("STUDYLIB_ROOT", Path(__file__).resolve().parents[1]))
-PARAMS = at_home(os.environ.get("STUDYLIB_PARAMS", ROOT / "params"))
+PACKAGE = Path(__file__).resolve().parent
+INSTALLED = (PACKAGE / "home").is_dir()  # from a wheel
+ROOT = at_home(os.environ.get("STUDYLIB_ROOT", Path.cwd() if INSTALLED else PACKAGE.parent))
+HOME = PACKAGE / "home" if INSTALLED else ROOT
+PARAMS = at_home(os.environ.get("STUDYLIB_PARAMS", HOME / "params"))
 RUNS = ROOT / "runs"
 FIGURES = ROOT / "figures"
-CACHE = at_home(os.environ.get("STUDYLIB_CACHE", ROOT / ".cache"))
+CACHE = at_home(os.environ.get("STUDYLIB_CACHE", "~/.cache/studylib" if INSTALLED else ROOT / ".cache"))
 
 
 def from_root(path: Path | str) -> Path:

@@ -4,11 +4,10 @@ import re
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 from studylib.axes import read_axis, read_profile
 from studylib.names import SOURCES
-from studylib.paths import ROOT
+from studylib.paths import HOME, ROOT
 
 BUSY = 75  # exit code of flock where another process holds the lock
 
@@ -44,7 +43,7 @@ def train_missing(options: list[str]) -> int:
 
 
 def snakemake(*options: str) -> list[str]:
-    snakefile = Path(__file__).parents[1] / "workflow/Snakefile"
+    snakefile = HOME / "workflow/Snakefile"
     return [sys.executable, "-m", "snakemake", "-s", str(snakefile), "--directory", str(ROOT), *options]
 
 

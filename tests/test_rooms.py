@@ -16,7 +16,8 @@ PACKAGE = ROOT / "studylib"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # each may import what stands before it
 ORDER = """names paths processes randomness typed < weights text < axes params cells < runs < scenarios < rewards
-< policy < judge < training < evaluation < claims < run compare demo study < instruments < commands < __main__"""
+< policy < judge < training < evaluation < claims < run compare demo study < instruments command_parts
+< commands < __main__"""
 RANK = {room: rank for rank, rooms in enumerate(ORDER.split("<")) for room in rooms.split()}
 OPTIONAL = {"sentence-transformers"}  # of the extra `embeddings`
 

@@ -1,0 +1,21 @@
+"""A wheel brings params, notebooks and the workflow of a study along, so that it works outside the repository."""
+
+import shutil
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_py import build_py
+
+HOME = ("params", "notebooks", "workflow")  # studylib/paths.py finds them in studylib/home
+
+
+class WithHome(build_py):
+    def run(self):
+        super().run()
+        if not self.editable_mode:  # an editable install is used where it lies
+            for folder in HOME:
+                to = Path(self.build_lib, "studylib", "home", folder)
+                shutil.copytree(folder, to, ignore=shutil.ignore_patterns(".*", "__pycache__"), dirs_exist_ok=True)
+
+
+setup(cmdclass={"build_py": WithHome})

@@ -188,6 +188,7 @@ OPTIONS = {  # command -> its options
         JSON,
     ],
     "notebooks": [option("folder", "where they are to lie"), JSON],
+    "address": [option("url", "https address of the repository"), JSON],
 }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from studylib.command_parts import listed, records, setting, wide
-from studylib.paths import HOME, at_home
+from studylib.paths import HOME, ROOT, at_home
 
 
 class Result(NamedTuple):
@@ -280,3 +280,17 @@ def notebooks(args) -> Result:
         if not (folder / path.name).exists():
             copied.append(str(shutil.copy(path, folder)))
     return Result("\n".join(copied) or f"{folder} has them all", {"copied": copied})
+
+
+def address(args) -> Result:
+    """Say where this copy of the repository is published, so that Colab finds it.
+
+    Writes the address into pyproject.toml, and from there into the first cell of the notebooks, the badge of README.md
+    and CITATION.cff. An empty one takes it out again.
+
+      python -m studylib address https://github.com/YOU/studylib
+    """
+    from studylib.address import write_address
+
+    changed = [str(path) for path in write_address(args.url, ROOT)]
+    return Result("\n".join(changed) or "nothing to change", {"changed": changed})

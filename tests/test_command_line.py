@@ -33,7 +33,7 @@ def test_help_teaches_and_imports_nothing_heavy(arguments):
 def test_every_command_says_what_it_does_and_every_option_what_it_is_for():
     assert list(OPTIONS) == [
         "run", "study", "compare", "report", "audit", "validate", "bench", "baselines", "gpu-check", "judge",
-        "notebooks",
+        "notebooks", "address",
     ]  # fmt: skip
     for name, options in OPTIONS.items():
         assert len(function_of(name).__doc__.strip().splitlines()) > 3, name

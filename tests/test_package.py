@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("studylib", "params", "notebooks", "workflow", "pyproject.toml", "setup.py", "README.md", "LICENSE")
+FOLDERS = ("studylib", "params", "notebooks", "workflow")
+PARTS = (*FOLDERS, "pyproject.toml", "constraints.txt", "setup.py", "README.md", "LICENSE")
 HIDDEN = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*")
 SHORT = ("steps=2", "answers_per_step=8", "warm_start_steps=2", "eval_scenarios=4", "eval_samples=1", "eval_every=0")
 
@@ -23,8 +24,10 @@ def installed(tmp_path_factory) -> Path:
     """Where a wheel was installed that pip built of a copy of the repository."""
     folder = tmp_path_factory.mktemp("package")
     for name in PARTS:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, folder / "copy" / name, **({"ignore": HIDDEN} if (ROOT / name).is_dir() else {}))
+        if name in FOLDERS:
+            shutil.copytree(ROOT / name, folder / "copy" / name, ignore=HIDDEN)
+        else:
+            shutil.copy(ROOT / name, folder / "copy" / name)
     pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
     offline = ["--no-deps", "--no-index"]
     subprocess.run([*pip, "wheel", *offline, "--no-build-isolation", "-w", folder, folder / "copy"], check=True)

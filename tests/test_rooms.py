@@ -16,9 +16,10 @@ PACKAGE = ROOT / "studylib"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # each may import what stands before it
 ORDER = """names paths processes randomness typed < weights text < axes params cells < runs < scenarios < rewards
-< policy < judge < training < evaluation < claims < run compare demo study < instruments command_parts
+< policy < judge < training < evaluation < claims < run compare demo study < instruments command_parts colab address
 < commands < __main__"""
 RANK = {room: rank for rank, rooms in enumerate(ORDER.split("<")) for room in rooms.split()}
+ON_COLAB = {"google", "pip"}  # what colab.py imports is there, or nobody asks for it
 OPTIONAL = {"sentence-transformers"}  # of the extra `embeddings`
 
 
@@ -86,7 +87,7 @@ def test_what_is_imported_is_declared():
     declared = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]} | OPTIONAL
     top = {name.partition(".")[0] for path in FILES for name in imports(path)} - set(sys.stdlib_module_names)
     distributions = packages_distributions()
-    for name in sorted(top - {"studylib"}):
+    for name in sorted(top - {"studylib", *ON_COLAB}):
         assert declared & {canonicalize_name(one) for one in distributions[name]}, name
 
 

@@ -2,6 +2,7 @@
 # make report: one page of it. make results: docs/results.md, landscape.md, real_model.md. make validate: error rates of the claims, by simulation.
 # make seed-sets: the same question asked of trained runs (80 minutes). make bench: what a step costs. make test: the tests.
 # make model: fetch SmolLM2-135M-Instruct (93 MB) and make what runs of the profile smollm2_cpu start from.
+# make test-colab: every notebook under Colab's versions, from the package index.
 # make gpu-check: does everything work on this GPU? Ten minutes at most.
 # All make the environment first.
 PYTHON ?= python3
@@ -14,7 +15,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo study model seed-sets report results validate test bench bench-gpu gpu-check check clean
+.PHONY: demo study model seed-sets report results validate test test-colab bench bench-gpu gpu-check check clean
 
 demo: .venv/ready
 	@$(STUDYLIB) run --demo
@@ -41,6 +42,9 @@ validate: .venv/ready
 
 test: .venv/ready
 	$(BIN)/python -m pytest
+
+test-colab: .venv/ready
+	$(BIN)/python tests/colab_environment.py
 
 bench: .venv/ready
 	$(STUDYLIB) bench

@@ -18,6 +18,7 @@ from pathlib import Path
 from pip._vendor.packaging.requirements import Requirement
 
 NEVER = ("torch",)  # installed by nobody but Colab
+TRAINS = ("transformers", "trl", "peft", "bitsandbytes", "papermill")  # exact versions, if not of all then of these
 ON_DRIVE, EVERY = "/content/drive", 60  # where Drive is mounted; seconds between two copies
 SCRATCH = ".tmp"  # files that are not whole yet
 MANIFEST = "manifest.json"  # copied last: its presence means that a run is complete
@@ -85,9 +86,13 @@ def install(top: Path) -> str:
     held = [f"{one.name}=={found(one.name)}" for one in wanted if one not in missing]
     constraints = top / "held.txt"
     constraints.write_text("\n".join(held) + "\n")
-    tried = [[f"{one.name}=={pin}" if (pin := pins(top).get(one.name)) else str(one) for one in missing]]
-    tried.append([str(one) for one in missing])  # a pin may ask for another version of what is held
-    for words in tried:
+    exact = pins(top)
+    for pinned in (
+        exact,
+        {name: exact[name] for name in TRAINS if name in exact},
+        {},
+    ):  # a pin may not fit what is held
+        words = [f"{one.name}=={pinned[one.name]}" if one.name in pinned else str(one) for one in missing]
         command = [sys.executable, "-m", "pip", "install", "-q", "-c", str(constraints), *words]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode == 0:

@@ -87,11 +87,8 @@ def install(top: Path) -> str:
     constraints = top / "held.txt"
     constraints.write_text("\n".join(held) + "\n")
     exact = pins(top)
-    for pinned in (
-        exact,
-        {name: exact[name] for name in TRAINS if name in exact},
-        {},
-    ):  # a pin may not fit what is held
+    some = {name: exact[name] for name in TRAINS if name in exact}
+    for pinned in (exact, some, {}):  # a pin may not fit what is held
         words = [f"{one.name}=={pinned[one.name]}" if one.name in pinned else str(one) for one in missing]
         command = [sys.executable, "-m", "pip", "install", "-q", "-c", str(constraints), *words]
         done = subprocess.run(command, capture_output=True, text=True)

@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from studylib.claims.plan import Plan
 from studylib.claims.tables import read_table
+from studylib.runs.read import WARM_START
 
 NOT_ESTIMABLE = "not estimable"
 
@@ -45,6 +46,11 @@ def difference_cell(row) -> str:
     if pd.isna(row["difference"]):
         return NOT_ESTIMABLE
     return f"{row['difference']:+.3f}" + ("" if pd.isna(row["low"]) else f" [{row['low']:+.3f}, {row['high']:+.3f}]")
+
+
+def condition_cell(condition: str) -> str:
+    """A condition by its name; the policy before training in words."""
+    return "before training" if condition == WARM_START else f"`{condition}`"
 
 
 def claim_cell(claim: dict | None) -> str:

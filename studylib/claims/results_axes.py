@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from studylib.claims.markdown import claim_cell, claims_of, difference_cell, markdown_table, mean_cell, means_of
+from studylib.claims.markdown import (
+    claim_cell,
+    claims_of,
+    condition_cell,
+    difference_cell,
+    markdown_table,
+    mean_cell,
+    means_of,
+)
 from studylib.claims.plan import Plan, read_plan
 from studylib.claims.tables import read_table
 from studylib.paths import FIGURES, ROOT
@@ -61,17 +69,13 @@ def _of_world(folder: Path, plan: Plan, world: str) -> str:
     for name in [WARM_START, *(name for name in ordered(means[plan.primary_endpoint]) if name != WARM_START)]:
         cells = [mean_cell(means[endpoint][name]) if name in means[endpoint] else "" for endpoint in shown]
         against = [claim_cell(claims.get(f"{name} - {other}")) for other in plan.held_against]
-        rows.append((_called(name), *cells, *against))
+        rows.append((condition_cell(name), *cells, *against))
     head = (f"`{world}`", *(f"`{endpoint}`" for endpoint in shown), *(f"minus `{name}`" for name in plan.held_against))
     return markdown_table(head, rows)
 
 
 def _by_condition(table: pd.DataFrame, world: str, key: str = "condition") -> dict[str, dict]:
     return {row[key]: row for row in table[table["world"] == world].to_dict("records")}
-
-
-def _called(condition: str) -> str:
-    return "before training" if condition == WARM_START else f"`{condition}`"
 
 
 # --- tables that some studies have -----------------------------------------------------------------------------------

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from studylib.claims.markdown import claim_cell, claims_of, markdown_table, mean_cell, means_of, rendered
+from studylib.claims.markdown import (
+    claim_cell,
+    claims_of,
+    condition_cell,
+    markdown_table,
+    mean_cell,
+    means_of,
+    rendered,
+)
 from studylib.claims.plan import Plan, read_plan
 from studylib.claims.results_landscape import controls_table
 from studylib.claims.tables import read_table
@@ -49,7 +57,7 @@ def _by_world(folder: Path, beside: dict[str, dict[str, str]] | None = None) -> 
         cells = {"world": f"`{world}`"} | beside.get(world, {})
         own = means[means["world"] == world].set_index("condition").to_dict("index")
         for condition in [WARM_START, *(name for name in ordered(own) if name not in (WARM_START, "base"))]:
-            cells[_name(condition)] = mean_cell(own[condition])
+            cells[condition_cell(condition)] = mean_cell(own[condition])
         for contrast in _planned(plan):
             found = claims[(claims["world"] == world) & (claims["contrast"] == contrast)].to_dict("records")
             cells[contrast] = claim_cell(found[0]) if found else ""
@@ -58,10 +66,6 @@ def _by_world(folder: Path, beside: dict[str, dict[str, str]] | None = None) -> 
         rows.append(cells)
     head = max(rows, key=len)
     return markdown_table(head, ([cells.get(name, "") for name in head] for cells in rows))
-
-
-def _name(condition: str) -> str:
-    return "before training" if condition == WARM_START else f"`{condition}`"
 
 
 def _planned(plan: Plan) -> list[str]:
@@ -90,7 +94,7 @@ def _reasons(folder: Path) -> str:
     """What training did to the reasons: the mean over seeds of each condition."""
     means = read_table(folder, "reasons").groupby(["world", "condition"])[list(REASONS)].mean()
     rows = [
-        (f"`{world}`", _name(condition), *("" if pd.isna(means.loc[(world, condition), name]) else
+        (f"`{world}`", condition_cell(condition), *("" if pd.isna(means.loc[(world, condition), name]) else
          f"{means.loc[(world, condition), name]:.3g}" for name in REASONS))
         for world in sorted(means.index.levels[0], reverse=True)
         for condition in ordered(means.loc[world].index)

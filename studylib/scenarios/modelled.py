@@ -1,8 +1,9 @@
 """Ratings by a model of raters in the place of people's own: what a policy is paid for is then a learnt reward.
 
 The model (`rater_models.py`) is fitted on a survey: scenarios of the training side, of each of which as many raters as
-`RATED_BY` are heard. It is the same for every condition and seed. Each rater that it knows then rates every scenario
-that is trained on, as the model predicts; who these raters are stays as it was, so that a pool can be asked.
+`RATED_BY` are heard, the same for every condition and seed. The axes of embeddings are found on these scenarios and on
+those that are trained on, of which no rating is read. Each rater that it knows then rates every scenario that is trained
+on, as the model predicts; who these raters are stays as it was, so that a pool can be asked.
 
 * `pal`: raters differ by prototype, and their number is chosen on held-out items.
 * `pooled`: all raters are one (Bradley-Terry), so that their ratings of a scenario agree. What is left of disagreement
@@ -11,21 +12,14 @@ that is trained on, as the model predicts; who these raters are stays as it was,
 
 import pandas as pd
 
-from studylib.names import Option
 from studylib.randomness import generator
 from studylib.scenarios import rater_models
 from studylib.scenarios.ratings import with_ratings
 from studylib.scenarios.scale import levels
 from studylib.text.embedding import embed_words
-from studylib.typed import one_of
 
 SURVEYED, RATED_BY = 160, 20  # scenarios of the survey, and ratings of each that are heard
 AXES = 64  # dimensions that the embeddings of scenarios are reduced to
-NONE = "none"
-MODEL = Option(
-    "rater_model", NONE, "whose ratings are trained on: people's own (none), or those of a model of them (pal, pooled)",
-    *one_of(NONE, *rater_models.KINDS),
-)  # fmt: skip
 
 
 def survey(rows: list[dict]) -> pd.DataFrame:

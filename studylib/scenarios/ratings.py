@@ -25,6 +25,7 @@ import numpy as np
 
 from studylib.names import Option
 from studylib.randomness import generator
+from studylib.scenarios import rater_models
 from studylib.scenarios.scale import levels
 from studylib.typed import at_least, one_of
 
@@ -35,6 +36,11 @@ SCALES = {OWN: 0, "three": 3, "two": 2, DECIDED: 2}  # name -> levels
 POOL = Option(
     "rater_pool", ALL, f"whose ratings are trained on: {ALL}, {BALANCED} (each group alike), a group, or without GROUP"
 )
+PEOPLE = "none"  # no model: people's own ratings
+MODEL = Option(
+    "rater_model", PEOPLE, "whose ratings are trained on: people's (none), or those of a model of them (pal, pooled)",
+    *one_of(PEOPLE, *rater_models.KINDS),
+)  # fmt: skip
 SCALE = Option(
     "rating_scale", OWN, "levels of the ratings: the source's own, three, two, or two without ratings in the middle",
     *one_of(*SCALES),
@@ -151,7 +157,7 @@ LABELS = {  # name -> function of (ratings, scale, random numbers) -> the rating
 DISAGREEMENT = Option(
     "disagreement", "soft_label", f"what is kept of several ratings: {', '.join(LABELS)}", *one_of(*LABELS)
 )
-OPTIONS = (POOL, SCALE, EACH, DISAGREEMENT)  # that every source with ratings reads
+OPTIONS = (POOL, SCALE, EACH, DISAGREEMENT, MODEL)  # that every source with ratings reads
 
 
 def unanimous(ratings: list[dict]) -> bool:
@@ -175,8 +181,8 @@ def training_rows(rows: list[dict], params) -> list[dict]:
     rated = [row | {"ratings": ratings} for row, ratings in found if ratings]
     if not rated:
         raise ValueError(f"rater_pool = {pool!r} has no scenario with raters_each = {n} ratings or more")
-    people = params.rater_model == "none"  # a model may find that raters do not differ
-    if people and all(unanimous(row["ratings"]) for row in rated):
+    may_agree = params.rater_model != PEOPLE  # a model may find that raters do not differ
+    if not may_agree and all(unanimous(row["ratings"]) for row in rated):
         raise ValueError(f"disagreement = {kind!r} can make no difference: all ratings of each scenario are equal")
     if kind.startswith("consensus"):
         agreed = [row for row in rated if unanimous(row["ratings"])]

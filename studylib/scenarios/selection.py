@@ -67,7 +67,7 @@ def select(params: RunParams) -> Splits:
 
 def _rated(rows: list[dict], params: RunParams) -> list[dict]:
     """The rows with the ratings that are trained on: people's, or those of a model of them."""
-    if params.rater_model != modelled.NONE:
+    if params.rater_model != ratings.PEOPLE:
         rows = modelled.modelled(rows, training_side(params, modelled.SURVEYED), params.rater_model)
     return ratings.training_rows(rows, params)
 

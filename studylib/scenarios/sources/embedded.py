@@ -7,7 +7,6 @@ from studylib.names import SOURCES, Option, Source
 from studylib.scenarios import council, plural, rated, ratings, roles, told_values
 from studylib.scenarios.choosing import CHOICE
 from studylib.scenarios.facts import NORMS
-from studylib.scenarios.modelled import MODEL
 from studylib.scenarios.worlds import make_split
 from studylib.typed import between, one_of
 
@@ -78,7 +77,7 @@ SOURCES.add(
 )  # fmt: skip
 SOURCES.add(
     Source(rated.WORLD, rated.make_split, world=True, inputs=tuple(map(attrgetter("name"), rated.INPUTS)),
-           parameters=(*rated.PARAMETERS, *ratings.OPTIONS, MODEL), demonstrations=rated.demonstrations, rated=True,
+           parameters=(*rated.PARAMETERS, *ratings.OPTIONS), demonstrations=rated.demonstrations, rated=True,
            splits=SPLITS)
 )  # fmt: skip
 COUNCIL = Option(

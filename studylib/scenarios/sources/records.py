@@ -13,7 +13,6 @@ from studylib.names import SOURCES, Option
 from studylib.paths import at_home
 from studylib.scenarios import ratings, roles
 from studylib.scenarios.choosing import CHOICE
-from studylib.scenarios.modelled import MODEL
 from studylib.scenarios.rows import digest
 from studylib.scenarios.sources import source
 from studylib.text.files import read_cells, read_objects
@@ -82,7 +81,7 @@ def published(
     """
     ORIGINS[name] = origin
     traces = roles.OPTIONS if "train" in origin.files else ()
-    parameters = (*ratings.OPTIONS, MODEL) if rated else (TRAIN_SOURCES, *CHOICE, *traces) if options else ()
+    parameters = ratings.OPTIONS if rated else (TRAIN_SOURCES, *CHOICE, *traces) if options else ()
 
     def register(ask: Callable[[Record], dict]):
         @source(name, options=options, rated=rated, splits=tuple(origin.files), parameters=parameters)

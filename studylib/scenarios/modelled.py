@@ -2,8 +2,8 @@
 
 The model (`rater_models.py`) is fitted on a survey: scenarios of the training side, of each of which as many raters as
 `RATED_BY` are heard, the same for every condition and seed. The axes of embeddings are found on these scenarios and on
-those that are trained on, of which no rating is read. Each rater that it knows then rates every scenario that is trained
-on, as the model predicts; who these raters are stays as it was, so that a pool can be asked.
+those that are trained on, of which no rating is read. Each rater that it knows then rates every scenario of training
+as the model predicts; who these raters are stays as it was, so that a pool can be asked.
 
 * `pal`: raters differ by prototype, and their number is chosen on held-out items.
 * `pooled`: all raters are one (Bradley-Terry), so that their ratings of a scenario agree. What is left of disagreement
